@@ -1,0 +1,165 @@
+//! What happened to a packet and why: one [`Reason`] for every end a packet can come to, and the counter it is counted
+//! in.
+
+/// A hook: the program that judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Hook {
+    /// `neti_filter`, XDP.
+    Filter = 0,
+    /// `neti_ingress`, tc.
+    Ingress = 1,
+    /// `neti_egress`, tc.
+    Egress = 2,
+}
+
+impl Hook {
+    pub const ALL: [Self; 3] = [Self::Filter, Self::Ingress, Self::Egress];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Filter => "filter",
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $text:literal, $kind:ident;)+) => {
+        /// Why a packet passed or was dropped.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Reason {
+            /// All of them, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The name used in output, counters and help.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+
+            /// One sentence for a reader of `neti show stats`.
+            pub const fn explain(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+),)+ }
+            }
+
+            /// What becomes of a packet with this reason.
+            pub const fn kind(self) -> Kind {
+                match self { $(Self::$variant => Kind::$kind,)+ }
+            }
+        }
+    };
+}
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It goes on.
+    Pass,
+    /// The filter refuses it: dropped under `enforce`, passed and counted as would-drop under `observe`.
+    Refuse,
+    /// It must not go on in any mode: it would forge or leak an overlay address.
+    Drop,
+}
+
+reasons! {
+    /// Not IP: ARP, or the layer-2 control traffic that a host needs.
+    Link = "link", Pass;
+    /// A VLAN that has an interface of its own on the uplink.
+    OtherVlan = "other-vlan", Pass;
+    /// IPv6 neighbour discovery.
+    NeighbourDiscovery = "neighbour-discovery", Pass;
+    /// Not for the overlay; goes out as it is.
+    NotOurs = "not-ours", Pass;
+    /// Addresses rewritten between overlay and real.
+    Translated = "translated", Pass;
+    /// Rewritten, and sent to the peer's own neighbour entry because it is on-link.
+    Redirected = "redirected", Pass;
+    /// From a member, in real addresses on both ends.
+    Member = "member", Pass;
+    /// Never refused: ssh from the failsafe ranges, DHCP, cloud metadata, the registry.
+    Failsafe = "failsafe", Pass;
+    /// Admitted by an allow rule.
+    Allowed = "allowed", Pass;
+    /// To an open port.
+    OpenPort = "open-port", Pass;
+    /// A reply: one of our sockets is connected to the sender.
+    Reply = "reply", Pass;
+    /// A reply to something that has no socket of its own: unconnected UDP, ping, a container.
+    Hinted = "hinted", Pass;
+    /// An ICMP error about a packet of ours.
+    IcmpError = "icmp-error", Pass;
+    /// A ping from a stranger, which the fleet lets in.
+    Echo = "echo", Pass;
+    /// A later fragment of a datagram that was let in.
+    Fragment = "fragment", Pass;
+
+    /// Neither IP nor ARP nor layer-2 control, or more than two VLAN tags.
+    Unparsed = "unparsed", Refuse;
+    /// A VLAN that has no interface here.
+    UnknownVlan = "unknown-vlan", Refuse;
+    /// IPv6, which this version does not parse.
+    Ipv6 = "ipv6", Refuse;
+    /// A header that contradicts itself or is cut short.
+    Malformed = "malformed", Refuse;
+    /// A flow begun by somebody who is not a member and whom no rule admits.
+    Stranger = "stranger", Refuse;
+    /// TCP from a stranger that belongs to none of our connections.
+    NotAReply = "not-a-reply", Refuse;
+    /// An ICMP error about a packet that we did not send.
+    IcmpUnrelated = "icmp-unrelated", Refuse;
+    /// A stranger's later fragment whose first one was not seen.
+    FragmentWithoutFirst = "fragment-without-first", Refuse;
+
+    /// An overlay address on the wire.
+    SpoofedOverlay = "spoofed-overlay", Drop;
+    /// To an overlay address that no member has.
+    UnknownOverlay = "unknown-overlay", Drop;
+    /// From an overlay address to somebody who is not a member, or from an overlay address that is not ours.
+    OverlaySource = "overlay-source", Drop;
+    /// An IP option that would carry an overlay address onto the wire.
+    OverlayOption = "overlay-option", Drop;
+    /// No port left to tell this connection from its twin in the other form; it is reset.
+    PortTwin = "port-twin", Drop;
+    /// The packet could not be rewritten.
+    RewriteFailed = "rewrite-failed", Drop;
+}
+
+/// Counters of one hook: a reason each, and each again for would-drop.
+pub const REASONS: u32 = 64;
+/// Entries of the counters map.
+pub const COUNTERS: u32 = Hook::ALL.len() as u32 * 2 * REASONS;
+
+/// Where `reason` is counted; `would` where `observe` let a refused packet pass.
+#[inline(always)]
+pub const fn counter_index(hook: Hook, reason: Reason, would: bool) -> u32 {
+    (hook as u32 * 2 + would as u32) * REASONS + reason as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_counter_and_name() {
+        assert!(Reason::ALL.len() <= REASONS as usize);
+        let mut seen = std::collections::BTreeSet::new();
+        let mut names = std::collections::BTreeSet::new();
+        for (number, &reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(reason as usize, number);
+            assert!(names.insert(reason.as_str()));
+            for hook in Hook::ALL {
+                for would in [false, true] {
+                    let index = counter_index(hook, reason, would);
+                    assert!(index < COUNTERS);
+                    assert!(seen.insert(index));
+                }
+            }
+        }
+    }
+}

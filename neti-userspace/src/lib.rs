@@ -1,0 +1,1 @@
+//! The neti daemon and command.

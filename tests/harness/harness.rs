@@ -1,0 +1,1 @@
+//! Namespaces, hosts and packets for the tests.
