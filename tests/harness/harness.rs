@@ -1,1 +1,38 @@
-//! Namespaces, hosts and packets for the tests.
+//! Namespaces, hosts and packets for the tests and the demo.
+//!
+//! Everything here is owned: a namespace, a program or a running neti ends with the value that stands for it, also when
+//! a test panics, and nothing is looked for or killed by name. Tests are therefore independent and run in parallel.
+
+pub mod host;
+pub mod netns;
+pub mod packets;
+pub mod process;
+pub mod topology;
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test calls it hung. Far above what a loaded machine needs: nothing here measures
+/// time.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks until the answer is yes.
+///
+/// # Panics
+/// After [`PATIENCE`], naming what did not come.
+pub fn eventually(what: &str, mut ask: impl FnMut() -> bool) {
+    assert!(within(PATIENCE, &mut ask), "did not come to pass in {PATIENCE:?}: {what}");
+}
+
+/// Whether the answer becomes yes before `limit` is over.
+pub fn within(limit: Duration, mut ask: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + limit;
+    loop {
+        if ask() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

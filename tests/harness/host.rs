@@ -1,0 +1,429 @@
+//! Fleets, and hosts that run the real `neti`.
+
+use std::{
+    env,
+    fmt::Write as _,
+    fs::{self, OpenOptions},
+    io::BufReader,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Output, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    PATIENCE,
+    process::Process,
+    topology::{Site, UPLINK},
+    within,
+};
+
+/// Where pinned maps and links are.
+pub const PINS: &str = "/sys/fs/bpf/neti";
+/// Where a running daemon keeps its files.
+pub const RUN: &str = "/run/neti";
+
+/// A directory registry with fleet settings, and room for its hosts' files.
+#[derive(Debug)]
+pub struct Fleet {
+    dir: TempDir,
+}
+
+impl Fleet {
+    /// A registry with these settings; `overlay` is 100.64.0.0/16 if they do not say.
+    pub fn new(settings: Value) -> Result<Self> {
+        let fleet = Self { dir: tempfile::Builder::new().prefix("neti-fleet-").tempdir()? };
+        fs::create_dir(fleet.registry())?;
+        fleet.set(settings)?;
+        Ok(fleet)
+    }
+
+    /// The registry's directory.
+    pub fn registry(&self) -> PathBuf {
+        self.dir.path().join("registry")
+    }
+
+    /// A directory for the tests' own files.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Replaces the fleet settings.
+    pub fn set(&self, mut settings: Value) -> Result<()> {
+        if let Some(keys) = settings.as_object_mut() {
+            keys.entry("overlay").or_insert_with(|| json!(["100.64.0.0/16"]));
+        }
+        self.put("fleet", &settings.to_string())
+    }
+
+    /// Writes a registry file as an operator's tool would: beside it, then renamed.
+    pub fn put(&self, key: &str, content: &str) -> Result<()> {
+        let path = self.registry().join(key);
+        let directory = path.parent().context("a registry key has a directory")?;
+        fs::create_dir_all(directory)?;
+        let name = path.file_name().context("a registry key has a name")?.to_string_lossy();
+        let draft = directory.join(format!(".{name}.draft"));
+        fs::write(&draft, content)?;
+        fs::rename(&draft, &path).with_context(|| format!("write {}", path.display()))
+    }
+
+    /// Adds a member that runs no neti: its record is written, and stays until its ttl is over.
+    pub fn add_member(
+        &self,
+        id: &str,
+        overlay: Ipv4Addr,
+        network: &str,
+        real: Ipv4Addr,
+    ) -> Result<()> {
+        let record = json!({
+            "id": id, "overlays": [overlay], "private": real, "public": null, "network": network,
+            "role": "", "labels": {}, "version": "0.1.0", "generation": 1, "state": "up",
+        });
+        self.put(&format!("overlays/{overlay}"), id)?;
+        self.put(&format!("hosts/{id}"), &overlay.to_string())?;
+        self.put(&format!("members/{id}"), &record.to_string())
+    }
+
+    /// Removes a member's record.
+    pub fn remove_member(&self, id: &str) -> Result<()> {
+        let path = self.registry().join("members").join(id);
+        fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))
+    }
+
+    /// A host of this fleet at `site`; neti is not started.
+    pub fn host(&self, name: &str, site: &Site) -> Result<Host> {
+        self.host_with(name, site, &HostOptions::default())
+    }
+
+    /// Like [`Fleet::host`], with more configuration.
+    pub fn host_with(&self, name: &str, site: &Site, options: &HostOptions) -> Result<Host> {
+        sweep();
+        let instance = options.instance.clone().unwrap_or_else(fresh_instance);
+        let config = self.dir.path().join(format!("{name}.toml"));
+        let mut text = format!(
+            "instance = \"{instance}\"\nhost = \"{name}\"\nnetwork = \"{}\"\nuplink = \"{UPLINK}\"\n",
+            site.network
+        );
+        if let Some(public) = site.public {
+            writeln!(text, "public = \"{public}\"")?;
+        }
+        let registry = self.registry();
+        write!(
+            text,
+            "{}\n[registry]\nkind = \"directory\"\npath = \"{}\"\nttl = {:?}\n",
+            options.extra,
+            registry.display(),
+            options.ttl
+        )?;
+        fs::write(&config, text)?;
+        let log = self.dir.path().join(format!("{name}.log"));
+        Ok(Host {
+            name: name.to_owned(),
+            site: site.clone(),
+            instance,
+            config,
+            log,
+            log_start: 0,
+            daemon: None,
+            overlay: None,
+        })
+    }
+}
+
+/// What differs from the usual configuration.
+#[derive(Clone, Debug)]
+pub struct HostOptions {
+    /// Seconds. Long by default, so that a machine busy with other tests loses no member.
+    pub ttl: f64,
+    /// Lines of TOML above `[registry]`.
+    pub extra: String,
+    /// A unique one if none.
+    pub instance: Option<String>,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self { ttl: 60.0, extra: String::new(), instance: None }
+    }
+}
+
+/// A host and its neti, which is undone (`neti down`) when dropped.
+#[derive(Debug)]
+pub struct Host {
+    pub name: String,
+    pub site: Site,
+    pub instance: String,
+    /// The configuration file.
+    pub config: PathBuf,
+    log: PathBuf,
+    log_start: usize,
+    daemon: Option<Process>,
+    overlay: Option<Ipv4Addr>,
+}
+
+impl Host {
+    /// Starts `neti run` and waits for `ready`.
+    pub fn start(&mut self) -> Result<()> {
+        self.launch()?;
+        self.wait_ready()
+    }
+
+    /// Starts `neti run` only.
+    pub fn launch(&mut self) -> Result<()> {
+        self.log_start = self.log().len();
+        let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
+        let mut command = self.neti(&["run", "--config"])?;
+        command.arg(&self.config).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.daemon = Some(self.site.netns.spawn(command)?);
+        Ok(())
+    }
+
+    /// Waits until the daemon launched says that it is ready.
+    ///
+    /// # Errors
+    /// If it ends, or says nothing; the message has what it printed.
+    pub fn wait_ready(&mut self) -> Result<()> {
+        let daemon = self.daemon.as_mut().context("neti was not launched")?;
+        let (log, start) = (self.log.clone(), self.log_start);
+        let said = || fs::read_to_string(&log).unwrap_or_default().get(start..).map(str::to_owned);
+        let mut ended = None;
+        let mut overlay = None;
+        within(PATIENCE, || {
+            // First the end, then the text: what was printed before the end is then complete.
+            ended = daemon.ended();
+            overlay = said().as_deref().and_then(ready_overlay);
+            overlay.is_some() || ended.is_some()
+        });
+        let text = said().unwrap_or_default();
+        let name = &self.name;
+        if let Some(status) = ended {
+            bail!("neti on {name} ended ({status}):\n{text}");
+        }
+        self.overlay =
+            Some(overlay.with_context(|| {
+                format!("neti on {name} is not ready after {PATIENCE:?}:\n{text}")
+            })?);
+        Ok(())
+    }
+
+    /// Its overlay address.
+    ///
+    /// # Panics
+    /// If neti was not started.
+    pub fn overlay(&self) -> Ipv4Addr {
+        self.overlay.unwrap_or_else(|| panic!("neti on {} was not started", self.name))
+    }
+
+    /// Its private address.
+    pub fn real(&self) -> Ipv4Addr {
+        self.site.private
+    }
+
+    /// The daemon's process id, if it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.daemon.as_ref().map(Process::pid)
+    }
+
+    /// Ends the daemon with a signal and gives its exit status. The dataplane stays.
+    pub fn stop(&mut self, signal: Signal) -> Result<ExitStatus> {
+        let mut daemon = self.daemon.take().context("neti was not launched")?;
+        daemon.signal(signal);
+        Ok(daemon.wait(PATIENCE))
+    }
+
+    /// `neti down`.
+    pub fn down(&mut self) -> Result<Output> {
+        self.run_neti(&["down", "--config", &self.config.to_string_lossy()])
+    }
+
+    /// Runs `neti ARGUMENTS` on the host to its end.
+    pub fn run_neti(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = self.neti(arguments)?;
+        command.stdin(Stdio::null());
+        let output = crate::process::on_spawner(move || {
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+        })?
+        .wait_with_output()?;
+        Ok(output)
+    }
+
+    /// `neti show WHAT -j`.
+    pub fn show(&self, what: &str) -> Result<Value> {
+        let output = self.run_neti(&["show", what, "--instance", &self.instance, "-j"])?;
+        if !output.status.success() {
+            bail!("neti show {what}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        serde_json::from_slice(&output.stdout).with_context(|| {
+            format!("read neti show {what}: {}", String::from_utf8_lossy(&output.stdout))
+        })
+    }
+
+    /// The ids of the members in its maps, in order.
+    pub fn members(&self) -> Result<Vec<String>> {
+        let shown = self.show("members")?;
+        let members = shown.as_array().context("neti show members -j prints an array")?;
+        let mut ids: Vec<String> = members
+            .iter()
+            .filter_map(|member| member["id"].as_str().or(member["overlay"].as_str()))
+            .map(str::to_owned)
+            .collect();
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// Waits until exactly these members are in its maps.
+    ///
+    /// # Panics
+    /// If that does not come.
+    pub fn await_members(&self, ids: &[&str]) {
+        let mut seen = Vec::new();
+        let came = within(PATIENCE, || {
+            seen = self.members().unwrap_or_default();
+            seen == ids
+        });
+        assert!(came, "{}: members are {seen:?}, not {ids:?}\n{}", self.name, self.log());
+    }
+
+    /// Packets counted in `hook` (`filter`, `ingress` or `egress`) with `reason`, in whatever way they went on.
+    pub fn count(&self, hook: &str, reason: &str) -> Result<u64> {
+        self.count_where(|counter| counter["hook"] == hook && counter["reason"] == reason)
+    }
+
+    /// Packets of all counters, as `neti show stats -j` prints them, that `wanted` takes.
+    pub fn count_where(&self, wanted: impl Fn(&Value) -> bool) -> Result<u64> {
+        let shown = self.show("stats")?;
+        let counters = shown.as_array().context("neti show stats -j prints an array")?;
+        Ok(counters
+            .iter()
+            .filter(|counter| wanted(counter))
+            .filter_map(|c| c["packets"].as_u64())
+            .sum())
+    }
+
+    /// Everything the daemon has printed.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn neti(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = self.site.netns.command(neti()?);
+        command.args(arguments).env("NO_COLOR", "1").env_remove("NOTIFY_SOCKET");
+        Ok(command)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if self.daemon.is_some() {
+            let _ = self.stop(Signal::SIGTERM);
+        }
+        if let Err(error) = self.down() {
+            eprintln!("{}: {error:#}", self.name);
+        }
+        if std::thread::panicking() {
+            eprintln!("--- neti on {} printed:\n{}---", self.name, self.log());
+        }
+    }
+}
+
+/// Starts neti on all of them, together, and waits until each has all the others in its maps.
+pub fn start_all(hosts: &mut [&mut Host]) -> Result<()> {
+    for host in hosts.iter_mut() {
+        host.launch()?;
+    }
+    for host in hosts.iter_mut() {
+        host.wait_ready()?;
+    }
+    let mut names: Vec<String> = hosts.iter().map(|host| host.name.clone()).collect();
+    names.sort();
+    for host in hosts.iter() {
+        let others: Vec<&str> =
+            names.iter().map(String::as_str).filter(|name| *name != host.name).collect();
+        host.await_members(&others);
+    }
+    Ok(())
+}
+
+/// An instance name that says which process made it, so that [`sweep`] can tell whose it was.
+pub fn fresh_instance() -> String {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    format!("t{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The `neti` binary: `$NETI_BIN`, or built here.
+pub fn neti() -> Result<&'static Path> {
+    static NETI: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(path) = NETI.get() {
+        return Ok(path);
+    }
+    let path = match env::var_os("NETI_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => build()?,
+    };
+    if !path.is_file() {
+        bail!("NETI_BIN: {}: not a file; give the path of the neti binary", path.display());
+    }
+    Ok(NETI.get_or_init(|| path))
+}
+
+fn build() -> Result<PathBuf> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut child = Command::new(cargo)
+        .args(["build", "--quiet", "--package", "neti-userspace", "--bin", "neti"])
+        .args(["--message-format", "json-render-diagnostics"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("run cargo build for neti")?;
+    let output = BufReader::new(child.stdout.take().context("cargo's output is piped")?);
+    let mut path = None;
+    for message in serde_json::Deserializer::from_reader(output).into_iter::<Value>() {
+        let message = message.context("read cargo's messages")?;
+        if message["target"]["name"] == "neti"
+            && let Some(executable) = message["executable"].as_str()
+        {
+            path = Some(PathBuf::from(executable));
+        }
+    }
+    if !child.wait()?.success() {
+        bail!("cargo build --package neti-userspace failed");
+    }
+    path.context("cargo built no neti binary")
+}
+
+/// Removes pins and run files of test processes that were killed before they could. Once per process.
+fn sweep() {
+    static SWEPT: OnceLock<()> = OnceLock::new();
+    SWEPT.get_or_init(|| {
+        for directory in [PINS, RUN] {
+            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                let pid = name.to_str().and_then(owner);
+                if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+                    // Another test process may be sweeping too; what is gone is gone.
+                    let _ =
+                        fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path()));
+                }
+            }
+        }
+    });
+}
+
+/// The process in an instance's name, as made by [`fresh_instance`].
+fn owner(name: &str) -> Option<u32> {
+    name.strip_prefix('t')?.split_once('-')?.0.parse().ok()
+}
+
+fn ready_overlay(log: &str) -> Option<Ipv4Addr> {
+    let (_, rest) = log.split_once("ready: overlay ")?;
+    let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    rest[..end].trim_end_matches('.').parse().ok()
+}

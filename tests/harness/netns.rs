@@ -1,0 +1,224 @@
+//! Network namespaces that end with their owner.
+//!
+//! A namespace is held by a file descriptor alone: it has no name under /run/netns, and the kernel takes it away when
+//! the process that made it ends, however it ends. Only the network namespace is changed, so bpffs and /run are the
+//! machine's.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    io::{self, Write},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::process::CommandExt,
+    },
+    panic::resume_unwind,
+    process::{Command, Output, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+};
+
+use anyhow::{Context, Result, bail};
+use nix::{
+    sched::{CloneFlags, setns, unshare},
+    sys::{prctl::set_pdeathsig, signal::Signal},
+};
+
+use crate::process::{Process, on_spawner};
+
+/// A network namespace. Clones are the same one; it lives as long as the last of them, or a program or socket in it.
+#[derive(Clone, Debug)]
+pub struct Netns {
+    name: Arc<str>,
+    fd: Arc<OwnedFd>,
+}
+
+impl Netns {
+    /// A fresh namespace with `lo` up. `label` is for messages only.
+    pub fn new(label: &str) -> Result<Self> {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("neti-{}-{number}-{label}", std::process::id());
+        // A thread of its own: a thread that unshared cannot be given back to the test runner.
+        let file = thread::spawn(|| -> io::Result<fs::File> {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            fs::File::open("/proc/thread-self/ns/net")
+        })
+        .join()
+        .unwrap_or_else(|panic| resume_unwind(panic))
+        .context("create a network namespace (root is needed)")?;
+        let netns = Self { name: name.into(), fd: Arc::new(file.into()) };
+        // Without duplicate address detection and router solicitations nothing is on the wire but what the test sends.
+        netns.sysctl("net.ipv6.conf.all.disable_ipv6", "1")?;
+        netns.sysctl("net.ipv6.conf.default.disable_ipv6", "1")?;
+        netns.ip("link set lo up")?;
+        Ok(netns)
+    }
+
+    /// The label, made unique.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A path to the namespace that `ip ... netns PATH` takes while this process lives.
+    pub fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.fd.as_raw_fd())
+    }
+
+    /// Runs `work` inside, on a thread of its own; its panic is the caller's. Sockets it returns stay inside.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let inside = || {
+                if let Err(error) = setns(&*self.fd, CloneFlags::CLONE_NEWNET) {
+                    panic!("enter {}: {error}", self.name);
+                }
+                work()
+            };
+            scope.spawn(inside).join().unwrap_or_else(|panic| resume_unwind(panic))
+        })
+    }
+
+    /// Like [`Netns::run`], but goes on beside the caller.
+    pub fn go<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> thread::JoinHandle<T> {
+        let netns = self.clone();
+        thread::spawn(move || {
+            if let Err(error) = setns(&*netns.fd, CloneFlags::CLONE_NEWNET) {
+                panic!("enter {}: {error}", netns.name);
+            }
+            work()
+        })
+    }
+
+    /// A command that will run inside. It dies with this process.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let fd = Arc::clone(&self.fd);
+        let mut command = Command::new(program);
+        // SAFETY: setns and prctl are plain system calls; nothing is allocated between fork and exec.
+        unsafe {
+            command.pre_exec(move || {
+                setns(&*fd, CloneFlags::CLONE_NEWNET)?;
+                set_pdeathsig(Signal::SIGKILL)?;
+                Ok(())
+            });
+        }
+        command
+    }
+
+    /// Starts a command made by [`Netns::command`].
+    pub fn spawn(&self, mut command: Command) -> Result<Process> {
+        let what = describe(&command);
+        let child = on_spawner(move || command.spawn())
+            .with_context(|| format!("start {what} in {}", self.name))?;
+        Ok(Process::new(what, child))
+    }
+
+    /// Runs a command line (split at blanks) to its end and gives what it printed.
+    ///
+    /// # Errors
+    /// If it cannot be started or does not exit with 0; the message has its standard error.
+    pub fn exec(&self, line: &str) -> Result<String> {
+        let output = self.output(line)?;
+        if !output.status.success() {
+            let error = String::from_utf8_lossy(&output.stderr);
+            bail!("{line}: in {}: {}: {}", self.name, output.status, error.trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs a command line (split at blanks) to its end, whatever its exit status.
+    pub fn output(&self, line: &str) -> Result<Output> {
+        let mut words = line.split_whitespace();
+        let program = words.next().context("an empty command line")?;
+        let mut command = self.command(program);
+        command.args(words);
+        self.finish(command, "")
+    }
+
+    /// `ip ARGUMENTS`.
+    pub fn ip(&self, arguments: &str) -> Result<String> {
+        self.exec(&format!("ip {arguments}"))
+    }
+
+    /// Several lines of `ip`, in one process.
+    pub fn ip_batch(&self, lines: &str) -> Result<()> {
+        let mut command = self.command("ip");
+        command.args(["-batch", "-"]);
+        self.feed(command, lines)
+    }
+
+    /// Loads an nftables script.
+    pub fn nft(&self, script: &str) -> Result<()> {
+        let mut command = self.command("nft");
+        command.args(["-f", "-"]);
+        self.feed(command, script)
+    }
+
+    /// Sets a sysctl of this namespace, written with dots.
+    pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
+        let path = format!("/proc/sys/{}", key.replace('.', "/"));
+        self.run(|| fs::write(&path, value)).with_context(|| format!("set {key} to {value}"))
+    }
+
+    /// A veth pair: `ours` here, `theirs` in `peer`, both up.
+    pub fn veth(&self, ours: &str, peer: &Netns, theirs: &str) -> Result<()> {
+        self.ip(&format!("link add {ours} type veth peer name {theirs} netns {}", peer.path()))?;
+        self.ip(&format!("link set {ours} up"))?;
+        peer.ip(&format!("link set {theirs} up"))?;
+        Ok(())
+    }
+
+    /// The hardware address of an interface.
+    pub fn mac(&self, interface: &str) -> Result<[u8; 6]> {
+        let text = self.ip(&format!("-br link show dev {interface}"))?;
+        let field = text.split_whitespace().nth(2).context("ip -br link prints no address")?;
+        let mut mac = [0; 6];
+        for (byte, hex) in mac.iter_mut().zip(field.split(':')) {
+            *byte = u8::from_str_radix(hex, 16).with_context(|| format!("read {field}"))?;
+        }
+        Ok(mac)
+    }
+
+    /// The index of an interface.
+    pub fn index(&self, interface: &str) -> Result<u32> {
+        self.run(|| nix::net::if_::if_nametoindex(interface))
+            .with_context(|| format!("find {interface} in {}", self.name))
+    }
+
+    fn feed(&self, command: Command, text: &str) -> Result<()> {
+        let what = describe(&command);
+        let output = self.finish(command, text)?;
+        if !output.status.success() {
+            let error = String::from_utf8_lossy(&output.stderr);
+            bail!("{what}: in {}: {}\n{text}", self.name, error.trim());
+        }
+        Ok(())
+    }
+
+    fn finish(&self, mut command: Command, input: &str) -> Result<Output> {
+        let what = describe(&command);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let run = || -> io::Result<Output> {
+            let mut child = on_spawner(move || command.spawn())?;
+            if let Some(mut stdin) = child.stdin.take() {
+                stdin.write_all(input.as_bytes())?;
+            }
+            child.wait_with_output()
+        };
+        run().with_context(|| format!("run {what} in {}", self.name))
+    }
+}
+
+fn describe(command: &Command) -> String {
+    let mut text = command.get_program().to_string_lossy().into_owned();
+    for argument in command.get_args() {
+        text.push(' ');
+        text.push_str(&argument.to_string_lossy());
+    }
+    text
+}

@@ -1,0 +1,269 @@
+//! Frames: put on a wire, taken off a wire, and built.
+
+use std::{
+    io::{self, Read},
+    mem::{size_of, zeroed},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use etherparse::{NetSlice, SlicedPacket};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::netns::Netns;
+
+/// An interface opened for whole frames (`AF_PACKET`).
+#[derive(Debug)]
+pub struct Wire {
+    socket: Socket,
+}
+
+impl Wire {
+    /// Opens `interface` of `netns`.
+    pub fn open(netns: &Netns, interface: &str) -> Result<Self> {
+        let index = netns.index(interface)?;
+        let open = || -> io::Result<Socket> {
+            // Protocol 0 receives nothing until bind, so no frame of another interface gets in between.
+            let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
+            socket.bind(&link_address(index))?;
+            // Room for a burst of large frames while the reader waits for a processor.
+            let _ = socket.set_recv_buffer_size(16 << 20);
+            socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+            Ok(socket)
+        };
+        let socket =
+            netns.run(open).with_context(|| format!("open {interface} of {}", netns.name()))?;
+        Ok(Self { socket })
+    }
+
+    /// Puts a frame on the wire.
+    pub fn send(&self, frame: &[u8]) -> Result<()> {
+        self.socket
+            .send(frame)
+            .with_context(|| format!("send a frame of {} bytes", frame.len()))?;
+        Ok(())
+    }
+
+    /// The next frame, in either direction; nothing if none comes for 50 ms.
+    pub fn receive(&mut self) -> Option<Vec<u8>> {
+        let mut buffer = vec![0; 1 << 17];
+        match self.socket.read(&mut buffer) {
+            Ok(length) => {
+                buffer.truncate(length);
+                Some(buffer)
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Collects frames beside the test until [`Capture::finish`].
+    pub fn capture(mut self) -> Capture {
+        let frames = Arc::new(Mutex::new(Vec::new()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (into, stopped) = (Arc::clone(&frames), Arc::clone(&stop));
+        let collect = move || {
+            loop {
+                // Asked before the read: once stopped, what was on the wire by then is still taken.
+                let last = stopped.load(Ordering::Acquire);
+                match self.receive() {
+                    Some(frame) => into.lock().unwrap_or_else(|e| e.into_inner()).push(frame),
+                    None if last => return,
+                    None => {}
+                }
+            }
+        };
+        Capture { frames, stop, thread: Some(std::thread::spawn(collect)) }
+    }
+}
+
+/// Frames being collected.
+#[derive(Debug)]
+pub struct Capture {
+    frames: Arc<Mutex<Vec<Vec<u8>>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Capture {
+    /// What has come so far.
+    pub fn frames(&self) -> Vec<Vec<u8>> {
+        self.frames.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Everything that came.
+    pub fn finish(mut self) -> Vec<Vec<u8>> {
+        self.halt();
+        self.frames()
+    }
+
+    fn halt(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.halt();
+    }
+}
+
+/// Whether the four bytes of an address inside `range` (network, prefix length) stand anywhere in the frame's headers:
+/// addresses of ARP and IPv4, of the packet inside an ICMP error, and IP options. Payload is not looked at: random data
+/// holds any four bytes.
+pub fn carries_overlay(frame: &[u8], range: (Ipv4Addr, u32)) -> bool {
+    addresses(frame).iter().any(|address| in_range(*address, range))
+}
+
+/// Every address in the frame's headers.
+pub fn addresses(frame: &[u8]) -> Vec<Ipv4Addr> {
+    let mut at = 12;
+    while frame.get(at..at + 2).is_some_and(|kind| matches!(kind, [0x81, 0] | [0x88, 0xa8])) {
+        at += 4;
+    }
+    let Some(body) = frame.get(at + 2..) else { return Vec::new() };
+    match frame.get(at..at + 2) {
+        // RFC 826: sender's protocol address at 14, target's at 24.
+        Some([0x08, 0x06]) => [14, 24].iter().filter_map(|&at| address_at(body, at)).collect(),
+        Some([0x08, 0x00]) => ip_addresses(body),
+        _ => Vec::new(),
+    }
+}
+
+fn ip_addresses(packet: &[u8]) -> Vec<Ipv4Addr> {
+    let Some(&first) = packet.first() else { return Vec::new() };
+    let header = usize::from(first & 0x0f) * 4;
+    let mut found: Vec<Ipv4Addr> =
+        [12, 16].iter().filter_map(|&at| address_at(packet, at)).collect();
+    // An option may hold an address at any offset.
+    for at in 20..header.saturating_sub(3) {
+        found.extend(address_at(packet, at));
+    }
+    let offset = packet.get(6..8).map_or(0, |f| u16::from_be_bytes([f[0] & 0x1f, f[1]]));
+    let error = matches!(packet.get(header), Some(3 | 4 | 5 | 11 | 12));
+    if packet.get(9) == Some(&1) && offset == 0 && error {
+        found.extend(packet.get(header + 8..).map(ip_addresses).unwrap_or_default());
+    }
+    found
+}
+
+fn address_at(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {
+    let bytes: [u8; 4] = bytes.get(at..at + 4)?.try_into().ok()?;
+    Some(bytes.into())
+}
+
+fn in_range(address: Ipv4Addr, (network, length): (Ipv4Addr, u32)) -> bool {
+    let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
+    address.to_bits() & mask == network.to_bits() & mask
+}
+
+/// Source and destination of an IPv4 frame.
+pub fn ends(frame: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    match SlicedPacket::from_ethernet(frame).ok()?.net? {
+        NetSlice::Ipv4(ip) => Some((ip.header().source_addr(), ip.header().destination_addr())),
+        _ => None,
+    }
+}
+
+/// Destination hardware address of a frame.
+pub fn destination_mac(frame: &[u8]) -> Option<[u8; 6]> {
+    frame.get(..6)?.try_into().ok()
+}
+
+/// `frame` with VLAN tags (TPID 0x8100) of these ids between its addresses and its EtherType.
+pub fn tagged(frame: &[u8], ids: &[u16]) -> Vec<u8> {
+    let mut out = frame[..12].to_vec();
+    for id in ids {
+        out.extend([0x81, 0x00]);
+        out.extend(id.to_be_bytes());
+    }
+    out.extend(&frame[12..]);
+    out
+}
+
+/// Frames with a broadcast destination or source cannot tell whose they are; the two ends on one link.
+#[derive(Debug, Clone, Copy)]
+pub struct Link {
+    pub from: [u8; 6],
+    pub to: [u8; 6],
+}
+
+impl Link {
+    /// A UDP datagram.
+    pub fn udp(&self, source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<u8> {
+        let (from, to) = (v4(source), v4(destination));
+        let builder = etherparse::PacketBuilder::ethernet2(self.from, self.to)
+            .ipv4(from, to, 64)
+            .udp(source.port(), destination.port());
+        let mut frame = Vec::new();
+        builder.write(&mut frame, payload).unwrap_or_else(|e| panic!("build a frame: {e}"));
+        frame
+    }
+
+    /// A TCP SYN.
+    pub fn syn(&self, source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
+        let (from, to) = (v4(source), v4(destination));
+        let builder = etherparse::PacketBuilder::ethernet2(self.from, self.to)
+            .ipv4(from, to, 64)
+            .tcp(source.port(), destination.port(), 1, 64_000)
+            .syn();
+        let mut frame = Vec::new();
+        builder.write(&mut frame, &[]).unwrap_or_else(|e| panic!("build a frame: {e}"));
+        frame
+    }
+
+    /// An ICMP echo request.
+    pub fn echo(&self, source: Ipv4Addr, destination: Ipv4Addr, id: u16) -> Vec<u8> {
+        let builder = etherparse::PacketBuilder::ethernet2(self.from, self.to)
+            .ipv4(source.octets(), destination.octets(), 64)
+            .icmpv4_echo_request(id, 1);
+        let mut frame = Vec::new();
+        builder.write(&mut frame, b"neti").unwrap_or_else(|e| panic!("build a frame: {e}"));
+        frame
+    }
+}
+
+fn v4(address: SocketAddr) -> [u8; 4] {
+    match address.ip() {
+        IpAddr::V4(ip) => ip.octets(),
+        IpAddr::V6(ip) => panic!("{ip}: these frames are IPv4"),
+    }
+}
+
+fn link_address(index: u32) -> SockAddr {
+    // SAFETY: all zeros are a valid sockaddr_storage.
+    let mut storage: socket2::SockAddrStorage = unsafe { zeroed() };
+    let link = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET.cast_unsigned() as u16,
+        sll_protocol: (libc::ETH_P_ALL.cast_unsigned() as u16).to_be(),
+        sll_ifindex: index.cast_signed(),
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    // SAFETY: sockaddr_storage is large enough and aligned for every socket address.
+    unsafe { std::ptr::write((&raw mut storage).cast::<libc::sockaddr_ll>(), link) };
+    // SAFETY: the storage holds a sockaddr_ll, and the length is its length.
+    unsafe { SockAddr::new(storage, size_of::<libc::sockaddr_ll>() as libc::socklen_t) }
+}
+
+/// A socket that sends whole IPv4 packets (`IP_HDRINCL`), routed like any other.
+pub fn raw_ip(netns: &Netns) -> Result<Socket> {
+    netns
+        .run(|| -> io::Result<Socket> {
+            let socket =
+                Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
+            socket.set_header_included_v4(true)?;
+            Ok(socket)
+        })
+        .context("open a raw socket")
+}
