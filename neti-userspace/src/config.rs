@@ -1,0 +1,173 @@
+//! The host's own configuration file, `/etc/neti/neti.toml`, parsed and validated once.
+
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde_json::{Map, Value};
+
+use crate::{
+    keys::{Keys, SettingsError, parsed},
+    membership::{HostId, is_name, is_real},
+};
+
+/// What is wrong with the configuration.
+pub type ConfigError = SettingsError;
+
+/// The configuration, validated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Names the pins and the runtime directory: several instances can share a kernel.
+    pub instance: String,
+    pub host: HostId,
+    pub network: String,
+    /// The interface that carries the overlay.
+    pub uplink: String,
+    /// `None`: the uplink's first global address.
+    pub private: Option<Ipv4Addr>,
+    pub public: Option<Ipv4Addr>,
+    /// Empty for none.
+    pub role: String,
+    pub labels: BTreeMap<String, String>,
+    pub attach: Attach,
+    /// Whether to keep the host's own overlay flows out of conntrack.
+    pub notrack: bool,
+    pub registry: RegistryConfig,
+}
+
+/// Where the programs are attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attach {
+    /// XDP and tcx where the driver takes XDP natively, else tcx alone.
+    Auto,
+    /// XDP, native mode only, and tcx.
+    Xdp,
+    /// tcx alone.
+    Tcx,
+}
+
+/// Where the fleet is registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RegistryConfig {
+    /// A directory that all hosts share.
+    Directory {
+        path: PathBuf,
+        /// After this time without a sign of life a host is gone.
+        ttl: Duration,
+    },
+}
+
+/// The instance of a configuration that names none.
+pub const DEFAULT_INSTANCE: &str = "default";
+const DEFAULT_TTL: f64 = 30.0;
+
+const ADDRESS: &str = "an IPv4 address of a host, like 10.0.0.10";
+const NAME: &str = HostId::RIGHT;
+
+impl Config {
+    /// Reads the file. The default for `host` is this machine's hostname.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(file).map_err(|error| SettingsError::File {
+            file: file.display().to_string(),
+            what: format!("cannot be read: {error}"),
+        })?;
+        let hostname = nix::unistd::gethostname().unwrap_or_default();
+        Self::parse(&file.display().to_string(), &text, &hostname.to_string_lossy())
+    }
+
+    /// Parses and validates `text`; `file` is what errors call it.
+    pub fn parse(file: &str, text: &str, hostname: &str) -> Result<Self, ConfigError> {
+        let map = toml::from_str::<Map<String, Value>>(text).map_err(|error| {
+            SettingsError::File { file: file.to_owned(), what: syntax(text, &error) }
+        })?;
+        let mut keys = Keys::new(file, map);
+        let instance = keys.optional("instance", "1 to 32 of a-z 0-9 -", |value| {
+            value.as_str().filter(|text| is_instance(text)).map(str::to_owned)
+        })?;
+        let host = match keys.optional("host", NAME, parsed)? {
+            Some(host) => host,
+            // What is wrong is the hostname, but the key is where the operator can mend it.
+            None => {
+                hostname.parse().map_err(|_| keys.wrong("host", &format!("{hostname:?}"), NAME))?
+            }
+        };
+        let config = Self {
+            instance: instance.unwrap_or_else(|| DEFAULT_INSTANCE.to_owned()),
+            host,
+            network: keys.required("network", "the name of the host's network, like ec2", name)?,
+            uplink: keys.required("uplink", "the name of an interface, like eth0", interface)?,
+            private: keys.optional("private", ADDRESS, real)?,
+            public: keys.optional("public", ADDRESS, real)?,
+            role: keys.optional("role", NAME, name)?.unwrap_or_default(),
+            labels: keys
+                .optional("labels", "a table of texts, like { rack = \"b12\" }", labels)?
+                .unwrap_or_default(),
+            attach: keys
+                .optional("attach", "auto, xdp or tcx", |value| match value.as_str()? {
+                    "auto" => Some(Attach::Auto),
+                    "xdp" => Some(Attach::Xdp),
+                    "tcx" => Some(Attach::Tcx),
+                    _ => None,
+                })?
+                .unwrap_or(Attach::Auto),
+            notrack: keys.optional("notrack", "true or false", Value::as_bool)?.unwrap_or(false),
+            registry: registry(&mut keys)?,
+        };
+        keys.finish()?;
+        Ok(config)
+    }
+}
+
+/// Whether `text` can name an instance.
+pub fn is_instance(text: &str) -> bool {
+    (1..=32).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+fn registry(keys: &mut Keys) -> Result<RegistryConfig, ConfigError> {
+    let mut keys = keys.table("registry", "a table with kind and path")?;
+    keys.required("kind", "directory", |value| (value == "directory").then_some(()))?;
+    let path = keys.required("path", "an absolute path, like /var/lib/neti/registry", |value| {
+        value.as_str().map(PathBuf::from).filter(|path| path.is_absolute())
+    })?;
+    let ttl = keys.optional("ttl", "0.5 to 86400 seconds", |value| {
+        value.as_f64().filter(|seconds| (0.5..=86_400.0).contains(seconds))
+    })?;
+    keys.finish()?;
+    Ok(RegistryConfig::Directory { path, ttl: Duration::from_secs_f64(ttl.unwrap_or(DEFAULT_TTL)) })
+}
+
+fn name(value: &Value) -> Option<String> {
+    value.as_str().filter(|text| is_name(text)).map(str::to_owned)
+}
+
+/// As the kernel's dev_valid_name() has it.
+fn interface(value: &Value) -> Option<String> {
+    let name = value.as_str()?;
+    let valid = (1..16).contains(&name.len())
+        && ![".", ".."].contains(&name)
+        && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace());
+    valid.then(|| name.to_owned())
+}
+
+fn real(value: &Value) -> Option<Ipv4Addr> {
+    parsed(value).filter(|address| is_real(*address))
+}
+
+fn labels(value: &Value) -> Option<BTreeMap<String, String>> {
+    let label = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
+    value.as_object()?.iter().map(label).collect()
+}
+
+/// One line of a TOML error, which by itself draws the place over several.
+fn syntax(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    format!("line {line}: {}", error.message().replace('\n', ", "))
+}
+
+#[cfg(test)]
+mod tests;

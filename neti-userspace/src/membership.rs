@@ -1,0 +1,228 @@
+//! The members of the fleet as the registry has them.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::Ipv4Addr,
+    str::FromStr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use neti_common::maps::OVERLAYS;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::fleet::FleetSettings;
+
+/// The id of a host: 1 to 64 characters out of `A-Z a-z 0-9 . _ -`, not beginning with a dot, so
+/// that it can be a file's name and a registry key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HostId(Arc<str>);
+
+impl HostId {
+    /// What an id must be, for error messages.
+    pub const RIGHT: &str = "1 to 64 of A-Z a-z 0-9 . _ - and not begin with a dot";
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0:?} is no host id, which must be {right}", right = HostId::RIGHT)]
+pub struct HostIdError(String);
+
+impl FromStr for HostId {
+    type Err = HostIdError;
+
+    fn from_str(text: &str) -> Result<Self, HostIdError> {
+        if is_name(text) { Ok(Self(text.into())) } else { Err(HostIdError(text.to_owned())) }
+    }
+}
+
+impl TryFrom<String> for HostId {
+    type Error = HostIdError;
+
+    fn try_from(text: String) -> Result<Self, HostIdError> {
+        text.parse()
+    }
+}
+
+impl From<HostId> for String {
+    fn from(id: HostId) -> Self {
+        id.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for HostId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether `text` may name a host, a network or a role.
+pub fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && !text.starts_with('.')
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+/// Whether a host can have `address` on an interface and be reached by it from another host.
+pub fn is_real(address: Ipv4Addr) -> bool {
+    // 240.0.0.0/4 is reserved (RFC 1112 section 4) and holds the broadcast address.
+    let [first, ..] = address.octets();
+    first != 0 && first < 240 && !address.is_loopback() && !address.is_multicast()
+}
+
+/// What a member says of its condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberState {
+    #[default]
+    Up,
+}
+
+/// A host as it registered itself. Keys that we do not know are ignored: the fleet may run more
+/// than one version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberRecord {
+    pub id: HostId,
+    /// Its overlay addresses, the primary one first; 1 to [`OVERLAYS`], all different.
+    pub overlays: Vec<Ipv4Addr>,
+    /// Reaches it from inside its network.
+    #[serde(default)]
+    pub private: Option<Ipv4Addr>,
+    /// Reaches it from anywhere.
+    #[serde(default)]
+    pub public: Option<Ipv4Addr>,
+    pub network: String,
+    #[serde(default)]
+    pub role: String,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Of its daemon.
+    #[serde(default)]
+    pub version: String,
+    /// Of two members with one overlay address the one with the higher generation has it.
+    #[serde(default = "first_generation")]
+    pub generation: u32,
+    /// Unix time in milliseconds from which the member has held its real addresses without a
+    /// break: of two members with one real address the older claim holds. The registry sets it.
+    #[serde(default)]
+    pub since: u64,
+    #[serde(default)]
+    pub state: MemberState,
+}
+
+/// The generation of a record that names none.
+pub fn first_generation() -> u32 {
+    1
+}
+
+/// Why a record cannot be used.
+#[derive(Debug, Error)]
+pub enum RecordError {
+    #[error("not a member record: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("id = {0:?}: must be {1:?}, the name of its key")]
+    Id(String, String),
+    #[error("overlays: {0} addresses; must be 1 to {OVERLAYS}")]
+    OverlayCount(usize),
+    #[error("overlays: {0} is there twice; each must be there once")]
+    OverlayTwice(Ipv4Addr),
+    #[error("network = {0:?}: must be a name of {right}", right = HostId::RIGHT)]
+    Network(String),
+    #[error("role = {0:?}: must be empty or a name of {right}", right = HostId::RIGHT)]
+    Role(String),
+    #[error("{0} = {1}: must be a host's address")]
+    Address(&'static str, Ipv4Addr),
+    #[error("private, public: both missing; one must be there")]
+    NoAddress,
+}
+
+impl MemberRecord {
+    /// Parses and validates the record stored under `key`.
+    pub fn parse(key: &str, bytes: &[u8]) -> Result<Self, RecordError> {
+        let record: Self = serde_json::from_slice(bytes)?;
+        if record.id.as_str() != key {
+            return Err(RecordError::Id(record.id.to_string(), key.to_owned()));
+        }
+        record.validate()?;
+        Ok(record)
+    }
+
+    fn validate(&self) -> Result<(), RecordError> {
+        if !(1..=OVERLAYS).contains(&self.overlays.len()) {
+            return Err(RecordError::OverlayCount(self.overlays.len()));
+        }
+        for (index, overlay) in self.overlays.iter().enumerate() {
+            if self.overlays[..index].contains(overlay) {
+                return Err(RecordError::OverlayTwice(*overlay));
+            }
+        }
+        if !is_name(&self.network) {
+            return Err(RecordError::Network(self.network.clone()));
+        }
+        if !self.role.is_empty() && !is_name(&self.role) {
+            return Err(RecordError::Role(self.role.clone()));
+        }
+        for (field, address) in [("private", self.private), ("public", self.public)] {
+            if let Some(address) = address.filter(|address| !is_real(*address)) {
+                return Err(RecordError::Address(field, address));
+            }
+        }
+        if self.private.is_none() && self.public.is_none() {
+            return Err(RecordError::NoAddress);
+        }
+        Ok(())
+    }
+}
+
+/// Something in the registry, or in how its parts fit together, that is left out of the fleet.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Problem {
+    /// The registry key at fault: `members/hudson`, `fleet`.
+    pub key: String,
+    /// What is wrong, what becomes of it, and what would be right.
+    pub what: String,
+}
+
+/// The registry cannot be reached and the snapshot is the last one known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stale {
+    #[serde(with = "unix_seconds")]
+    pub since: SystemTime,
+    pub why: String,
+}
+
+/// One snapshot of the whole fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// Grows with every snapshot that a registry publishes.
+    pub revision: u64,
+    pub fleet: FleetSettings,
+    /// The members that are alive, our own host among them.
+    pub members: BTreeMap<HostId, MemberRecord>,
+    pub problems: Vec<Problem>,
+    pub stale: Option<Stale>,
+}
+
+mod unix_seconds {
+    use serde::{Deserializer, Serializer};
+
+    use super::*;
+
+    pub fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        serializer.serialize_u64(since.as_secs())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SystemTime, D::Error> {
+        Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::deserialize(from)?))
+    }
+}
+
+#[cfg(test)]
+mod tests;
