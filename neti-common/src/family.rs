@@ -1,12 +1,21 @@
-//! The address families. Whatever differs between IPv4 and IPv6 is said here and nowhere else; the rest of the crate
-//! is generic over [`Family`].
+//! The address families. Whatever differs between IPv4 and IPv6 is said here and in the family's own file, and nowhere
+//! else; the rest of the crate is generic over [`Family`].
 
 use core::{fmt::Debug, hash::Hash};
 
-/// An address family: the type of its addresses and where its header keeps them.
-pub trait Family: Copy + Clone + Debug + PartialEq + Eq + 'static {
+use crate::{
+    headers::Ip,
+    packet::{Packet, Plain},
+};
+
+mod v4;
+
+pub use v4::V4;
+
+/// An address family: the type of its addresses, where its header keeps them, and its ICMP.
+pub trait Family: Copy + Clone + Debug + Eq + Hash + Ord + Send + Sync + 'static {
     /// An address as it stands on the wire (network byte order).
-    type Addr: Copy + Clone + Debug + Default + Eq + Hash + Ord + Send + Sync + 'static;
+    type Addr: Plain + Debug + Default + Eq + Hash + Ord + Send + Sync + 'static;
 
     /// The EtherType of its packets.
     const ETHERTYPE: u16;
@@ -16,31 +25,37 @@ pub trait Family: Copy + Clone + Debug + PartialEq + Eq + 'static {
     const ALL_ONES: Self::Addr;
     /// Length of an address in bits.
     const BITS: u32;
+    /// Where clouds serve an instance's metadata.
+    const METADATA: Self::Addr;
+    /// Ranges from which ssh is let in while the daemon has not said otherwise.
+    const FAILSAFE: &'static [crate::maps::Prefix<Self>];
+
+    /// Offset of the source address in the header.
+    const SRC: usize;
+    /// Offset of the destination address in the header.
+    const DST: usize;
+    /// Offset of the header's checksum, where it has one.
+    const L3_CHECKSUM: Option<usize>;
+
+    /// Protocol number of its ICMP.
+    const ICMP: u8;
+    const ECHO_REQUEST: u8;
+    const ECHO_REPLY: u8;
+    /// Whether its ICMP checksum covers the addresses (RFC 4443 2.3; RFC 792 does not).
+    const ICMP_PSEUDO_HEADER: bool;
+    /// Whether an ICMP message of this type quotes the packet it is about.
+    fn is_icmp_error(kind: u8) -> bool;
 
     /// `address & mask == network`, for a [`crate::maps::Prefix`].
     fn within(address: &Self::Addr, network: &Self::Addr, mask: &Self::Addr) -> bool;
     /// The mask of a prefix of `length` bits; `length` must not exceed [`Self::BITS`].
     fn mask(length: u32) -> Self::Addr;
-}
+    /// The one's-complement difference `new - old`, as [`crate::checksum`] takes it.
+    fn difference(old: &Self::Addr, new: &Self::Addr) -> u32;
 
-/// IPv4.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct V4;
-
-impl Family for V4 {
-    type Addr = [u8; 4];
-
-    const ETHERTYPE: u16 = 0x0800;
-    const UNSPECIFIED: Self::Addr = [0; 4];
-    const ALL_ONES: Self::Addr = [0xff; 4];
-    const BITS: u32 = 32;
-
-    #[inline(always)]
-    fn within(address: &Self::Addr, network: &Self::Addr, mask: &Self::Addr) -> bool {
-        u32::from_ne_bytes(*address) & u32::from_ne_bytes(*mask) == u32::from_ne_bytes(*network)
-    }
-
-    fn mask(length: u32) -> Self::Addr {
-        u32::MAX.checked_shl(Self::BITS - length).unwrap_or(0).to_be_bytes()
-    }
+    /// Reads the header at offset `l3`; `None` where it contradicts itself or is cut short. A packet quoted in an ICMP
+    /// error may be cut short (`quoted`).
+    fn parse<P: Packet>(packet: &P, l3: usize, quoted: bool) -> Option<Ip<Self>>;
+    /// Whether an IP option between the header and `ip.l4` carries addresses of its own.
+    fn has_address_option<P: Packet>(packet: &P, ip: &Ip<Self>) -> bool;
 }

@@ -4,6 +4,19 @@
 //! code that runs in the kernel is tested as ordinary Rust.
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
 
+pub mod checksum;
+pub mod demux;
+pub mod egress;
 pub mod family;
+pub mod filter;
+pub mod fragments;
+pub mod headers;
+pub mod hints;
+pub mod icmp;
+pub mod ingress;
 pub mod maps;
+pub mod packet;
+pub mod rewrite;
+pub mod tables;
+pub mod twins;
 pub mod verdict;

@@ -4,7 +4,7 @@
 //! integers and say so. Every type is `repr(C)` without implicit padding, so that the kernel may compare keys bytewise;
 //! the tests at the end hold sizes and offsets. A change of any of them raises [`LAYOUT`].
 
-use crate::family::Family;
+use crate::{family::Family, packet::Plain};
 
 /// Version of everything in this file; part of the pin path, so that no program ever meets maps of another shape.
 pub const LAYOUT: u32 = 1;
@@ -163,6 +163,26 @@ impl<F: Family> Settings<F> {
     };
 }
 
+impl<F: Family> Settings<F> {
+    /// Whether an address lies in one of the fleet's overlay ranges.
+    #[inline(always)]
+    pub fn is_overlay(&self, address: &F::Addr) -> bool {
+        self.ranges.iter().any(|range| range.contains(address))
+    }
+
+    /// Whether an address is one of our own overlay addresses.
+    #[inline(always)]
+    pub fn is_own_overlay(&self, address: &F::Addr) -> bool {
+        self.overlays.iter().any(|own| own == address)
+    }
+
+    /// Whether an address is one of our own real addresses on the uplink.
+    #[inline(always)]
+    pub fn is_own_real(&self, address: &F::Addr) -> bool {
+        self.reals.iter().any(|own| own == address)
+    }
+}
+
 /// A peer, found by one of its real addresses.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -267,11 +287,9 @@ pub struct Hint<F: Family> {
     /// `CLOCK_MONOTONIC`, nanoseconds, of its last packet out.
     pub seen: u64,
     pub ends: Ends<F>,
-    /// 1 once the peer has answered and we have sent again.
-    pub both_ways: u8,
-    /// 1 once the peer has answered.
-    pub answered: u8,
-    pub _pad: [u8; 6],
+    /// One of [`crate::hints::state`].
+    pub state: u8,
+    pub _pad: [u8; 7],
 }
 
 /// A datagram in fragments, as on the wire.
@@ -286,16 +304,13 @@ pub struct FragmentKey<F: Family> {
     pub _pad: [u8; 3],
 }
 
-/// What was decided for the first fragment.
+/// What was decided for the first fragment of a datagram that was let in.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fragment<F: Family> {
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub seen: u64,
     pub ends: Ends<F>,
-    /// The [`crate::verdict::Reason`] it passed or was refused with.
-    pub reason: u8,
-    pub _pad: [u8; 7],
 }
 
 /// The port a twin has on the wire. Key: the flow as its socket names it.
@@ -325,6 +340,9 @@ pub struct Counter {
     pub packets: u64,
     pub bytes: u64,
 }
+
+// SAFETY: repr(C), every field plain bytes or integers, padding explicit (see the layout tests).
+unsafe impl<F: Family> Plain for Tuple<F> {}
 
 #[cfg(feature = "user")]
 mod pod {
@@ -364,7 +382,7 @@ mod tests {
         assert_eq!(size_of::<Flow<V4>>(), 16);
         assert_eq!(size_of::<Hint<V4>>(), 24);
         assert_eq!(size_of::<FragmentKey<V4>>(), 16);
-        assert_eq!(size_of::<Fragment<V4>>(), 24);
+        assert_eq!(size_of::<Fragment<V4>>(), 16);
         assert_eq!(size_of::<TwinOut>(), 4);
         assert_eq!(size_of::<TwinIn<V4>>(), 12);
         assert_eq!(size_of::<Counter>(), 16);

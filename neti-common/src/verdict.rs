@@ -130,6 +130,64 @@ reasons! {
     RewriteFailed = "rewrite-failed", Drop;
 }
 
+/// What the hook does with a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Action {
+    /// Leave it to whoever is next.
+    Next,
+    Drop,
+    /// Send it to the neighbour entry of its destination on the same interface (`bpf_redirect_neigh`).
+    Redirect,
+    /// It was turned into a reset: give it back to the stack, untouched by ingress.
+    Reset,
+}
+
+/// The end a packet comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    pub action: Action,
+    pub reason: Reason,
+    /// The packet was refused, but `observe` lets it pass.
+    pub would: bool,
+}
+
+impl Verdict {
+    /// The daemon has not written any settings: nothing is known, nothing is touched.
+    pub const UNSET: Self = Self::pass(Reason::NotOurs);
+
+    #[inline(always)]
+    pub const fn pass(reason: Reason) -> Self {
+        Self { action: Action::Next, reason, would: false }
+    }
+
+    #[inline(always)]
+    pub const fn drop(reason: Reason) -> Self {
+        Self { action: Action::Drop, reason, would: false }
+    }
+
+    #[inline(always)]
+    pub const fn redirect() -> Self {
+        Self { action: Action::Redirect, reason: Reason::Redirected, would: false }
+    }
+
+    #[inline(always)]
+    pub const fn reset(reason: Reason) -> Self {
+        Self { action: Action::Reset, reason, would: false }
+    }
+
+    /// What a [`crate::maps::mode`] makes of a reason.
+    #[inline(always)]
+    pub const fn of(reason: Reason, mode: u8) -> Self {
+        match reason.kind() {
+            Kind::Pass => Self::pass(reason),
+            Kind::Drop => Self::drop(reason),
+            Kind::Refuse if mode == crate::maps::mode::ENFORCE => Self::drop(reason),
+            Kind::Refuse => Self { action: Action::Next, reason, would: true },
+        }
+    }
+}
+
 /// Counters of one hook: a reason each, and each again for would-drop.
 pub const REASONS: u32 = 64;
 /// Entries of the counters map.

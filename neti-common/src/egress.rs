@@ -1,0 +1,252 @@
+//! `neti_egress`: overlay -> real, and the memory of flows that no socket stands for.
+
+use crate::{
+    demux::{self, Names},
+    family::Family,
+    filter::{ARP_SENDER, ARP_TARGET, Admission, admission},
+    headers::{Carried, Ip, Kind, Part, TCP, Transport, UDP, carried_out, ethertype, flow, transport},
+    hints, icmp,
+    maps::{Ends, Flow, Path, Settings, Tuple, path_flag},
+    packet::Skb,
+    rewrite::{self, Port},
+    tables::{Class, Tables},
+    twins,
+    verdict::{Reason, Verdict},
+};
+
+/// Gives a packet that leaves by the uplink the addresses it has on the wire. No overlay address gets past it.
+#[inline(always)]
+pub fn egress<F: Family, P: Skb, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
+    let Some(settings) = tables.settings() else { return Verdict::UNSET };
+    packet.pull(HEADERS);
+    let Some(Carried { ethertype, l3 }) = carried_out(packet) else { return Verdict::pass(Reason::NotOurs) };
+    if ethertype == F::ETHERTYPE {
+        return match F::parse(packet, l3, false) {
+            Some(ip) => leave(packet, tables, settings, &ip),
+            None => unparsed(packet, settings, l3),
+        };
+    }
+    if ethertype == ethertype::ARP {
+        return arp(packet, settings, l3);
+    }
+    Verdict::pass(Reason::NotOurs)
+}
+
+/// As in the filter: what is read of nearly every packet.
+const HEADERS: usize = 14 + 20 + 20;
+
+/// The stack asks for a neighbour in the name of the packet that waits for it (`arp_solicit`), which is not rewritten
+/// yet, and would answer for any address of ours.
+#[inline(always)]
+fn arp<F: Family, P: Skb>(packet: &mut P, settings: &Settings<F>, l3: usize) -> Verdict {
+    let (Some(sender), Some(target)) = (packet.load(l3 + ARP_SENDER), packet.load(l3 + ARP_TARGET)) else {
+        return Verdict::pass(Reason::NotOurs);
+    };
+    if settings.is_overlay(&target) {
+        return Verdict::drop(Reason::UnknownOverlay);
+    }
+    if !settings.is_overlay(&sender) {
+        return Verdict::pass(Reason::Link);
+    }
+    let is_request = packet.load::<[u8; 2]>(l3 + ARP_OPERATION) == Some([0, 1]);
+    if !is_request || !settings.is_own_overlay(&sender) {
+        return Verdict::drop(Reason::OverlaySource);
+    }
+    match packet.store(l3 + ARP_SENDER, &settings.reals[0]) {
+        Some(()) => Verdict::pass(Reason::Translated),
+        None => Verdict::drop(Reason::RewriteFailed),
+    }
+}
+
+const ARP_OPERATION: usize = 6;
+
+/// A header that contradicts itself goes out as it is unless an overlay address stands where one would be read.
+#[inline(always)]
+fn unparsed<F: Family, P: Skb>(packet: &P, settings: &Settings<F>, l3: usize) -> Verdict {
+    for offset in [F::SRC, F::DST] {
+        if packet.load(l3 + offset).is_some_and(|address| settings.is_overlay(&address)) {
+            return Verdict::drop(Reason::OverlaySource);
+        }
+    }
+    Verdict::pass(Reason::NotOurs)
+}
+
+/// A packet that leaves, its ends as on the wire, and its path where the peer is a member.
+struct Leaving<'a, F: Family> {
+    ip: &'a Ip<F>,
+    wire: Ends<F>,
+    path: Option<&'a Path<F>>,
+    forwarded: bool,
+}
+
+impl<F: Family> Leaving<'_, F> {
+    fn is_translated(&self) -> bool {
+        self.wire.peer != self.ip.dst || self.wire.own != self.ip.src
+    }
+}
+
+#[inline(always)]
+fn leave<F: Family, P: Skb, T: Tables<F>>(
+    packet: &mut P,
+    tables: &T,
+    settings: &Settings<F>,
+    ip: &Ip<F>,
+) -> Verdict {
+    let leaving = match resolve(tables, settings, ip, packet.is_forwarded()) {
+        Ok(leaving) => leaving,
+        Err(reason) => return Verdict::drop(reason),
+    };
+    if leaving.is_translated() && F::has_address_option(packet, ip) {
+        return Verdict::drop(Reason::OverlayOption);
+    }
+    let mut port = None;
+    if ip.part != Part::Later
+        && let Some(transport) = transport(packet, ip)
+    {
+        if transport.kind == Kind::IcmpError
+            && let Err(reason) = icmp::translate_out(packet, tables, settings, ip)
+        {
+            return Verdict::drop(reason);
+        }
+        match remember(packet, tables, settings, &leaving, &transport) {
+            Ok(twin) => port = twin,
+            Err(reason) if transport.kind == Kind::TcpSyn => {
+                return match twins::refuse(packet, ip) {
+                    Some(()) => Verdict::reset(reason),
+                    None => Verdict::drop(reason),
+                };
+            }
+            Err(reason) => return Verdict::drop(reason),
+        }
+    }
+    rewrite(packet, &leaving, port).unwrap_or(Verdict::drop(Reason::RewriteFailed))
+}
+
+/// Where a packet goes and what it is called on the wire.
+#[inline(always)]
+fn resolve<'a, F: Family, T: Tables<F>>(
+    tables: &'a T,
+    settings: &Settings<F>,
+    ip: &'a Ip<F>,
+    forwarded: bool,
+) -> Result<Leaving<'a, F>, Reason> {
+    let from_overlay = settings.is_overlay(&ip.src);
+    if from_overlay && !settings.is_own_overlay(&ip.src) {
+        return Err(Reason::OverlaySource);
+    }
+    let own = if from_overlay { settings.reals[0] } else { ip.src };
+    if settings.is_overlay(&ip.dst) {
+        let path = tables.path(&ip.dst).ok_or(Reason::UnknownOverlay)?;
+        return Ok(Leaving { ip, wire: Ends { peer: path.real, own }, path: Some(path), forwarded });
+    }
+    if from_overlay && tables.member(&ip.dst).is_none() {
+        return Err(Reason::OverlaySource);
+    }
+    Ok(Leaving { ip, wire: Ends { peer: ip.dst, own }, path: None, forwarded })
+}
+
+/// Keeps hints and separates twins. Returns the source port on the wire where it differs, or why the packet cannot
+/// leave.
+#[inline(always)]
+fn remember<F: Family, P: Skb, T: Tables<F>>(
+    packet: &P,
+    tables: &T,
+    settings: &Settings<F>,
+    leaving: &Leaving<F>,
+    transport: &Transport,
+) -> Result<Option<[u8; 2]>, Reason> {
+    let Leaving { ip, wire, forwarded, .. } = *leaving;
+    let Transport { sport, dport, kind } = *transport;
+    let socket = flow(ip.protocol, Tuple { src: ip.src, dst: ip.dst, sport, dport });
+    let mut on_wire = flow(ip.protocol, Tuple { src: wire.own, dst: wire.peer, sport, dport });
+    let twin = if has_ports(ip.protocol) && !forwarded { twins::outbound(tables, &socket) } else { None };
+    if let Some(port) = twin {
+        on_wire.tuple.sport = port;
+    }
+    let hinted = hints::may_refresh(kind, forwarded) && !(kind == Kind::Udp && packet.is_connected());
+    let begins = kind == Kind::TcpSyn && !forwarded;
+    if !hinted && !begins {
+        return Ok(twin);
+    }
+
+    let path = match leaving.path {
+        Some(path) => Some(path),
+        None => tables.member(&ip.dst).and_then(|member| tables.path(&member.overlays[0])),
+    };
+    let class = Class::of(forwarded, path.is_some());
+    let ends = Ends { peer: ip.dst, own: ip.src };
+    if hinted && (hints::refresh(tables, class, &on_wire, &ends, kind) || !hints::may_open(kind, forwarded)) {
+        return Ok(twin);
+    }
+    let Some(path) = path else {
+        // What anyone may send to a port that is open to him needs no hint, or spoofed queries would fill the table.
+        if kind != Kind::Udp || admission(tables, &ip.dst, UDP, sport) == Admission::No {
+            hints::open(tables, class, &on_wire, &ends);
+        }
+        return Ok(twin);
+    };
+    if !forwarded && kind == Kind::Udp && twin.is_none() {
+        let names = Names::of(&on_wire, &path.primary, settings);
+        if demux::is_default_udp(tables, settings, &names, &ends) {
+            return Ok(None);
+        }
+    }
+    let twin = match twin {
+        None if has_ports(ip.protocol) && !forwarded && may_separate(transport) => {
+            separate(tables, settings, path, &socket, &on_wire)?
+        }
+        twin => twin,
+    };
+    if hinted {
+        if let Some(port) = twin {
+            on_wire.tuple.sport = port;
+        }
+        hints::open(tables, class, &on_wire, &ends);
+    }
+    Ok(twin)
+}
+
+#[inline(always)]
+fn has_ports(protocol: u8) -> bool {
+    protocol == TCP || protocol == UDP
+}
+
+/// Two UDP users of one fixed port on both sides (NTP, gossip) are one tuple by nature: another port would cut them off.
+#[inline(always)]
+fn may_separate(transport: &Transport) -> bool {
+    transport.kind != Kind::Udp || transport.sport != transport.dport
+}
+
+/// The port on the wire of a flow that begins, where it has a twin.
+#[inline(always)]
+fn separate<F: Family, T: Tables<F>>(
+    tables: &T,
+    settings: &Settings<F>,
+    path: &Path<F>,
+    socket: &Flow<F>,
+    on_wire: &Flow<F>,
+) -> Result<Option<[u8; 2]>, Reason> {
+    if !twins::exists(tables, settings, path, socket, on_wire) {
+        return Ok(None);
+    }
+    twins::separate(tables, settings, path, socket).map(Some).ok_or(Reason::PortTwin)
+}
+
+#[inline(always)]
+fn rewrite<F: Family, P: Skb>(
+    packet: &mut P,
+    leaving: &Leaving<F>,
+    port: Option<[u8; 2]>,
+) -> Option<Verdict> {
+    if let Some(port) = port {
+        rewrite::port(packet, leaving.ip, Port::Source, port)?;
+    }
+    if !leaving.is_translated() {
+        return Some(Verdict::pass(Reason::NotOurs));
+    }
+    rewrite::addresses(packet, leaving.ip, &leaving.wire.own, &leaving.wire.peer)?;
+    Some(match leaving.path {
+        Some(path) if path.flags & path_flag::REDIRECT != 0 => Verdict::redirect(),
+        _ => Verdict::pass(Reason::Translated),
+    })
+}

@@ -1,0 +1,141 @@
+//! IPv4 (RFC 791) and its ICMP (RFC 792).
+
+use network_types::{
+    icmp::Icmpv4Type,
+    ip::{IpProto, Ipv4Hdr},
+};
+
+use super::Family;
+use crate::{
+    checksum,
+    headers::{Ip, Part},
+    maps::Prefix,
+    packet::Packet,
+};
+
+/// IPv4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct V4;
+
+/// "More fragments" in the flags and fragment offset field.
+const MORE_FRAGMENTS: u16 = 0x2000;
+/// The fragment offset's bits in that field.
+const FRAGMENT_OFFSET: u16 = 0x1fff;
+
+/// ICMP type 11, which `Icmpv4Type` does not name.
+const TIME_EXCEEDED: u8 = 11;
+
+/// Bytes of options a header can have.
+const MAX_OPTIONS: usize = 40;
+/// Option types: end of list and no operation have no length byte; the others here carry addresses.
+const OPTION_END: u8 = 0;
+const OPTION_NOP: u8 = 1;
+const OPTION_RECORD_ROUTE: u8 = 7;
+const OPTION_TIMESTAMP: u8 = 68;
+const OPTION_LOOSE_SOURCE_ROUTE: u8 = 131;
+const OPTION_STRICT_SOURCE_ROUTE: u8 = 137;
+
+impl Family for V4 {
+    type Addr = [u8; 4];
+
+    const ETHERTYPE: u16 = 0x0800;
+    const UNSPECIFIED: Self::Addr = [0; 4];
+    const ALL_ONES: Self::Addr = [0xff; 4];
+    const BITS: u32 = 32;
+    const METADATA: Self::Addr = [169, 254, 169, 254];
+    /// RFC 1918.
+    const FAILSAFE: &'static [Prefix<Self>] = &[
+        Prefix { network: [10, 0, 0, 0], mask: [255, 0, 0, 0] },
+        Prefix { network: [172, 16, 0, 0], mask: [255, 240, 0, 0] },
+        Prefix { network: [192, 168, 0, 0], mask: [255, 255, 0, 0] },
+    ];
+
+    const SRC: usize = 12;
+    const DST: usize = 16;
+    const L3_CHECKSUM: Option<usize> = Some(10);
+
+    const ICMP: u8 = IpProto::Icmp as u8;
+    const ECHO_REQUEST: u8 = Icmpv4Type::Echo as u8;
+    const ECHO_REPLY: u8 = Icmpv4Type::EchoReply as u8;
+    const ICMP_PSEUDO_HEADER: bool = false;
+
+    #[inline(always)]
+    fn is_icmp_error(kind: u8) -> bool {
+        kind == Icmpv4Type::DestinationUnreachable as u8
+            || kind == TIME_EXCEEDED
+            || kind == Icmpv4Type::ParameterProblem as u8
+    }
+
+    #[inline(always)]
+    fn within(address: &Self::Addr, network: &Self::Addr, mask: &Self::Addr) -> bool {
+        u32::from_ne_bytes(*address) & u32::from_ne_bytes(*mask) == u32::from_ne_bytes(*network)
+    }
+
+    fn mask(length: u32) -> Self::Addr {
+        u32::MAX.checked_shl(Self::BITS - length).unwrap_or(0).to_be_bytes()
+    }
+
+    #[inline(always)]
+    fn difference(old: &Self::Addr, new: &Self::Addr) -> u32 {
+        checksum::difference(u32::from_ne_bytes(*old), u32::from_ne_bytes(*new))
+    }
+
+    #[inline(always)]
+    fn parse<P: Packet>(packet: &P, l3: usize, quoted: bool) -> Option<Ip<Self>> {
+        let header: Ipv4Hdr = packet.load(l3)?;
+        // The mask tells the verifier the bound that `ihl` has anyway.
+        let length = ((header.vihl & 0x0f) as usize) * 4;
+        if header.vihl >> 4 != 4 || length < Ipv4Hdr::LEN {
+            return None;
+        }
+        let total = u16::from_be_bytes(header.tot_len) as usize;
+        if !quoted && (total < length || l3 + total > packet.len()) {
+            return None;
+        }
+        let fragment = u16::from_be_bytes(header.frags);
+        let part = if fragment & FRAGMENT_OFFSET != 0 {
+            Part::Later
+        } else if fragment & MORE_FRAGMENTS != 0 {
+            Part::First
+        } else {
+            Part::Whole
+        };
+        Some(Ip {
+            l3,
+            l4: l3 + length,
+            payload: total.saturating_sub(length),
+            src: header.src_addr,
+            dst: header.dst_addr,
+            protocol: header.proto,
+            part,
+            id: [header.id[0], header.id[1], 0, 0],
+        })
+    }
+
+    #[inline(always)]
+    fn has_address_option<P: Packet>(packet: &P, ip: &Ip<Self>) -> bool {
+        let mut at = ip.l3 + Ipv4Hdr::LEN;
+        for _ in 0..MAX_OPTIONS {
+            if at >= ip.l4 {
+                return false;
+            }
+            let Some(kind) = packet.load::<u8>(at) else { return false };
+            match kind {
+                OPTION_END => return false,
+                OPTION_NOP => at += 1,
+                OPTION_RECORD_ROUTE
+                | OPTION_TIMESTAMP
+                | OPTION_LOOSE_SOURCE_ROUTE
+                | OPTION_STRICT_SOURCE_ROUTE => return true,
+                _ => {
+                    let Some(length) = packet.load::<u8>(at + 1) else { return false };
+                    if length < 2 || length as usize > MAX_OPTIONS {
+                        return false;
+                    }
+                    at += length as usize;
+                }
+            }
+        }
+        false
+    }
+}

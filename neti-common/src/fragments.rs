@@ -1,0 +1,29 @@
+//! Fragments: only the first one has ports, so what was decided for it holds for the others.
+
+use crate::{
+    family::Family,
+    headers::Ip,
+    maps::{Ends, Fragment, FragmentKey},
+    tables::Tables,
+};
+
+/// As long as the kernel waits for missing fragments (`IP_FRAG_TIME`), nanoseconds.
+const LIFETIME: u64 = 30_000_000_000;
+
+#[inline(always)]
+fn key<F: Family>(ip: &Ip<F>) -> FragmentKey<F> {
+    FragmentKey { src: ip.src, dst: ip.dst, id: ip.id, protocol: ip.protocol, _pad: [0; 3] }
+}
+
+/// The ends that the first fragment of this datagram was let in with.
+#[inline(always)]
+pub fn find<F: Family, T: Tables<F>>(tables: &T, ip: &Ip<F>) -> Option<Ends<F>> {
+    let fragment = tables.fragment(&key(ip))?;
+    (tables.now().saturating_sub(fragment.seen) < LIFETIME).then_some(fragment.ends)
+}
+
+/// Keeps what was decided for the first fragment of a datagram that is let in.
+#[inline(always)]
+pub fn keep<F: Family, T: Tables<F>>(tables: &T, ip: &Ip<F>, ends: &Ends<F>) {
+    tables.keep_fragment(&key(ip), &Fragment { seen: tables.now(), ends: *ends });
+}

@@ -1,0 +1,262 @@
+//! From a frame to the headers that decide: link layer, IP, transport.
+
+use network_types::{eth::EthHdr, ip::IpProto};
+
+use crate::{
+    family::Family,
+    maps::{Flow, Tuple},
+    packet::Packet,
+    tables::Tables,
+    verdict::Reason,
+};
+
+pub const TCP: u8 = IpProto::Tcp as u8;
+pub const UDP: u8 = IpProto::Udp as u8;
+pub const UDP_LITE: u8 = IpProto::UdpLite as u8;
+pub const DCCP: u8 = IpProto::Dccp as u8;
+
+/// EtherTypes in host order.
+pub mod ethertype {
+    pub const ARP: u16 = 0x0806;
+    pub const VLAN: u16 = 0x8100;
+    pub const QINQ: u16 = 0x88a8;
+    pub const IPV4: u16 = 0x0800;
+    pub const IPV6: u16 = 0x86dd;
+    pub const EAPOL: u16 = 0x888e;
+    pub const LLDP: u16 = 0x88cc;
+    /// LACP and OAM (IEEE 802.3 Annex 57A).
+    pub const SLOW_PROTOCOLS: u16 = 0x8809;
+}
+
+/// VLAN tags that we look behind.
+const MAX_TAGS: usize = 2;
+
+/// What a frame carries and where it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Carried {
+    pub ethertype: u16,
+    pub l3: usize,
+}
+
+/// Looks behind up to two VLAN tags on ingress. The kernel strips priority tags (VID 0) after us, so that what is inside
+/// is what it will see (`__netif_receive_skb_core`); any other tag belongs to a VLAN interface or to nobody.
+#[inline(always)]
+pub fn carried<F: Family, P: Packet, T: Tables<F>>(packet: &P, tables: &T) -> Result<Carried, Reason> {
+    let mut tags = 0;
+    if let Some(id) = packet.vlan_id() {
+        tags = 1;
+        own_vlan(id, tables)?;
+    }
+    let mut l3 = EthHdr::LEN;
+    let mut ethertype = load_ethertype(packet, l3)?;
+    for _ in 0..=MAX_TAGS {
+        if ethertype != ethertype::VLAN && ethertype != ethertype::QINQ {
+            return Ok(Carried { ethertype, l3 });
+        }
+        tags += 1;
+        if tags > MAX_TAGS {
+            return Err(Reason::Unparsed);
+        }
+        let control: [u8; 2] = packet.load(l3).ok_or(Reason::Malformed)?;
+        own_vlan(u16::from_be_bytes(control) & 0x0fff, tables)?;
+        l3 += 4;
+        ethertype = load_ethertype(packet, l3)?;
+    }
+    Err(Reason::Unparsed)
+}
+
+/// As [`carried`], whatever the tags are: what leaves is judged by what is inside.
+#[inline(always)]
+pub fn carried_out<P: Packet>(packet: &P) -> Option<Carried> {
+    let mut l3 = EthHdr::LEN;
+    let mut ethertype = load_ethertype(packet, l3).ok()?;
+    for _ in 0..MAX_TAGS {
+        if ethertype == ethertype::VLAN || ethertype == ethertype::QINQ {
+            l3 += 4;
+            ethertype = load_ethertype(packet, l3).ok()?;
+        }
+    }
+    Some(Carried { ethertype, l3 })
+}
+
+#[inline(always)]
+fn load_ethertype<P: Packet>(packet: &P, l3: usize) -> Result<u16, Reason> {
+    packet.load::<[u8; 2]>(l3 - 2).map(u16::from_be_bytes).ok_or(Reason::Malformed)
+}
+
+#[inline(always)]
+fn own_vlan<F: Family, T: Tables<F>>(id: u16, tables: &T) -> Result<(), Reason> {
+    if id == 0 {
+        Ok(())
+    } else if tables.has_vlan(id) {
+        Err(Reason::OtherVlan)
+    } else {
+        Err(Reason::UnknownVlan)
+    }
+}
+
+/// Whether a frame is layer-2 control traffic that a host needs: link-local groups, which no bridge forwards
+/// (IEEE 802.1Q Table 8-1: LACP, LLDP, EAPOL, STP), and those protocols when they are sent to us alone.
+#[inline(always)]
+pub fn is_link_control<P: Packet>(packet: &P, ethertype: u16) -> bool {
+    if matches!(ethertype, ethertype::EAPOL | ethertype::LLDP | ethertype::SLOW_PROTOCOLS) {
+        return true;
+    }
+    matches!(packet.load::<[u8; 6]>(0), Some([0x01, 0x80, 0xc2, 0x00, 0x00, last]) if last < 0x10)
+}
+
+/// Which part of a datagram a packet is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Whole,
+    /// The first fragment, with the transport header.
+    First,
+    /// A fragment without a transport header.
+    Later,
+}
+
+/// An IP header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ip<F: Family> {
+    /// Offset of the header.
+    pub l3: usize,
+    /// Offset of the transport header.
+    pub l4: usize,
+    /// Bytes from `l4` to the packet's end, as its header says.
+    pub payload: usize,
+    pub src: F::Addr,
+    pub dst: F::Addr,
+    /// Protocol number of the transport.
+    pub protocol: u8,
+    pub part: Part,
+    /// Identification of the datagram, for fragments.
+    pub id: [u8; 4],
+}
+
+/// What a packet is to the flow it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A pure SYN: the only TCP packet that begins a connection.
+    TcpSyn,
+    TcpSynAck,
+    /// RST or FIN.
+    TcpClose,
+    Tcp,
+    Udp,
+    EchoRequest,
+    EchoReply,
+    /// An ICMP message that quotes a packet.
+    IcmpError,
+    Icmp,
+    Other,
+}
+
+/// A transport header. Ports in network order; an ICMP echo has its identifier in both; without ports, zeros.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transport {
+    pub sport: [u8; 2],
+    pub dport: [u8; 2],
+    pub kind: Kind,
+}
+
+const TCP_FLAGS: usize = 13;
+const FIN: u8 = 0x01;
+const SYN: u8 = 0x02;
+pub const RST: u8 = 0x04;
+pub const ACK: u8 = 0x10;
+
+/// Bytes of a transport header that have to be there.
+#[inline(always)]
+fn min_transport<F: Family>(protocol: u8) -> usize {
+    match protocol {
+        TCP => 20,
+        UDP => 8,
+        _ if protocol == F::ICMP => 8,
+        _ => 0,
+    }
+}
+
+/// Reads the transport header of a whole packet or first fragment; `None` where it is cut short.
+#[inline(always)]
+pub fn transport<F: Family, P: Packet>(packet: &mut P, ip: &Ip<F>) -> Option<Transport> {
+    let needed = min_transport::<F>(ip.protocol);
+    if ip.payload < needed {
+        return None;
+    }
+    packet.pull(ip.l4 + needed);
+    let kind = match ip.protocol {
+        TCP => tcp_kind(packet.load(ip.l4 + TCP_FLAGS)?),
+        UDP => Kind::Udp,
+        _ if ip.protocol == F::ICMP => return icmp_transport(packet, ip),
+        _ => return Some(Transport { sport: [0; 2], dport: [0; 2], kind: Kind::Other }),
+    };
+    let (sport, dport) = ports(packet, ip.l4)?;
+    Some(Transport { sport, dport, kind })
+}
+
+/// Reads the transport header of a packet quoted in an ICMP error, of which only 8 bytes are sure (RFC 792).
+#[inline(always)]
+pub fn quoted_transport<F: Family, P: Packet>(packet: &P, ip: &Ip<F>) -> Option<Transport> {
+    let kind = match ip.protocol {
+        TCP => Kind::Tcp,
+        UDP => Kind::Udp,
+        _ if ip.protocol == F::ICMP => return icmp_transport(packet, ip),
+        _ => return Some(Transport { sport: [0; 2], dport: [0; 2], kind: Kind::Other }),
+    };
+    let (sport, dport) = ports(packet, ip.l4)?;
+    Some(Transport { sport, dport, kind })
+}
+
+#[inline(always)]
+fn ports<P: Packet>(packet: &P, l4: usize) -> Option<([u8; 2], [u8; 2])> {
+    let [a, b, c, d] = packet.load(l4)?;
+    Some(([a, b], [c, d]))
+}
+
+#[inline(always)]
+fn tcp_kind(flags: u8) -> Kind {
+    if flags & (RST | FIN) != 0 {
+        Kind::TcpClose
+    } else if flags & SYN == 0 {
+        Kind::Tcp
+    } else if flags & ACK == 0 {
+        Kind::TcpSyn
+    } else {
+        Kind::TcpSynAck
+    }
+}
+
+#[inline(always)]
+fn icmp_transport<F: Family, P: Packet>(packet: &P, ip: &Ip<F>) -> Option<Transport> {
+    let kind: u8 = packet.load(ip.l4)?;
+    if kind == F::ECHO_REQUEST || kind == F::ECHO_REPLY {
+        let id = packet.load(ip.l4 + 4)?;
+        let kind = if kind == F::ECHO_REQUEST { Kind::EchoRequest } else { Kind::EchoReply };
+        return Some(Transport { sport: id, dport: id, kind });
+    }
+    let kind = if F::is_icmp_error(kind) { Kind::IcmpError } else { Kind::Icmp };
+    Some(Transport { sport: [0; 2], dport: [0; 2], kind })
+}
+
+/// Where a protocol that covers the addresses keeps its checksum, from its header on.
+#[inline(always)]
+pub fn checksum_offset<F: Family>(protocol: u8) -> Option<usize> {
+    match protocol {
+        TCP => Some(16),
+        UDP | UDP_LITE | DCCP => Some(6),
+        _ if F::ICMP_PSEUDO_HEADER && protocol == F::ICMP => Some(2),
+        _ => None,
+    }
+}
+
+/// The flow of a packet that comes in, seen from here.
+#[inline(always)]
+pub fn flow_in<F: Family>(ip: &Ip<F>, transport: &Transport) -> Flow<F> {
+    flow(ip.protocol, Tuple { src: ip.dst, dst: ip.src, sport: transport.dport, dport: transport.sport })
+}
+
+/// A [`Flow`] of its parts.
+#[inline(always)]
+pub fn flow<F: Family>(protocol: u8, tuple: Tuple<F>) -> Flow<F> {
+    Flow { tuple, protocol, _pad: [0; 3] }
+}

@@ -1,0 +1,116 @@
+//! Hints: the memory of flows that no socket stands for (unconnected UDP, ping, protocols without ports, containers'
+//! flows). Kept at egress, they admit and name what comes back.
+
+use crate::{
+    family::Family,
+    headers::Kind,
+    maps::{Ends, Flow, Hint},
+    tables::{Class, Tables},
+};
+
+/// Values of [`Hint::state`].
+pub mod state {
+    /// Sent, no answer.
+    pub const OPENED: u8 = 0;
+    /// Packets went both ways.
+    pub const ANSWERED: u8 = 1;
+    /// A forwarded TCP connection whose end we have seen.
+    pub const CLOSING: u8 = 2;
+}
+
+const SECOND: u64 = 1_000_000_000;
+/// How long a hint admits after the last packet out, by protocol and state.
+const UNANSWERED: u64 = 30 * SECOND;
+const ANSWERED: u64 = 180 * SECOND;
+/// RFC 5382 REQ-5: two hours and four minutes.
+const TCP_ESTABLISHED: u64 = 7_440 * SECOND;
+/// RFC 5382 REQ-5: four minutes.
+const TCP_TRANSITORY: u64 = 240 * SECOND;
+/// A hint that was refreshed less than this long ago is left alone: it spares a write for each packet.
+const REFRESH: u64 = SECOND;
+
+/// Whether a hint still admits at time `now`.
+#[inline(always)]
+pub fn is_fresh<F: Family>(hint: &Hint<F>, protocol: u8, now: u64) -> bool {
+    let age = now.saturating_sub(hint.seen);
+    let limit = match (protocol, hint.state) {
+        (crate::headers::TCP, state::ANSWERED) => TCP_ESTABLISHED,
+        (crate::headers::TCP, _) => TCP_TRANSITORY,
+        (_, state::ANSWERED) => ANSWERED,
+        _ => UNANSWERED,
+    };
+    age < limit
+}
+
+/// The fresh hint of a flow, our own or forwarded.
+#[inline(always)]
+pub fn find<F: Family, T: Tables<F>>(tables: &T, flow: &Flow<F>, member: bool) -> Option<(Class, Hint<F>)> {
+    let now = tables.now();
+    let local = Class::of(false, member);
+    if let Some(hint) = tables.hint(local, flow)
+        && is_fresh(&hint, flow.protocol, now)
+    {
+        return Some((local, hint));
+    }
+    let forwarded = Class::of(true, member);
+    let hint = tables.hint(forwarded, flow)?;
+    is_fresh(&hint, flow.protocol, now).then_some((forwarded, hint))
+}
+
+/// Notes that a flow was answered.
+#[inline(always)]
+pub fn answered<F: Family, T: Tables<F>>(tables: &T, flow: &Flow<F>, class: Class, mut hint: Hint<F>) {
+    if hint.state == state::OPENED {
+        hint.state = state::ANSWERED;
+        tables.keep_hint(class, flow, &hint);
+    }
+}
+
+/// Whether a packet that leaves may open a flow that only a hint can remember. Replies, resets and ICMP errors never do,
+/// or whoever makes us answer would own the table.
+#[inline(always)]
+pub fn may_open(kind: Kind, forwarded: bool) -> bool {
+    match kind {
+        Kind::Udp | Kind::EchoRequest | Kind::Other => true,
+        Kind::TcpSyn => forwarded,
+        _ => false,
+    }
+}
+
+/// Whether a packet that leaves may keep a hint fresh that is there already.
+#[inline(always)]
+pub fn may_refresh(kind: Kind, forwarded: bool) -> bool {
+    may_open(kind, forwarded) || (forwarded && matches!(kind, Kind::Tcp | Kind::TcpClose))
+}
+
+/// Refreshes the hint of a flow that leaves; `false` if it has none that names the same ends.
+#[inline(always)]
+pub fn refresh<F: Family, T: Tables<F>>(
+    tables: &T,
+    class: Class,
+    flow: &Flow<F>,
+    ends: &Ends<F>,
+    kind: Kind,
+) -> bool {
+    let Some(mut hint) = tables.hint(class, flow) else { return false };
+    let now = tables.now();
+    if !is_fresh(&hint, flow.protocol, now) || hint.ends != *ends {
+        return false;
+    }
+    let closing = kind == Kind::TcpClose && hint.state != state::CLOSING;
+    if closing || now.saturating_sub(hint.seen) > REFRESH {
+        hint.seen = now;
+        if closing {
+            hint.state = state::CLOSING;
+        }
+        tables.keep_hint(class, flow, &hint);
+    }
+    true
+}
+
+/// Keeps a hint for a flow that leaves.
+#[inline(always)]
+pub fn open<F: Family, T: Tables<F>>(tables: &T, class: Class, flow: &Flow<F>, ends: &Ends<F>) {
+    let hint = Hint { seen: tables.now(), ends: *ends, state: state::OPENED, _pad: [0; 7] };
+    tables.keep_hint(class, flow, &hint);
+}

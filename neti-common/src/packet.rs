@@ -1,0 +1,134 @@
+//! Packets as the datapath sees them: a [`Packet`] to read, an [`Skb`] to rewrite, and [`Frame`], both over a plain
+//! slice, for tests.
+
+use network_types::ip::Ipv4Hdr;
+
+use crate::checksum;
+
+/// Types that are nothing but bytes.
+///
+/// # Safety
+///
+/// Every bit pattern is valid and there is no padding.
+pub unsafe trait Plain: Copy {}
+
+// SAFETY: integers and byte arrays.
+unsafe impl Plain for u8 {}
+// SAFETY: as above.
+unsafe impl<const N: usize> Plain for [u8; N] {}
+// SAFETY: repr(C), bytes and byte arrays only.
+unsafe impl Plain for Ipv4Hdr {}
+
+/// A frame from its link-layer header on. Offsets count from there.
+pub trait Packet {
+    /// Length of the whole frame, also where only a part of it is readable.
+    fn len(&self) -> usize;
+
+    /// Reads `T` at `offset`; `None` past the readable part.
+    fn load<T: Plain>(&self, offset: usize) -> Option<T>;
+
+    /// Makes the first `length` bytes readable, as far as the frame has them.
+    fn pull(&mut self, length: usize);
+
+    /// The id of a VLAN tag that was taken out of the frame before us (`skb->vlan_tci`).
+    fn vlan_id(&self) -> Option<u16>;
+}
+
+/// What a checksum covers beside its own payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Covers {
+    /// The changed bytes count through the pseudo-header (addresses), as in TCP.
+    PseudoHeader,
+    /// As in UDP over IPv4: through the pseudo-header, where a checksum of zero means none (RFC 768).
+    OptionalPseudoHeader,
+    /// The changed bytes lie in the payload (ports).
+    Payload,
+    /// The changed bytes lie in the payload, where a checksum of zero means none.
+    OptionalPayload,
+}
+
+impl Covers {
+    /// Whether a checksum of zero means none.
+    pub fn is_optional(self) -> bool {
+        matches!(self, Self::OptionalPseudoHeader | Self::OptionalPayload)
+    }
+}
+
+/// A packet that can be rewritten, as the tc hooks have it.
+pub trait Skb: Packet {
+    /// Writes `value` at `offset`.
+    fn store<T: Plain>(&mut self, offset: usize, value: &T) -> Option<()>;
+
+    /// Applies `difference` to the transport checksum at `offset`, whether or not the checksum is complete already: a
+    /// sender with checksum offload has only filled in the pseudo-header.
+    fn update_l4(&mut self, offset: usize, difference: u32, covers: Covers) -> Option<()>;
+
+    /// Whether the packet came in through another interface (`skb->ingress_ifindex`); one without a socket need not
+    /// have: SYN cookies have none.
+    fn is_forwarded(&self) -> bool;
+
+    /// Whether the packet comes from a connected socket, to which replies find back by themselves.
+    fn is_connected(&self) -> bool;
+}
+
+/// A frame in a slice, with what a kernel would know of it besides.
+#[derive(Debug)]
+pub struct Frame<'a> {
+    pub bytes: &'a mut [u8],
+    pub vlan_id: Option<u16>,
+    pub forwarded: bool,
+    pub connected: bool,
+}
+
+impl<'a> Frame<'a> {
+    pub fn new(bytes: &'a mut [u8]) -> Self {
+        Self { bytes, vlan_id: None, forwarded: false, connected: false }
+    }
+}
+
+impl Packet for Frame<'_> {
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn load<T: Plain>(&self, offset: usize) -> Option<T> {
+        let bytes = self.bytes.get(offset..offset.checked_add(size_of::<T>())?)?;
+        // SAFETY: `bytes` has the size of `T`, and `Plain` says that any bytes make one.
+        Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+    }
+
+    fn pull(&mut self, _length: usize) {}
+
+    fn vlan_id(&self) -> Option<u16> {
+        self.vlan_id
+    }
+}
+
+impl Skb for Frame<'_> {
+    fn store<T: Plain>(&mut self, offset: usize, value: &T) -> Option<()> {
+        let bytes = self.bytes.get_mut(offset..offset.checked_add(size_of::<T>())?)?;
+        // SAFETY: `bytes` has the size of `T`, which has no padding.
+        unsafe { bytes.as_mut_ptr().cast::<T>().write_unaligned(*value) };
+        Some(())
+    }
+
+    fn update_l4(&mut self, offset: usize, difference: u32, covers: Covers) -> Option<()> {
+        let old: [u8; 2] = self.load(offset)?;
+        if covers.is_optional() && old == [0, 0] {
+            return Some(());
+        }
+        let new = match checksum::apply(old, difference) {
+            [0, 0] if covers.is_optional() => [0xff, 0xff],
+            new => new,
+        };
+        self.store(offset, &new)
+    }
+
+    fn is_forwarded(&self) -> bool {
+        self.forwarded
+    }
+
+    fn is_connected(&self) -> bool {
+        self.connected
+    }
+}

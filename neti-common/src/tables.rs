@@ -1,0 +1,80 @@
+//! What the datapath may ask of the host it runs on: the maps that the daemon fills, the kernel's socket table, and the
+//! small tables that the datapath keeps itself.
+
+use crate::{
+    family::Family,
+    maps::{Allow, Flow, Fragment, FragmentKey, Hint, Member, Path, Settings, TwinIn, TwinOut, Tuple},
+};
+
+/// What the socket table has for a tuple.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Socket {
+    None,
+    /// A TCP listener or unconnected UDP socket on all addresses.
+    Wildcard,
+    /// A TCP listener or unconnected UDP socket on this very address.
+    Specific,
+    /// A half-open connection: a request that our listener has answered (`TCP_NEW_SYN_RECV`).
+    HalfOpen,
+    /// A connection in any other state, TIME-WAIT included, or a connected UDP socket.
+    Live,
+}
+
+/// The classes of hints. Each has a bounded table of its own, so that no class evicts another's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Class {
+    LocalMember,
+    LocalStranger,
+    ForwardMember,
+    ForwardStranger,
+}
+
+impl Class {
+    #[inline(always)]
+    pub fn of(forwarded: bool, member: bool) -> Self {
+        match (forwarded, member) {
+            (false, true) => Self::LocalMember,
+            (false, false) => Self::LocalStranger,
+            (true, true) => Self::ForwardMember,
+            (true, false) => Self::ForwardStranger,
+        }
+    }
+}
+
+/// The tables. References and lookups are those of one packet's run; times are `CLOCK_MONOTONIC` nanoseconds.
+pub trait Tables<F: Family> {
+    /// `None` while the maps are not there.
+    fn settings(&self) -> Option<&Settings<F>>;
+    /// The member that has this real address.
+    fn member(&self, real: &F::Addr) -> Option<&Member<F>>;
+    /// The path to the member that has this overlay address.
+    fn path(&self, overlay: &F::Addr) -> Option<&Path<F>>;
+    /// The allow rule of the longest prefix around an address.
+    fn allow(&self, address: &F::Addr) -> Option<&Allow>;
+    /// Whether anyone may reach this port (native order) of ours.
+    fn is_open(&self, protocol: u8, port: u16) -> bool;
+    /// Whether the uplink has an interface for this VLAN.
+    fn has_vlan(&self, id: u16) -> bool;
+
+    /// The TCP socket that a packet with this tuple would reach; `src` is the peer.
+    fn tcp_socket(&self, tuple: &Tuple<F>) -> Socket;
+    /// The UDP socket that a packet with this tuple would reach; `src` is the peer.
+    fn udp_socket(&self, tuple: &Tuple<F>) -> Socket;
+
+    fn hint(&self, class: Class, flow: &Flow<F>) -> Option<Hint<F>>;
+    fn keep_hint(&self, class: Class, flow: &Flow<F>, hint: &Hint<F>);
+    fn fragment(&self, key: &FragmentKey<F>) -> Option<Fragment<F>>;
+    fn keep_fragment(&self, key: &FragmentKey<F>, fragment: &Fragment<F>);
+
+    /// Whether the twins tables may have entries.
+    fn has_twins(&self) -> bool;
+    fn twin_out(&self, flow: &Flow<F>) -> Option<TwinOut>;
+    fn twin_in(&self, flow: &Flow<F>) -> Option<TwinIn<F>>;
+    /// Takes a port on the wire for a flow; `false` if it is taken or the table is full.
+    fn keep_twin(&self, wire: &Flow<F>, socket: &Flow<F>, ends: &TwinIn<F>) -> bool;
+
+    fn now(&self) -> u64;
+    fn random(&self) -> u32;
+}

@@ -1,0 +1,163 @@
+//! Twins: Linux picks ephemeral ports per destination, so a connection by overlay and a direct one may use the same port
+//! to the same peer, and are one 5-tuple on the wire. The second gets another source port there.
+
+use crate::{
+    family::Family,
+    headers::{self, Ip, TCP, flow},
+    hints,
+    maps::{Ends, Flow, Path, Settings, TwinIn, Tuple},
+    packet::{Covers, Skb},
+    tables::{Class, Socket, Tables},
+};
+
+/// Ports that are tried before the range counts as full.
+const TRIES: u32 = 8;
+/// Names that a peer's sockets and ours can have: its overlay address and its real ones; ours.
+const PEER_NAMES: usize = 3;
+const OWN_NAMES: usize = 2;
+
+/// The key of the inbound table: the same on every path to the peer.
+#[inline(always)]
+fn wire_key<F: Family>(protocol: u8, primary: &F::Addr, port: [u8; 2], peer_port: [u8; 2]) -> Flow<F> {
+    flow(protocol, Tuple { src: F::UNSPECIFIED, dst: *primary, sport: port, dport: peer_port })
+}
+
+/// The flow behind a port on the wire, where it is a twin's; `flow` is seen from here, `primary` the peer's primary
+/// overlay address.
+#[inline(always)]
+pub fn inbound<F: Family, T: Tables<F>>(
+    tables: &T,
+    settings: &Settings<F>,
+    flow: &Flow<F>,
+    primary: &F::Addr,
+) -> Option<TwinIn<F>> {
+    let port = u16::from_be_bytes(flow.tuple.sport);
+    if port < settings.twin_first || port > settings.twin_last || !tables.has_twins() {
+        return None;
+    }
+    tables.twin_in(&wire_key(flow.protocol, primary, flow.tuple.sport, flow.tuple.dport))
+}
+
+/// The port on the wire of a flow that leaves, where it is a twin's; `flow` as its socket names it.
+#[inline(always)]
+pub fn outbound<F: Family, T: Tables<F>>(tables: &T, flow: &Flow<F>) -> Option<[u8; 2]> {
+    if !tables.has_twins() {
+        return None;
+    }
+    tables.twin_out(flow).map(|twin| twin.port)
+}
+
+/// Whether a flow that leaves for the first time, `socket` as its socket names it, has a twin: a flow with the same
+/// ports and other names for the same two hosts. Names are tried under every real address of the peer, because paths
+/// change.
+#[inline(always)]
+pub fn exists<F: Family, T: Tables<F>>(
+    tables: &T,
+    settings: &Settings<F>,
+    path: &Path<F>,
+    socket: &Flow<F>,
+    wire: &Flow<F>,
+) -> bool {
+    let ends = Ends { peer: socket.tuple.dst, own: socket.tuple.src };
+    if is_taken(tables, settings, path, socket, Some(&ends)) {
+        return true;
+    }
+    match tables.hint(Class::LocalMember, wire) {
+        Some(hint) => hint.ends != ends && hints::is_fresh(&hint, wire.protocol, tables.now()),
+        None => false,
+    }
+}
+
+/// Whether a socket other than `except` has this flow's ports.
+#[inline(always)]
+fn is_taken<F: Family, T: Tables<F>>(
+    tables: &T,
+    settings: &Settings<F>,
+    path: &Path<F>,
+    flow: &Flow<F>,
+    except: Option<&Ends<F>>,
+) -> bool {
+    let peers: [F::Addr; PEER_NAMES] = [path.primary, path.reals[0], path.reals[1]];
+    let owns: [F::Addr; OWN_NAMES] = [settings.overlays[0], settings.reals[0]];
+    for peer in peers {
+        if peer == F::UNSPECIFIED {
+            continue;
+        }
+        for own in owns {
+            if except.is_some_and(|ends| ends.peer == peer && ends.own == own) {
+                continue;
+            }
+            let inbound = Tuple { src: peer, dst: own, sport: flow.tuple.dport, dport: flow.tuple.sport };
+            let socket =
+                if flow.protocol == TCP { tables.tcp_socket(&inbound) } else { tables.udp_socket(&inbound) };
+            if matches!(socket, Socket::Live | Socket::HalfOpen) {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// Finds and keeps a port on the wire for a twin; `None` where the range or the table is full.
+#[inline(always)]
+pub fn separate<F: Family, T: Tables<F>>(
+    tables: &T,
+    settings: &Settings<F>,
+    path: &Path<F>,
+    socket: &Flow<F>,
+) -> Option<[u8; 2]> {
+    let first = settings.twin_first as u32;
+    let span = (settings.twin_last as u32 + 1).saturating_sub(first);
+    if first == 0 || span == 0 {
+        return None;
+    }
+    let start = tables.random();
+    let twin = TwinIn {
+        ends: Ends { peer: socket.tuple.dst, own: socket.tuple.src },
+        port: socket.tuple.sport,
+        _pad: [0; 2],
+    };
+    for n in 0..TRIES {
+        let port = ((first + (start.wrapping_add(n)) % span) as u16).to_be_bytes();
+        let mut candidate = *socket;
+        candidate.tuple.sport = port;
+        if is_taken(tables, settings, path, &candidate, None) {
+            continue;
+        }
+        let wire = wire_key(socket.protocol, &path.primary, port, socket.tuple.dport);
+        if tables.keep_twin(&wire, socket, &twin) {
+            return Some(port);
+        }
+    }
+    None
+}
+
+/// Turns a SYN that cannot leave into the reset that its socket is told with (RFC 9293 3.10.7.1): addresses and ports
+/// swapped, RST and ACK set, the SYN acknowledged. It goes back into the stack untranslated.
+#[inline(always)]
+pub fn refuse<F: Family, P: Skb>(packet: &mut P, ip: &Ip<F>) -> Option<()> {
+    let dst_mac: [u8; 6] = packet.load(0)?;
+    let src_mac: [u8; 6] = packet.load(6)?;
+    packet.store(0, &src_mac)?;
+    packet.store(6, &dst_mac)?;
+    // Swapping leaves every checksum as it is.
+    packet.store(ip.l3 + F::SRC, &ip.dst)?;
+    packet.store(ip.l3 + F::DST, &ip.src)?;
+    let [s0, s1, d0, d1]: [u8; 4] = packet.load(ip.l4)?;
+    packet.store(ip.l4, &[d0, d1, s0, s1])?;
+    let old: [u8; 4] = packet.load(ip.l4 + 4)?;
+    let acknowledged = u32::from_be_bytes(old).wrapping_add(1).to_be_bytes();
+    replace(packet, ip.l4, 4, [0; 4])?;
+    replace(packet, ip.l4, 8, acknowledged)?;
+    let [offset, _, w0, w1]: [u8; 4] = packet.load(ip.l4 + 12)?;
+    replace(packet, ip.l4, 12, [offset, headers::RST | headers::ACK, w0, w1])
+}
+
+/// Replaces a word of a TCP header.
+#[inline(always)]
+fn replace<P: Skb>(packet: &mut P, l4: usize, offset: usize, new: [u8; 4]) -> Option<()> {
+    let old: [u8; 4] = packet.load(l4 + offset)?;
+    packet.store(l4 + offset, &new)?;
+    let change = crate::checksum::difference(u32::from_ne_bytes(old), u32::from_ne_bytes(new));
+    packet.update_l4(l4 + 16, change, Covers::Payload)
+}
