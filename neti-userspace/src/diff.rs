@@ -77,3 +77,6 @@ fn words(have: &[u64], want: &[u64]) -> Vec<(u32, u64)> {
     let pairs = have.iter().zip(want).zip(0..);
     pairs.filter(|((have, want), _)| have != want).map(|((_, want), at)| (at, *want)).collect()
 }
+
+#[cfg(test)]
+mod tests;

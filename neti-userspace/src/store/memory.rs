@@ -35,9 +35,15 @@ impl Store for MemoryStore {
         if let Some(settings) = changes.settings {
             state.settings = settings;
         }
-        state.allow.retain(|key, _| !changes.remove_allow.contains(key));
-        state.members.retain(|key, _| !changes.remove_members.contains(key));
-        state.overlays.retain(|key, _| !changes.remove_overlays.contains(key));
+        for key in &changes.remove_allow {
+            state.allow.remove(key);
+        }
+        for key in &changes.remove_members {
+            state.members.remove(key);
+        }
+        for key in &changes.remove_overlays {
+            state.overlays.remove(key);
+        }
         Ok(())
     }
 }
