@@ -153,6 +153,11 @@ impl MemberRecord {
         Ok(record)
     }
 
+    /// Where it is reached, and from where.
+    pub fn real_addresses(&self) -> (&str, Option<Ipv4Addr>, Option<Ipv4Addr>) {
+        (&self.network, self.private, self.public)
+    }
+
     fn validate(&self) -> Result<(), RecordError> {
         if !(1..=OVERLAYS).contains(&self.overlays.len()) {
             return Err(RecordError::OverlayCount(self.overlays.len()));

@@ -63,7 +63,7 @@ impl Registration {
 
     /// Removes the record, so that the fleet forgets this host at once.
     pub async fn withdraw(self) -> Result<()> {
-        // The task cannot have ended before it is told to.
+        // If the task is gone already, its result says why.
         let _ = self.withdraw.send(());
         self.task.await.context("the task that keeps our record alive failed")?
     }

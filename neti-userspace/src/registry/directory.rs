@@ -1,4 +1,9 @@
-//! The registry as a directory that all hosts share.
+//! The registry as a directory that all hosts share, with the tree that the servers' registries
+//! have: `fleet`, `members/<id>`, `overlays/<address>` (content: the id) and `hosts/<id>` (content:
+//! the address).
+//!
+//! A host shows that it is alive by touching its own record. Who looks compares modification times
+//! with those that it saw before, never with its own clock: the hosts' clocks may differ.
 
 use std::{
     net::Ipv4Addr,
@@ -7,8 +12,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, bail};
-use tokio::sync::watch;
+use anyhow::{Context, Result, bail};
+use tokio::{sync::watch, task::spawn_blocking};
 
 use super::{Registration, Registry};
 use crate::{
@@ -16,32 +21,93 @@ use crate::{
     membership::{HostId, MemberRecord, Membership},
 };
 
+mod claim;
+mod files;
+mod heartbeat;
+mod observer;
+mod roster;
+mod watching;
+
 #[derive(Debug, Clone)]
 pub struct Directory {
-    root: PathBuf,
+    tree: Tree,
     ttl: Duration,
 }
 
+/// Where things are.
+#[derive(Debug, Clone)]
+struct Tree {
+    root: PathBuf,
+    fleet: PathBuf,
+    members: PathBuf,
+    overlays: PathBuf,
+    hosts: PathBuf,
+}
+
 impl Directory {
+    /// Opens the registry in `root`, which must hold the fleet settings; makes what else is missing.
+    /// A host is gone after `ttl` without a sign of life.
     pub fn open(root: &Path, ttl: Duration) -> Result<Self> {
-        Ok(Self { root: root.to_owned(), ttl })
+        if !root.is_dir() {
+            bail!(
+                "{}: no such directory; make it and put the fleet's settings into it",
+                root.display()
+            );
+        }
+        let under = |name| root.join(name);
+        let tree = Tree {
+            root: root.to_owned(),
+            fleet: under("fleet"),
+            members: under("members"),
+            overlays: under("overlays"),
+            hosts: under("hosts"),
+        };
+        // A directory without settings is no registry, perhaps a volume that is not mounted:
+        // nothing must be made in it.
+        tree.fleet()?;
+        for directory in [&tree.members, &tree.overlays, &tree.hosts] {
+            std::fs::create_dir_all(directory)
+                .with_context(|| format!("{}: cannot be made", directory.display()))?;
+        }
+        Ok(Self { tree, ttl })
     }
 }
+
+impl Tree {
+    fn fleet(&self) -> Result<FleetSettings> {
+        let file = self.fleet.display();
+        let bytes = std::fs::read(&self.fleet).with_context(|| {
+            format!("{file}: cannot be read; must be the fleet's settings, like {EXAMPLE}")
+        })?;
+        Ok(FleetSettings::parse(&file.to_string(), &bytes)?)
+    }
+}
+
+const EXAMPLE: &str = r#"{"overlay": ["100.64.0.0/16"]}"#;
 
 impl Registry for Directory {
     async fn fleet(&self) -> Result<FleetSettings> {
-        bail!("{}: not readable {:?}", self.root.display(), self.ttl)
+        let tree = self.tree.clone();
+        spawn_blocking(move || tree.fleet()).await?
     }
 
-    async fn claim(&self, id: &HostId, _fleet: &FleetSettings) -> Result<Ipv4Addr> {
-        bail!("{id}")
+    async fn claim(&self, id: &HostId, fleet: &FleetSettings) -> Result<Ipv4Addr> {
+        let (tree, id, fleet) = (self.tree.clone(), id.clone(), fleet.clone());
+        spawn_blocking(move || claim::claim(&tree, &id, &fleet)).await?
     }
 
-    async fn register(&self, _record: &MemberRecord) -> Result<Registration> {
-        bail!("")
+    async fn register(&self, record: &MemberRecord) -> Result<Registration> {
+        let (members, record) = (self.tree.members.clone(), record.clone());
+        let own = spawn_blocking(move || heartbeat::announce(&members, record)).await??;
+        let period = self.ttl / 3;
+        Ok(Registration::start(|withdrawn| heartbeat::keep(own, period, withdrawn)))
     }
 
     async fn watch(&self) -> Result<watch::Receiver<Arc<Membership>>> {
-        bail!("")
+        let (tree, ttl) = (self.tree.clone(), self.ttl);
+        spawn_blocking(move || observer::start(tree, ttl)).await?
     }
 }
+
+#[cfg(test)]
+mod tests;
