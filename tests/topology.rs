@@ -32,8 +32,7 @@ fn a_stranger_behind_the_router_is_seen_with_its_own_address() -> Result {
     let mut wire = Wire::open(&pair.left.netns, UPLINK)?;
     pair.stranger.netns.exec("ping -c 1 -W 1 10.0.0.10")?;
     let seen = within(harness::PATIENCE, || {
-        wire.receive().as_deref().and_then(ends)
-            == Some((pair.stranger.private, pair.left.private))
+        wire.receive().as_deref().and_then(ends) == Some((pair.stranger.private, pair.left.private))
     });
     assert!(seen, "the ping arrives untranslated");
     pair.neighbour.netns.exec("ping -c 1 -W 1 10.0.0.11")?;

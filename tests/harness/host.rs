@@ -186,6 +186,14 @@ impl Host {
         Ok(())
     }
 
+    /// Starts `neti run` and waits for its end, which should come by itself; its exit code and what it printed.
+    pub fn fail(&mut self) -> Result<(Option<i32>, String)> {
+        self.launch()?;
+        let status = self.daemon.take().context("neti was launched")?.wait(PATIENCE);
+        let text = self.log().get(self.log_start..).unwrap_or_default().to_owned();
+        Ok((status.code(), text))
+    }
+
     /// Waits until the daemon launched says that it is ready.
     ///
     /// # Errors
@@ -242,6 +250,16 @@ impl Host {
     /// `neti down`.
     pub fn down(&mut self) -> Result<Output> {
         self.run_neti(&["down", "--config", &self.config.to_string_lossy()])
+    }
+
+    /// The path of something it pinned, `maps/NAME` or `links/NAME`, whatever the layout's version.
+    pub fn pin(&self, name: &str) -> Result<PathBuf> {
+        let instance = Path::new(PINS).join(&self.instance);
+        let versions = fs::read_dir(&instance)
+            .with_context(|| format!("list {}", instance.display()))?
+            .collect::<std::io::Result<Vec<_>>>()?;
+        let found = versions.iter().map(|version| version.path().join(name)).find(|p| p.exists());
+        found.with_context(|| format!("{}: no {name} is pinned in any version", instance.display()))
     }
 
     /// Runs `neti ARGUMENTS` on the host to its end.

@@ -1,0 +1,239 @@
+//! Promise: whichever address a client dials and wherever the server listens, the two talk, and every answer comes from
+//! the address that was dialled.
+//!
+//! On the wire all forms look the same (real to real); which one a packet belongs to is told by the sockets that exist.
+
+use std::{
+    collections::BTreeSet,
+    io::ErrorKind,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, UdpSocket},
+};
+
+use anyhow::Context;
+use harness::{
+    PATIENCE,
+    host::Host,
+    stage::{PairStage, pair_stage},
+    traffic::{Seen, TcpEcho, UdpClient, UdpEcho, tcp, udp},
+};
+use serde_json::json;
+use socket2::{Domain, Socket, Type};
+
+type Result = anyhow::Result<()>;
+
+fn stage(identity: &str) -> anyhow::Result<PairStage> {
+    pair_stage(json!({ "mode": "enforce", "identity": identity }))
+}
+
+/// Where a server listens on `host`, by name.
+fn listeners(host: &Host) -> [(&'static str, Ipv4Addr); 3] {
+    [
+        ("wildcard", Ipv4Addr::UNSPECIFIED),
+        ("own overlay", host.overlay()),
+        ("own real", host.real()),
+    ]
+}
+
+/// Whether the server is to see overlay addresses: a specific listener decides, else the fleet's setting.
+fn sees_overlay(listener: Ipv4Addr, server: &Host, identity: &str) -> bool {
+    match listener {
+        address if address == server.overlay() => true,
+        address if address == server.real() => false,
+        _ => identity == "overlay",
+    }
+}
+
+fn tcp_matrix(identity: &str) -> Result {
+    let stage = stage(identity)?;
+    let (client, server) = (&stage.left, &stage.right);
+    let netns = &client.site.netns;
+    let mut own_port = 20_000;
+    for (number, (kind, listener)) in listeners(server).into_iter().enumerate() {
+        let port = 7000 + number as u16;
+        let echo = TcpEcho::on(&server.site.netns, (listener, port))?;
+        for dialled in [server.overlay(), server.real()] {
+            let to = SocketAddrV4::new(dialled, port);
+            let usual = if dialled == server.overlay() { client.overlay() } else { client.real() };
+            for from in [None, Some(client.overlay()), Some(client.real())] {
+                let what = format!("{identity}: {kind} listener, {to} dialled from {from:?}");
+                // A port of its own: one that an earlier connection in the other form still has in TIME_WAIT would
+                // be a twin, and look different to the server.
+                own_port += 1;
+                let bound = SocketAddrV4::new(from.unwrap_or(Ipv4Addr::UNSPECIFIED), own_port);
+                let stream = tcp(netns, Some(bound), to).with_context(|| what.clone())?;
+                let local = stream.local_addr()?;
+                assert_eq!(stream.peer_addr()?, SocketAddr::from(to), "{what}");
+                assert_eq!(local.ip(), from.unwrap_or(usual), "{what}");
+                let (peer, own) = if sees_overlay(listener, server, identity) {
+                    (client.overlay(), server.overlay())
+                } else {
+                    (client.real(), server.real())
+                };
+                let expected = Seen { peer: (peer, own_port).into(), local: (own, port).into() };
+                assert_eq!(echo.seen(), expected, "{what}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_tcp_combination_talks_with_identity_real() -> Result {
+    tcp_matrix("real")
+}
+
+#[test]
+fn every_tcp_combination_talks_with_identity_overlay() -> Result {
+    tcp_matrix("overlay")
+}
+
+/// Two sockets that share a port, as servers with worker processes have.
+fn reuseport(stage: &PairStage, address: Ipv4Addr, port: u16) -> anyhow::Result<Vec<UdpEcho>> {
+    let bind = || -> std::io::Result<UdpSocket> {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&SocketAddr::from((address, port)).into())?;
+        Ok(socket.into())
+    };
+    (0..2).map(|_| UdpEcho::with(stage.right.site.netns.run(bind)?)).collect()
+}
+
+/// A socket for both families, which sees IPv4 peers as mapped addresses.
+fn dual_stack(stage: &PairStage, port: u16) -> anyhow::Result<UdpEcho> {
+    let socket = stage.right.site.netns.run(|| -> std::io::Result<UdpSocket> {
+        let socket = Socket::new(Domain::IPV6, Type::DGRAM, None)?;
+        socket.set_only_v6(false)?;
+        socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into())?;
+        Ok(socket.into())
+    })?;
+    UdpEcho::with(socket)
+}
+
+/// A wildcard socket that hears the uplink only.
+fn device_bound(stage: &PairStage, port: u16) -> anyhow::Result<UdpEcho> {
+    let socket = stage.right.site.netns.run(|| -> std::io::Result<UdpSocket> {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+        socket.bind_device(Some(harness::topology::UPLINK.as_bytes()))?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
+        Ok(socket.into())
+    })?;
+    UdpEcho::with(socket)
+}
+
+fn udp_matrix(identity: &str) -> Result {
+    let stage = stage(identity)?;
+    let (client, server) = (&stage.left, &stage.right);
+    // What is listened on, and the specific address if there is one.
+    let mut servers: Vec<(String, u16, Ipv4Addr, Vec<UdpEcho>)> = Vec::new();
+    for (number, (kind, listener)) in listeners(server).into_iter().enumerate() {
+        let port = 7000 + number as u16;
+        let echo = UdpEcho::on(&server.site.netns, (listener, port))?;
+        servers.push((kind.to_owned(), port, listener, vec![echo]));
+        let port = 7100 + number as u16;
+        let group = reuseport(&stage, listener, port)?;
+        servers.push((format!("REUSEPORT {kind}"), port, listener, group));
+    }
+    let any = Ipv4Addr::UNSPECIFIED;
+    servers.push(("dual-stack".to_owned(), 7200, any, vec![dual_stack(&stage, 7200)?]));
+    servers.push(("device-bound".to_owned(), 7300, any, vec![device_bound(&stage, 7300)?]));
+
+    for (kind, port, listener, echoes) in &servers {
+        for dialled in [server.overlay(), server.real()] {
+            let to = SocketAddrV4::new(dialled, *port);
+            for from in [None, Some(client.overlay()), Some(client.real())] {
+                for connected in [true, false] {
+                    let asked = UdpClient { connected, from };
+                    let what = format!("{identity}: {kind} socket, {to} dialled by {asked:?}");
+                    let answer = udp(&client.site.netns, asked, to, 600, PATIENCE)
+                        .with_context(|| what.clone())?;
+                    assert_eq!(answer, SocketAddr::from(to), "{what}: the answer's source");
+                    let peer = if sees_overlay(*listener, server, identity) {
+                        client.overlay()
+                    } else {
+                        client.real()
+                    };
+                    let seen = one_of(echoes).with_context(|| what.clone())?;
+                    assert_eq!(seen.ip().to_canonical(), peer, "{what}: the peer seen");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the one socket of a group saw that got the datagram.
+fn one_of(echoes: &[UdpEcho]) -> anyhow::Result<SocketAddr> {
+    let mut seen = None;
+    harness::eventually("a socket of the group gets it", || {
+        seen = echoes.iter().find_map(UdpEcho::try_seen);
+        seen.is_some()
+    });
+    seen.context("nobody saw the datagram")
+}
+
+#[test]
+fn every_udp_combination_is_answered_from_the_address_dialled_with_identity_real() -> Result {
+    udp_matrix("real")
+}
+
+#[test]
+fn every_udp_combination_is_answered_from_the_address_dialled_with_identity_overlay() -> Result {
+    udp_matrix("overlay")
+}
+
+#[test]
+fn udp_between_two_fixed_ports_is_told_apart_by_connection() -> Result {
+    let stage = stage("real")?;
+    let (left, right) = (&stage.left, &stage.right);
+    // Both ends connected, in overlay form, as gossip protocols do.
+    let end = |own: &Host, peer: &Host| -> anyhow::Result<UdpSocket> {
+        let socket = own.site.netns.run(|| UdpSocket::bind((own.overlay(), 7000)))?;
+        socket.connect((peer.overlay(), 7000))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        Ok(socket)
+    };
+    let (one, other) = (end(left, right)?, end(right, left)?);
+    let mut buffer = [0; 16];
+    for round in 0..3 {
+        one.send(b"ping")?;
+        assert_eq!(other.recv(&mut buffer)?, 4, "round {round}");
+        other.send(b"pong!")?;
+        assert_eq!(one.recv(&mut buffer)?, 5, "round {round}");
+    }
+    Ok(())
+}
+
+#[test]
+fn ping_is_answered_from_the_address_dialled() -> Result {
+    for identity in ["real", "overlay"] {
+        let stage = stage(identity)?;
+        let (left, right) = (&stage.left, &stage.right);
+        let sources: BTreeSet<Ipv4Addr> = [left.overlay(), left.real()].into();
+        for dialled in [right.overlay(), right.real()] {
+            for from in &sources {
+                let answered =
+                    harness::traffic::ping(&left.site.netns, dialled, &format!("-I {from}"), 5)?;
+                assert!(answered, "{identity}: ping {dialled} from {from}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_closed_port_refuses_at_once_in_every_form() -> Result {
+    for identity in ["real", "overlay"] {
+        let stage = stage(identity)?;
+        let (left, right) = (&stage.left, &stage.right);
+        for dialled in [right.overlay(), right.real()] {
+            let to = SocketAddrV4::new(dialled, 9);
+            let refused = |error: std::io::Error| error.kind() == ErrorKind::ConnectionRefused;
+            let dialled = harness::traffic::dial(&left.site.netns, None, to, PATIENCE);
+            assert!(dialled.is_err_and(refused), "{identity}: tcp {to}");
+            let client = UdpClient { connected: true, from: None };
+            let asked = udp(&left.site.netns, client, to, 10, PATIENCE);
+            assert!(asked.is_err_and(refused), "{identity}: udp {to}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! What a host looks like from outside: everything that neti could change, to compare before and after.
+
+use std::{collections::BTreeMap, fs, io, path::Path};
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    host::{Host, PINS, RUN},
+    netns::Netns,
+};
+
+/// Commands whose output tells the state of a namespace.
+const COMMANDS: [&str; 7] = [
+    "ip -o addr show",
+    "ip -o link show",
+    "ip -4 route show table all",
+    "ip -4 rule show",
+    "ip -4 neigh show nud permanent",
+    "tc qdisc show",
+    "nft list ruleset",
+];
+
+/// Sysctls that an overlay might be tempted to set.
+const SYSCTLS: [&str; 6] =
+    ["accept_local", "arp_announce", "arp_filter", "arp_ignore", "forwarding", "rp_filter"];
+
+/// The state of a namespace, by the command or sysctl that tells it.
+pub fn footprint(netns: &Netns) -> Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    for command in COMMANDS {
+        found.insert(command.to_owned(), netns.exec(command)?);
+    }
+    for interface in ["all", "default", "lo", "eth0"] {
+        for key in SYSCTLS {
+            let path = format!("/proc/sys/net/ipv4/conf/{interface}/{key}");
+            let value = netns.run(|| fs::read_to_string(&path))?;
+            found.insert(path, value);
+        }
+    }
+    for (name, attach_type) in [("tcx ingress", BPF_TCX_INGRESS), ("tcx egress", BPF_TCX_EGRESS)] {
+        let programs = netns.run(|| attached("eth0", attach_type))?;
+        found.insert(name.to_owned(), format!("{programs} programs"));
+    }
+    Ok(found)
+}
+
+// From linux/bpf.h; bpftool of Debian 12 does not list tcx.
+const BPF_PROG_QUERY: libc::c_int = 16;
+const BPF_TCX_INGRESS: u32 = 46;
+const BPF_TCX_EGRESS: u32 = 47;
+
+/// How many programs the kernel has attached to a tcx hook.
+fn attached(interface: &str, attach_type: u32) -> Result<u32> {
+    #[repr(C)]
+    #[derive(Default)]
+    struct Query {
+        target_ifindex: u32,
+        attach_type: u32,
+        query_flags: u32,
+        attach_flags: u32,
+        prog_ids: u64,
+        count: u32,
+        pad: u32,
+        prog_attach_flags: u64,
+        link_ids: u64,
+        link_attach_flags: u64,
+        revision: u64,
+    }
+    let target_ifindex = nix::net::if_::if_nametoindex(interface)?;
+    let mut query = Query { target_ifindex, attach_type, ..Query::default() };
+    let size = size_of_val(&query);
+    // SAFETY: the attribute is live and of the size given; without arrays the kernel writes only the count.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY, &raw mut query, size) };
+    ensure!(result == 0, "ask what is attached to {interface}: {}", io::Error::last_os_error());
+    Ok(query.count)
+}
+
+/// What `after` has otherwise than `before`, line by line.
+pub fn difference(
+    before: &BTreeMap<String, String>,
+    after: &BTreeMap<String, String>,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (what, text) in after {
+        let old = before.get(what).map_or("", String::as_str);
+        lines.extend(
+            text.lines()
+                .filter(|l| !old.lines().any(|o| o == *l))
+                .map(|l| format!("+ {what}: {l}")),
+        );
+        lines.extend(
+            old.lines()
+                .filter(|o| !text.lines().any(|l| l == *o))
+                .map(|o| format!("- {what}: {o}")),
+        );
+    }
+    lines
+}
+
+/// Files of a host's instance that are left under /sys/fs/bpf and /run.
+pub fn files(host: &Host) -> Vec<String> {
+    let paths = [
+        Path::new(PINS).join(&host.instance),
+        Path::new(RUN).join(&host.instance),
+        Path::new(RUN).join(format!("{}.lock", host.instance)),
+    ];
+    paths.iter().filter(|path| path.exists()).map(|path| path.display().to_string()).collect()
+}

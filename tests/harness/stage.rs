@@ -1,0 +1,49 @@
+//! Networks with neti running on their hosts, as most tests start from.
+
+use anyhow::Result;
+use serde_json::Value;
+
+use crate::{
+    host::{Fleet, Host, start_all},
+    topology::{Demo, Pair, demo, pair},
+};
+
+/// [`Pair`] with neti on both hosts. Dropped in this order: hosts undo themselves while their fleet still exists.
+#[derive(Debug)]
+pub struct PairStage {
+    pub left: Host,
+    pub right: Host,
+    pub fleet: Fleet,
+    pub pair: Pair,
+}
+
+/// Two hosts on one network that know each other.
+pub fn pair_stage(settings: Value) -> Result<PairStage> {
+    let pair = pair()?;
+    let fleet = Fleet::new(settings)?;
+    let mut left = fleet.host("left", &pair.left)?;
+    let mut right = fleet.host("right", &pair.right)?;
+    start_all(&mut [&mut left, &mut right])?;
+    Ok(PairStage { left, right, fleet, pair })
+}
+
+/// [`Demo`] with neti on all three hosts.
+#[derive(Debug)]
+pub struct DemoStage {
+    pub hudson: Host,
+    pub sierra: Host,
+    pub walden: Host,
+    pub fleet: Fleet,
+    pub demo: Demo,
+}
+
+/// Three hosts in two networks that know each other.
+pub fn demo_stage(settings: Value) -> Result<DemoStage> {
+    let demo = demo()?;
+    let fleet = Fleet::new(settings)?;
+    let mut hudson = fleet.host("hudson", &demo.hudson)?;
+    let mut sierra = fleet.host("sierra", &demo.sierra)?;
+    let mut walden = fleet.host("walden", &demo.walden)?;
+    start_all(&mut [&mut hudson, &mut sierra, &mut walden])?;
+    Ok(DemoStage { hudson, sierra, walden, fleet, demo })
+}

@@ -1,0 +1,230 @@
+//! Promise: the dataplane outlives the daemon, whatever ends it; a restart takes over without a lost packet; `neti down`
+//! removes everything that neti made and nothing else.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use anyhow::{Context, ensure};
+use harness::{
+    PATIENCE, eventually,
+    footprint::{difference, files, footprint},
+    host::{Fleet, Host, HostOptions, start_all},
+    stage::pair_stage,
+    topology::{Lan, Site, pair},
+    traffic::{TcpEcho, exchange, ping, tcp},
+};
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+type Result = anyhow::Result<()>;
+
+const PORT: u16 = 7000;
+
+/// Starts, ends and undoes neti on a site and requires that nothing is left of it.
+fn leaves_nothing(site: &Site, options: &HostOptions) -> Result {
+    let fleet = Fleet::new(json!({ "mode": "enforce" }))?;
+    let mut host = fleet.host_with("host", site, options)?;
+    let before = footprint(&site.netns)?;
+    host.start()?;
+    let running = footprint(&site.netns)?;
+    ensure!(!difference(&before, &running).is_empty(), "a running neti shows in the footprint");
+    ensure!(files(&host).len() > 1, "a running neti has pins and run files: {:?}", files(&host));
+    ensure!(host.stop(Signal::SIGTERM)?.code() == Some(0));
+    let stopped = footprint(&site.netns)?;
+    let gone = difference(&running, &stopped);
+    ensure!(gone.is_empty(), "the dataplane outlives the daemon: {gone:#?}");
+    let down = host.down()?;
+    ensure!(down.status.success(), "neti down: {}", String::from_utf8_lossy(&down.stderr));
+    let left = difference(&before, &footprint(&site.netns)?);
+    ensure!(left.is_empty(), "neti down leaves: {left:#?}");
+    ensure!(files(&host).is_empty(), "neti down leaves: {:?}", files(&host));
+    let again = host.down()?;
+    ensure!(again.status.success(), "nothing left to undo is no failure");
+    Ok(())
+}
+
+#[test]
+fn down_leaves_nothing_behind() -> Result {
+    leaves_nothing(&pair()?.left, &HostOptions::default())
+}
+
+#[test]
+fn down_leaves_nothing_behind_without_a_gateway() -> Result {
+    let site = Lan::new("island")?.attach("host", 10)?;
+    site.netns.ip("route del default")?;
+    leaves_nothing(&site, &HostOptions::default())
+}
+
+#[test]
+fn down_leaves_nothing_behind_with_notrack() -> Result {
+    let options = HostOptions { extra: "notrack = true\n".to_owned(), ..HostOptions::default() };
+    let site = pair()?.left;
+    // Somebody else's table is none of neti's business.
+    site.netns.nft("table ip theirs { chain c { type filter hook input priority 0; } }")?;
+    leaves_nothing(&site, &options)
+}
+
+#[test]
+fn down_ends_a_dataplane_whose_daemon_was_killed() -> Result {
+    let pair = pair()?;
+    let fleet = Fleet::new(json!({}))?;
+    let before = footprint(&pair.left.netns)?;
+    let mut host = fleet.host("left", &pair.left)?;
+    host.start()?;
+    host.stop(Signal::SIGKILL)?;
+    ensure!(host.down()?.status.success());
+    let left = difference(&before, &footprint(&pair.left.netns)?);
+    ensure!(left.is_empty(), "neti down leaves: {left:#?}");
+    ensure!(files(&host).is_empty(), "neti down leaves: {:?}", files(&host));
+    Ok(())
+}
+
+#[test]
+fn a_stopped_daemon_withdraws_its_record_and_keeps_its_address() -> Result {
+    let mut stage = pair_stage(json!({ "mode": "enforce" }))?;
+    let overlay = stage.right.overlay();
+    let record = stage.fleet.registry().join("members/right");
+    ensure!(record.exists());
+    stage.right.stop(Signal::SIGTERM)?;
+    ensure!(!record.exists(), "SIGTERM withdraws the record");
+    stage.left.await_members(&[]);
+    stage.right.start()?;
+    assert_eq!(stage.right.overlay(), overlay, "after a stop");
+    stage.left.await_members(&["right"]);
+    stage.right.stop(Signal::SIGINT)?;
+    ensure!(stage.right.down()?.status.success());
+    stage.right.start()?;
+    assert_eq!(stage.right.overlay(), overlay, "after down");
+    stage.left.await_members(&["right"]);
+    ensure!(ping(&stage.left.site.netns, overlay, "", 5)?);
+    Ok(())
+}
+
+/// Pings at 100 a second while `disturb` runs, and requires every answer.
+fn without_loss(from: &Host, to: Ipv4Addr, disturb: impl FnOnce() -> Result) -> Result {
+    let mut command = from.site.netns.command("ping");
+    command.args(["-n", "-q", "-i", "0.01", "-W", "10", &to.to_string()]);
+    command.stdout(std::process::Stdio::piped());
+    let mut pings = from.site.netns.spawn(command)?;
+    disturb()?;
+    // SIGINT makes ping wait for what is under way and print its summary.
+    pings.signal(Signal::SIGINT);
+    pings.wait(PATIENCE);
+    let mut summary = String::new();
+    if let Some(mut output) = pings.child().stdout.take() {
+        std::io::Read::read_to_string(&mut output, &mut summary)?;
+    }
+    let received = summary.split(", ").nth(1).and_then(|text| text.split_once(' '));
+    let received: u32 = received.context("ping prints a summary")?.0.parse()?;
+    ensure!(received > 5, "ping ran: {summary}");
+    // The last one may be under way when the signal comes.
+    let sent: u32 = summary
+        .lines()
+        .find_map(|line| line.split_once(" packets transmitted")?.0.parse().ok())
+        .context("ping prints a summary")?;
+    ensure!(received + 1 >= sent, "lost {}: {summary}", sent - received);
+    Ok(())
+}
+
+#[test]
+fn restarts_lose_no_packet() -> Result {
+    let mut stage = pair_stage(json!({ "mode": "enforce" }))?;
+    let _echo = TcpEcho::on(&stage.right.site.netns, (Ipv4Addr::UNSPECIFIED, PORT))?;
+    let to = stage.right.overlay();
+    let stream = tcp(&stage.left.site.netns, None, SocketAddrV4::new(to, PORT))?;
+    // The daemon under the load is the one that answers; the other end only asks.
+    let (left, right) = (&stage.left, &mut stage.right);
+    without_loss(left, to, || {
+        right.stop(Signal::SIGKILL)?;
+        exchange(&stream, 100_000).context("without the daemon")?;
+        for signal in [Signal::SIGKILL, Signal::SIGKILL] {
+            right.start()?;
+            exchange(&stream, 100_000).context("after a restart")?;
+            right.stop(signal)?;
+        }
+        right.start()
+    })?;
+    exchange(&stream, 100_000)?;
+    stage.right.await_members(&["left"]);
+    stage.left.await_members(&["right"]);
+    Ok(())
+}
+
+#[test]
+fn maps_follow_what_changed_while_the_daemon_was_away() -> Result {
+    let mut stage = pair_stage(json!({ "mode": "enforce" }))?;
+    let ghost = |last: u8| Ipv4Addr::new(100, 64, 250, last);
+    stage.fleet.add_member("old", ghost(1), "ec2", [10, 0, 0, 61].into())?;
+    stage.left.await_members(&["old", "right"]);
+    stage.left.stop(Signal::SIGKILL)?;
+    stage.fleet.remove_member("old")?;
+    stage.fleet.add_member("new", ghost(2), "ec2", [10, 0, 0, 62].into())?;
+    assert_eq!(stage.left.members()?, ["old", "right"], "nobody is there to change them");
+    stage.left.start()?;
+    stage.left.await_members(&["new", "right"]);
+    Ok(())
+}
+
+#[test]
+fn show_needs_no_daemon() -> Result {
+    let mut stage = pair_stage(json!({}))?;
+    stage.left.stop(Signal::SIGKILL)?;
+    let members = stage.left.show("members")?;
+    let member = &members[0];
+    assert_eq!(member["id"], "right");
+    assert_eq!(member["overlay"], json!(stage.right.overlay()));
+    assert_eq!(member["real"], json!(stage.right.real()));
+    stage.left.show("stats")?;
+    stage.left.show("status")?;
+    Ok(())
+}
+
+#[test]
+fn a_killed_host_vanishes_after_its_ttl() -> Result {
+    let pair = pair()?;
+    let fleet = Fleet::new(json!({}))?;
+    let options = HostOptions { ttl: 1.0, ..HostOptions::default() };
+    let mut left = fleet.host_with("left", &pair.left, &options)?;
+    let mut right = fleet.host_with("right", &pair.right, &options)?;
+    start_all(&mut [&mut left, &mut right])?;
+    right.stop(Signal::SIGKILL)?;
+    left.await_members(&[]);
+    right.start()?;
+    left.await_members(&["right"]);
+    Ok(())
+}
+
+#[test]
+fn a_member_added_as_a_file_is_reached() -> Result {
+    let stage = pair_stage(json!({ "mode": "enforce" }))?;
+    let netns = &stage.left.site.netns;
+    let overlay = Ipv4Addr::new(100, 64, 250, 1);
+    // The neighbour runs no neti and answers from its real address, which is all a member's record promises.
+    let added = std::time::Instant::now();
+    stage.fleet.add_member("added", overlay, "ec2", stage.pair.neighbour.private)?;
+    eventually("the added member answers", || {
+        ping(netns, overlay, "", 1).is_ok_and(|answered| answered)
+    });
+    println!("a member added as a file answered a ping {:?} later", added.elapsed());
+    stage.fleet.remove_member("added")?;
+    eventually("the removed member is unknown", || {
+        stage.left.members().is_ok_and(|members| members == ["right"])
+    });
+    let before = stage.left.count("egress", "unknown-overlay")?;
+    ensure!(!ping(netns, overlay, "", 1)?, "a removed member answers");
+    assert!(stage.left.count("egress", "unknown-overlay")? > before);
+    Ok(())
+}
+
+#[test]
+fn a_foreign_program_on_the_uplink_stays() -> Result {
+    // Somebody else's qdisc and filter are there before neti and after it.
+    let pair = pair()?;
+    let netns = &pair.left.netns;
+    netns.exec("tc qdisc add dev eth0 clsact")?;
+    netns.exec("tc filter add dev eth0 ingress pref 10 protocol ip matchall action ok")?;
+    let filters = || netns.exec("tc filter show dev eth0 ingress");
+    let before = filters()?;
+    leaves_nothing(&pair.left, &HostOptions::default())?;
+    assert_eq!(filters()?, before);
+    Ok(())
+}
