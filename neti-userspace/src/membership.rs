@@ -230,4 +230,6 @@ mod unix_seconds {
 }
 
 #[cfg(test)]
+pub mod sample;
+#[cfg(test)]
 mod tests;

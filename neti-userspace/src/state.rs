@@ -29,9 +29,10 @@ pub struct MapState<F: Family = V4> {
     /// By overlay address.
     pub overlays: BTreeMap<F::Addr, Path<F>>,
     pub allow: BTreeMap<AllowKey<F>, Allow>,
-    /// A bit per open port, TCP's first, then UDP's.
+    /// A bit per open port, TCP's first, then UDP's: bit `n % 64`, counted from the least
+    /// significant, of word `n / 64`.
     pub open_ports: Box<[u64; OPEN_PORT_WORDS as usize]>,
-    /// A bit per VLAN id.
+    /// A bit per VLAN id, counted likewise.
     pub vlans: [u64; VLAN_WORDS as usize],
 }
 

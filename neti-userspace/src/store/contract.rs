@@ -1,8 +1,69 @@
 //! The contract of every [`Store`], as a test that each implementation runs.
 
-use super::Store;
+use anyhow::{Context, Result, ensure};
 
-/// Checks `store`, which must hold nothing yet.
-pub fn check(store: &mut impl Store) {
-    let _ = store;
+use super::Store;
+use crate::{
+    diff::diff,
+    fleet::FleetSettings,
+    membership::HostId,
+    state::{MapState, state},
+    view::{Me, Peer, View},
+};
+
+/// Checks `store`, which must hold nothing yet and holds nothing afterwards. The error says what it
+/// does wrong.
+pub fn check(store: &mut impl Store) -> Result<()> {
+    let empty = MapState::empty();
+    let first = sample(
+        r#"{"overlay": ["100.64.0.0/16"], "open": ["tcp/80", "udp/53"],
+            "allow": [{"from": "198.51.100.0/24"}, {"from": "198.51.100.7/32"}]}"#,
+        &[("sierra", 2, 11), ("walden", 3, 12)],
+    )?;
+    let second = sample(
+        r#"{"overlay": ["100.64.0.0/16"], "mode": "enforce", "open": ["tcp/443", "udp/53"],
+            "allow": [{"from": "198.51.100.0/24", "protocol": "tcp"}, {"from": "0.0.0.0/0"}]}"#,
+        &[("sierra", 2, 13), ("brook", 4, 12)],
+    )?;
+    let steps = [
+        ("filled", &empty, &first),
+        ("changed", &first, &second),
+        ("told again what it holds", &first, &second),
+        ("told nothing", &second, &second),
+        ("emptied", &second, &empty),
+        ("told to remove what is gone", &second, &empty),
+        ("filled again", &empty, &first),
+        ("emptied again", &first, &empty),
+    ];
+    ensure!(store.read()? == empty, "a store that nobody has filled does not read as empty");
+    for (step, have, want) in steps {
+        store.apply(&diff(have, want)).with_context(|| format!("a store {step}"))?;
+        let read = store.read().with_context(|| format!("a store {step}"))?;
+        ensure!(read == *want, "a store {step} holds\n{read:?}\nand not\n{want:?}");
+    }
+    Ok(())
+}
+
+/// Peers by name, with the last bytes of their overlay and real addresses.
+fn sample(fleet: &str, peers: &[(&str, u8, u8)]) -> Result<MapState> {
+    let mut view = View::default();
+    for (name, overlay, real) in peers {
+        let peer = Peer {
+            overlays: vec![[100, 64, 0, *overlay].into()],
+            reals: vec![[10, 0, 0, *real].into(), [203, 0, 113, *real].into()],
+            generation: 1,
+        };
+        view.peers.insert(name.parse::<HostId>()?, peer);
+    }
+    let me = Me {
+        id: "hudson".parse()?,
+        network: "ec2".to_owned(),
+        overlay: [100, 64, 0, 1].into(),
+        reals: vec![[10, 0, 0, 10].into()],
+        uplink_index: 7,
+        on_link: vec!["10.0.0.0/24".parse()?],
+        redirect_all: false,
+        vlans: [peers.len() as u16, 4094].into(),
+    };
+    Ok(state(&me, &FleetSettings::parse("fleet", fleet.as_bytes())?, &view))
 }

@@ -47,3 +47,14 @@ impl Store for MemoryStore {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::contract;
+
+    #[test]
+    fn keeps_the_contract() {
+        contract::check(&mut MemoryStore::default()).unwrap();
+    }
+}
