@@ -29,7 +29,8 @@ pub fn run(filter: Option<&str>, arguments: &[String]) -> Result<()> {
     // Cargo names the test programs on stderr, they report on stdout: one pipe keeps the order.
     let (output, both) = std::io::pipe().context("make a pipe")?;
     let mut command = cargo(&["test", "--no-fail-fast", "--color=never"]);
-    command.args(filter).arg("--").args(arguments);
+    // Output of tests that pass: one that could not do its work here says so.
+    command.args(filter).args(["--", "--show-output"]).args(arguments);
     command.env("NETI_BIN", neti).env("CARGO_TERM_QUIET", "false");
     command.stdout(both.try_clone().context("make a pipe")?).stderr(both);
     let mut child = command.spawn().context("run cargo test")?;
