@@ -1,1 +1,331 @@
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime},
+};
 
+use tempfile::TempDir;
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+
+use super::{Directory, *};
+use crate::{
+    membership::sample::{id, record},
+    registry::Registry as _,
+};
+
+/// A registry of its own for each test.
+pub struct Registry {
+    _home: TempDir,
+    root: PathBuf,
+}
+
+const TTL: Duration = Duration::from_millis(600);
+const LONG: Duration = Duration::from_secs(60);
+
+impl Registry {
+    pub fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path().join("registry");
+        std::fs::create_dir(&root).unwrap();
+        let registry = Self { _home: home, root };
+        registry.write("fleet", r#"{"overlay": ["100.64.0.0/16"]}"#);
+        registry.directory();
+        registry
+    }
+
+    pub fn directory(&self) -> Directory {
+        Directory::open(&self.root, LONG).unwrap()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Writes a file in place, as an operator's shell does.
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    fn put(&self, record: &MemberRecord) {
+        let bytes = serde_json::to_vec(record).unwrap();
+        files::write(&self.path("members"), record.id.as_str(), &bytes).unwrap();
+    }
+
+    async fn watch(&self, ttl: Duration) -> Watch {
+        Watch(Directory::open(&self.root, ttl).unwrap().watch().await.unwrap())
+    }
+}
+
+struct Watch(watch::Receiver<Arc<Membership>>);
+
+impl Watch {
+    /// Waits until the fleet is as it should be.
+    async fn until(&mut self, what: &str, right: impl FnMut(&Arc<Membership>) -> bool) {
+        let seen = timeout(Duration::from_secs(5), self.0.wait_for(right)).await;
+        let failed = seen.is_err();
+        drop(seen);
+        assert!(!failed, "not seen: {what}: {:?}", self.0.borrow());
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.borrow().members.keys().map(ToString::to_string).collect()
+    }
+}
+
+fn has(name: &str) -> impl FnMut(&Arc<Membership>) -> bool {
+    let id = id(name);
+    move |membership| membership.members.contains_key(&id)
+}
+
+fn lacks(name: &str) -> impl FnMut(&Arc<Membership>) -> bool {
+    let mut has = has(name);
+    move |membership| !has(membership)
+}
+
+fn hudson() -> MemberRecord {
+    record("hudson", "100.64.0.1", "ec2").private("10.0.0.10")
+}
+
+fn modified(path: &Path) -> SystemTime {
+    std::fs::metadata(path).unwrap().modified().unwrap()
+}
+
+fn set_modified(path: &Path, time: SystemTime) {
+    std::fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+#[test]
+fn what_cannot_be_opened_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let error = |path: &Path| format!("{:#}", Directory::open(path, LONG).unwrap_err());
+
+    let nowhere = home.path().join("nowhere");
+    assert!(error(&nowhere).contains("nowhere: no such directory; make it"));
+
+    let text = error(home.path());
+    assert!(text.contains("fleet: cannot be read; must be the fleet's settings, like {"), "{text}");
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0, "nothing is made in it");
+
+    std::fs::write(home.path().join("fleet"), r#"{"overlay": ["fd00::/64"]}"#).unwrap();
+    let text = error(home.path());
+    assert!(text.contains("fleet: overlay[0] = \"fd00::/64\": must be an IPv4 range"), "{text}");
+}
+
+#[tokio::test]
+async fn the_first_snapshot_is_complete() {
+    let registry = Registry::new();
+    registry.put(&hudson());
+    registry.put(&record("sierra", "100.64.0.2", "ec2").private("10.0.0.11"));
+    registry.write("members/broken", "{");
+    registry.write("members/.hidden", "{");
+    let watch = registry.watch(LONG).await;
+    assert_eq!(watch.names(), ["hudson", "sierra"]);
+    let problems = watch.0.borrow().problems.clone();
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].key, "members/broken");
+}
+
+#[tokio::test]
+async fn a_member_is_seen_at_once_and_forgotten_at_once() {
+    let registry = Registry::new();
+    let mut watch = registry.watch(LONG).await;
+    let mut delays = Vec::new();
+    for _ in 0..21 {
+        let start = Instant::now();
+        registry.put(&hudson());
+        watch.until("hudson", has("hudson")).await;
+        delays.push(start.elapsed());
+        std::fs::remove_file(registry.path("members/hudson")).unwrap();
+        watch.until("no hudson", lacks("hudson")).await;
+    }
+    delays.sort();
+    // Well under a millisecond on an idle machine.
+    assert!(delays[10] < Duration::from_millis(20), "{delays:?}");
+}
+
+#[tokio::test]
+async fn many_changes_come_as_few_snapshots() {
+    let registry = Registry::new();
+    let mut watch = registry.watch(LONG).await;
+    for n in 0..500 {
+        registry.put(&record(&format!("h{n}"), "100.64.0.2", "ec2").private("10.0.0.11"));
+    }
+    watch.until("all", |membership| membership.members.len() == 500).await;
+    assert!(watch.0.borrow().revision <= 500);
+}
+
+#[tokio::test]
+async fn a_broken_file_is_skipped_told_and_mended() {
+    let registry = Registry::new();
+    registry.put(&hudson());
+    let mut watch = registry.watch(LONG).await;
+    registry.write("members/sierra", "{\"id\": ");
+    watch.until("a problem", |membership| !membership.problems.is_empty()).await;
+    assert_eq!(watch.0.borrow().problems[0].key, "members/sierra");
+    assert_eq!(watch.names(), ["hudson"]);
+
+    let sierra = record("sierra", "100.64.0.2", "ec2").private("10.0.0.11");
+    registry.write("members/sierra", &serde_json::to_string(&sierra).unwrap());
+    watch.until("sierra", has("sierra")).await;
+    assert!(watch.0.borrow().problems.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_no_file_does_not_block() {
+    let registry = Registry::new();
+    let pipe = registry.path("members/pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    std::fs::create_dir(registry.path("members/directory")).unwrap();
+    let large = " ".repeat(70_000);
+    registry.write("members/large", &large);
+    let watch = registry.watch(LONG).await;
+    let what: Vec<_> = watch.0.borrow().problems.iter().map(|p| p.what.clone()).collect();
+    assert_eq!(
+        what,
+        ["skipped: not a file", "skipped: larger than 65536 bytes", "skipped: not a file"]
+    );
+}
+
+#[tokio::test]
+async fn a_registered_host_lives_until_it_withdraws() {
+    let registry = Registry::new();
+    let mut watch = registry.watch(TTL).await;
+    let directory = Directory::open(&registry.root, TTL).unwrap();
+    let registration = directory.register(&hudson()).await.unwrap();
+    watch.until("hudson", has("hudson")).await;
+    let snapshots = watch.0.borrow().revision;
+    sleep(TTL * 3).await;
+    assert_eq!(watch.names(), ["hudson"]);
+    assert_eq!(watch.0.borrow().revision, snapshots, "heartbeats are no changes");
+
+    registration.withdraw().await.unwrap();
+    assert!(!registry.path("members/hudson").exists());
+    watch.until("no hudson", lacks("hudson")).await;
+}
+
+#[tokio::test]
+async fn a_silent_host_is_gone_after_the_ttl() {
+    let registry = Registry::new();
+    let directory = Directory::open(&registry.root, TTL).unwrap();
+    drop(directory.register(&hudson()).await.unwrap());
+    let mut watch = registry.watch(TTL).await;
+    let start = Instant::now();
+    watch.until("no hudson", lacks("hudson")).await;
+    assert!(start.elapsed() >= TTL - Duration::from_millis(50), "{:?}", start.elapsed());
+    assert!(start.elapsed() < TTL * 2, "{:?}", start.elapsed());
+    assert!(registry.path("members/hudson").exists());
+}
+
+#[tokio::test]
+async fn a_file_from_long_ago_is_no_member_until_it_is_touched() {
+    let registry = Registry::new();
+    registry.put(&hudson());
+    let file = registry.path("members/hudson");
+    set_modified(&file, SystemTime::now() - LONG * 2);
+    let mut watch = registry.watch(LONG).await;
+    assert!(watch.names().is_empty());
+    // Still old by our clock, but alive.
+    set_modified(&file, SystemTime::now() - LONG * 2 + Duration::from_secs(10));
+    watch.until("hudson", has("hudson")).await;
+}
+
+#[tokio::test]
+async fn a_record_that_somebody_removed_is_written_again() {
+    let registry = Registry::new();
+    let directory = Directory::open(&registry.root, TTL).unwrap();
+    let _registration = directory.register(&hudson()).await.unwrap();
+    let mut watch = registry.watch(TTL).await;
+    std::fs::remove_file(registry.path("members/hudson")).unwrap();
+    watch.until("no hudson", lacks("hudson")).await;
+    watch.until("hudson", has("hudson")).await;
+}
+
+#[tokio::test]
+async fn a_claim_keeps_its_age_while_the_addresses_stay() {
+    let registry = Registry::new();
+    let directory = registry.directory();
+    let since = || {
+        let bytes = std::fs::read(registry.path("members/hudson")).unwrap();
+        MemberRecord::parse("hudson", &bytes).unwrap().since
+    };
+    drop(directory.register(&hudson()).await.unwrap());
+    let first = since();
+    assert!(first > 1_700_000_000_000);
+    sleep(Duration::from_millis(5)).await;
+    drop(directory.register(&MemberRecord { version: "2".to_owned(), ..hudson() }).await.unwrap());
+    assert_eq!(since(), first);
+    drop(directory.register(&hudson().private("10.0.0.99")).await.unwrap());
+    assert!(since() > first);
+}
+
+#[tokio::test]
+async fn an_outage_is_not_an_empty_fleet() {
+    let registry = Registry::new();
+    registry.put(&hudson());
+    let mut watch = registry.watch(TTL).await;
+    let away = registry.root.with_extension("away");
+    std::fs::rename(&registry.root, &away).unwrap();
+    watch.until("stale", |membership| membership.stale.is_some()).await;
+    sleep(TTL * 2).await;
+    assert_eq!(watch.names(), ["hudson"]);
+    let why = watch.0.borrow().stale.clone().unwrap().why;
+    assert!(why.contains("registry") && why.contains("No such file"), "{why}");
+
+    std::fs::rename(&away, &registry.root).unwrap();
+    watch.until("not stale", |membership| membership.stale.is_none()).await;
+    assert_eq!(watch.names(), ["hudson"], "it has the full time again");
+    registry.put(&record("sierra", "100.64.0.2", "ec2").private("10.0.0.11"));
+    watch.until("sierra", has("sierra")).await;
+}
+
+#[tokio::test]
+async fn a_directory_that_was_replaced_is_watched() {
+    let registry = Registry::new();
+    registry.put(&hudson());
+    let mut watch = registry.watch(LONG).await;
+    std::fs::rename(registry.path("members"), registry.path("before")).unwrap();
+    std::fs::create_dir(registry.path("members")).unwrap();
+    watch.until("no hudson", lacks("hudson")).await;
+    let start = Instant::now();
+    registry.put(&hudson());
+    watch.until("hudson", has("hudson")).await;
+    assert!(start.elapsed() < Duration::from_secs(2), "seen by the watch, not by a later listing");
+}
+
+#[tokio::test]
+async fn broken_settings_are_told_and_the_last_good_ones_kept() {
+    let registry = Registry::new();
+    let mut watch = registry.watch(LONG).await;
+    registry.write("fleet", r#"{"overlay": ["100.64.0.0/16"], "mode": "strict"}"#);
+    let told = |membership: &Arc<Membership>| {
+        membership.problems.iter().any(|p| p.key == "fleet" && p.what.contains("mode = \"strict\""))
+    };
+    watch.until("a problem", told).await;
+    assert_eq!(watch.0.borrow().fleet.overlay.len(), 1);
+
+    registry.write("fleet", r#"{"overlay": ["100.64.0.0/16"], "mode": "enforce"}"#);
+    let enforced =
+        |membership: &Arc<Membership>| membership.fleet.mode == crate::fleet::Mode::Enforce;
+    watch.until("enforce", enforced).await;
+    assert!(watch.0.borrow().problems.is_empty());
+
+    std::fs::remove_file(registry.path("fleet")).unwrap();
+    watch.until("a problem", |membership| !membership.problems.is_empty()).await;
+    assert!(enforced(&watch.0.borrow()));
+}
+
+#[tokio::test]
+async fn a_heartbeat_is_a_touch() {
+    let registry = Registry::new();
+    let directory = Directory::open(&registry.root, TTL).unwrap();
+    let _registration = directory.register(&hudson()).await.unwrap();
+    let file = registry.path("members/hudson");
+    let inode =
+        |path: &Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
+    let before = (inode(&file), modified(&file));
+    sleep(TTL).await;
+    assert_eq!(inode(&file), before.0);
+    assert!(modified(&file) > before.1);
+}
