@@ -5,8 +5,9 @@ use crate::{
     family::Family,
     filter::{ARP_SENDER, ARP_TARGET, Admission, admission},
     headers::{Carried, Ip, Kind, Part, TCP, Transport, UDP, carried_out, ethertype, flow, transport},
-    hints, icmp,
-    maps::{Ends, Flow, Path, Settings, Tuple, path_flag},
+    hints::{self, Kept},
+    icmp,
+    maps::{Ends, Path, Settings, Tuple, path_flag},
     packet::Skb,
     rewrite::{self, Port},
     tables::{Class, Tables},
@@ -96,9 +97,6 @@ fn leave<F: Family, P: Skb, T: Tables<F>>(
         Ok(leaving) => leaving,
         Err(reason) => return Verdict::drop(reason),
     };
-    if leaving.is_translated() && F::has_address_option(packet, ip) {
-        return Verdict::drop(Reason::OverlayOption);
-    }
     let mut port = None;
     if ip.part != Part::Later
         && let Some(transport) = transport(packet, ip)
@@ -118,6 +116,10 @@ fn leave<F: Family, P: Skb, T: Tables<F>>(
             }
             Err(reason) => return Verdict::drop(reason),
         }
+    }
+    // `ip_options_build` records the overlay route's source address.
+    if leaving.is_translated() && F::any_option(packet, ip, |address| settings.is_overlay(address)) {
+        return Verdict::drop(Reason::OverlayOption);
     }
     rewrite(packet, &leaving, port).unwrap_or(Verdict::drop(Reason::RewriteFailed))
 }
@@ -159,7 +161,7 @@ fn remember<F: Family, P: Skb, T: Tables<F>>(
     let Transport { sport, dport, kind } = *transport;
     let socket = flow(ip.protocol, Tuple { src: ip.src, dst: ip.dst, sport, dport });
     let mut on_wire = flow(ip.protocol, Tuple { src: wire.own, dst: wire.peer, sport, dport });
-    let twin = if has_ports(ip.protocol) && !forwarded { twins::outbound(tables, &socket) } else { None };
+    let mut twin = if has_ports(ip.protocol) && !forwarded { twins::outbound(tables, &socket) } else { None };
     if let Some(port) = twin {
         on_wire.tuple.sport = port;
     }
@@ -175,34 +177,38 @@ fn remember<F: Family, P: Skb, T: Tables<F>>(
     };
     let class = Class::of(forwarded, path.is_some());
     let ends = Ends { peer: ip.dst, own: ip.src };
-    if hinted && (hints::refresh(tables, class, &on_wire, &ends, kind) || !hints::may_open(kind, forwarded)) {
-        return Ok(twin);
-    }
-    let Some(path) = path else {
-        // What anyone may send to a port that is open to him needs no hint, or spoofed queries would fill the table.
-        if kind != Kind::Udp || admission(tables, &ip.dst, UDP, sport) == Admission::No {
-            hints::open(tables, class, &on_wire, &ends);
+    let kept = if hinted { hints::kept(tables, class, &on_wire, &ends, kind) } else { Kept::No };
+    let hint = match kept {
+        Kept::Same => return Ok(twin),
+        Kept::Refreshed(hint) => hint,
+        Kept::No => {
+            if !hints::may_open(kind, forwarded) && !begins {
+                return Ok(twin);
+            }
+            if let Some(path) = path {
+                if !forwarded && twin.is_none() && has_ports(ip.protocol) {
+                    let names = Names::of(&on_wire, &path.primary, settings);
+                    if kind == Kind::Udp && demux::is_default_udp(tables, settings, &names, &ends) {
+                        return Ok(None);
+                    }
+                    if may_separate(transport) && twins::exists(tables, settings, path, &socket, &on_wire) {
+                        let port = twins::separate(tables, settings, path, &socket).ok_or(Reason::PortTwin)?;
+                        on_wire.tuple.sport = port;
+                        twin = Some(port);
+                    }
+                }
+            } else if kind == Kind::Udp && admission(tables, &ip.dst, UDP, sport) != Admission::No {
+                // What anyone may send to a port that is open to him needs no hint, or spoofed queries would fill the
+                // table.
+                return Ok(twin);
+            }
+            if !hinted {
+                return Ok(twin);
+            }
+            hints::opened(tables, &ends)
         }
-        return Ok(twin);
     };
-    if !forwarded && kind == Kind::Udp && twin.is_none() {
-        let names = Names::of(&on_wire, &path.primary, settings);
-        if demux::is_default_udp(tables, settings, &names, &ends) {
-            return Ok(None);
-        }
-    }
-    let twin = match twin {
-        None if has_ports(ip.protocol) && !forwarded && may_separate(transport) => {
-            separate(tables, settings, path, &socket, &on_wire)?
-        }
-        twin => twin,
-    };
-    if hinted {
-        if let Some(port) = twin {
-            on_wire.tuple.sport = port;
-        }
-        hints::open(tables, class, &on_wire, &ends);
-    }
+    tables.keep_hint(class, &on_wire, &hint);
     Ok(twin)
 }
 
@@ -215,21 +221,6 @@ fn has_ports(protocol: u8) -> bool {
 #[inline(always)]
 fn may_separate(transport: &Transport) -> bool {
     transport.kind != Kind::Udp || transport.sport != transport.dport
-}
-
-/// The port on the wire of a flow that begins, where it has a twin.
-#[inline(always)]
-fn separate<F: Family, T: Tables<F>>(
-    tables: &T,
-    settings: &Settings<F>,
-    path: &Path<F>,
-    socket: &Flow<F>,
-    on_wire: &Flow<F>,
-) -> Result<Option<[u8; 2]>, Reason> {
-    if !twins::exists(tables, settings, path, socket, on_wire) {
-        return Ok(None);
-    }
-    twins::separate(tables, settings, path, socket).map(Some).ok_or(Reason::PortTwin)
 }
 
 #[inline(always)]

@@ -56,6 +56,6 @@ pub trait Family: Copy + Clone + Debug + Eq + Hash + Ord + Send + Sync + 'static
     /// Reads the header at offset `l3`; `None` where it contradicts itself or is cut short. A packet quoted in an ICMP
     /// error may be cut short (`quoted`).
     fn parse<P: Packet>(packet: &P, l3: usize, quoted: bool) -> Option<Ip<Self>>;
-    /// Whether an IP option between the header and `ip.l4` carries addresses of its own.
-    fn has_address_option<P: Packet>(packet: &P, ip: &Ip<Self>) -> bool;
+    /// Whether `found` says yes to an address among the header's options, wherever it might stand.
+    fn any_option<P: Packet>(packet: &P, ip: &Ip<Self>, found: impl Fn(&Self::Addr) -> bool) -> bool;
 }

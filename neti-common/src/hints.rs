@@ -83,34 +83,44 @@ pub fn may_refresh(kind: Kind, forwarded: bool) -> bool {
     may_open(kind, forwarded) || (forwarded && matches!(kind, Kind::Tcp | Kind::TcpClose))
 }
 
-/// Refreshes the hint of a flow that leaves; `false` if it has none that names the same ends.
+/// A hint as a packet that leaves finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept<F: Family> {
+    /// None that is fresh and names the same ends.
+    No,
+    /// It is as it should be.
+    Same,
+    /// It is to be written like this.
+    Refreshed(Hint<F>),
+}
+
+/// What the table has for a flow that leaves.
 #[inline(always)]
-pub fn refresh<F: Family, T: Tables<F>>(
+pub fn kept<F: Family, T: Tables<F>>(
     tables: &T,
     class: Class,
     flow: &Flow<F>,
     ends: &Ends<F>,
     kind: Kind,
-) -> bool {
-    let Some(mut hint) = tables.hint(class, flow) else { return false };
+) -> Kept<F> {
+    let Some(mut hint) = tables.hint(class, flow) else { return Kept::No };
     let now = tables.now();
     if !is_fresh(&hint, flow.protocol, now) || hint.ends != *ends {
-        return false;
+        return Kept::No;
     }
     let closing = kind == Kind::TcpClose && hint.state != state::CLOSING;
-    if closing || now.saturating_sub(hint.seen) > REFRESH {
-        hint.seen = now;
-        if closing {
-            hint.state = state::CLOSING;
-        }
-        tables.keep_hint(class, flow, &hint);
+    if !closing && now.saturating_sub(hint.seen) < REFRESH {
+        return Kept::Same;
     }
-    true
+    hint.seen = now;
+    if closing {
+        hint.state = state::CLOSING;
+    }
+    Kept::Refreshed(hint)
 }
 
-/// Keeps a hint for a flow that leaves.
+/// The hint of a flow that is seen for the first time.
 #[inline(always)]
-pub fn open<F: Family, T: Tables<F>>(tables: &T, class: Class, flow: &Flow<F>, ends: &Ends<F>) {
-    let hint = Hint { seen: tables.now(), ends: *ends, state: state::OPENED, _pad: [0; 7] };
-    tables.keep_hint(class, flow, &hint);
+pub fn opened<F: Family, T: Tables<F>>(tables: &T, ends: &Ends<F>) -> Hint<F> {
+    Hint { seen: tables.now(), ends: *ends, state: state::OPENED, _pad: [0; 7] }
 }

@@ -73,7 +73,9 @@ pub trait Tables<F: Family> {
     fn twin_out(&self, flow: &Flow<F>) -> Option<TwinOut>;
     fn twin_in(&self, flow: &Flow<F>) -> Option<TwinIn<F>>;
     /// Takes a port on the wire for a flow; `false` if it is taken or the table is full.
-    fn keep_twin(&self, wire: &Flow<F>, socket: &Flow<F>, ends: &TwinIn<F>) -> bool;
+    fn claim_twin(&self, wire: &Flow<F>, twin: &TwinIn<F>) -> bool;
+    /// Keeps the way to a port that was claimed; `false`, and the claim undone, if the table is full.
+    fn keep_twin(&self, socket: &Flow<F>, wire: &Flow<F>) -> bool;
 
     fn now(&self) -> u64;
     fn random(&self) -> u32;

@@ -59,8 +59,24 @@ pub fn exists<F: Family, T: Tables<F>>(
     wire: &Flow<F>,
 ) -> bool {
     let ends = Ends { peer: socket.tuple.dst, own: socket.tuple.src };
-    if is_taken(tables, settings, path, socket, Some(&ends)) {
-        return true;
+    let peers: [F::Addr; PEER_NAMES] = [path.primary, path.reals[0], path.reals[1]];
+    let owns: [F::Addr; OWN_NAMES] = [settings.overlays[0], settings.reals[0]];
+    for peer in peers {
+        for own in owns {
+            if peer == F::UNSPECIFIED || (ends.peer == peer && ends.own == own) {
+                continue;
+            }
+            let inbound = Tuple { src: peer, dst: own, sport: socket.tuple.dport, dport: socket.tuple.sport };
+            let other =
+                if socket.protocol == TCP { tables.tcp_socket(&inbound) } else { tables.udp_socket(&inbound) };
+            if matches!(other, Socket::Live | Socket::HalfOpen) {
+                return true;
+            }
+        }
+    }
+    // Of the host's own flows, only UDP ones have ports and hints.
+    if wire.protocol == TCP {
+        return false;
     }
     match tables.hint(Class::LocalMember, wire) {
         Some(hint) => hint.ends != ends && hints::is_fresh(&hint, wire.protocol, tables.now()),
@@ -68,37 +84,8 @@ pub fn exists<F: Family, T: Tables<F>>(
     }
 }
 
-/// Whether a socket other than `except` has this flow's ports.
-#[inline(always)]
-fn is_taken<F: Family, T: Tables<F>>(
-    tables: &T,
-    settings: &Settings<F>,
-    path: &Path<F>,
-    flow: &Flow<F>,
-    except: Option<&Ends<F>>,
-) -> bool {
-    let peers: [F::Addr; PEER_NAMES] = [path.primary, path.reals[0], path.reals[1]];
-    let owns: [F::Addr; OWN_NAMES] = [settings.overlays[0], settings.reals[0]];
-    for peer in peers {
-        if peer == F::UNSPECIFIED {
-            continue;
-        }
-        for own in owns {
-            if except.is_some_and(|ends| ends.peer == peer && ends.own == own) {
-                continue;
-            }
-            let inbound = Tuple { src: peer, dst: own, sport: flow.tuple.dport, dport: flow.tuple.sport };
-            let socket =
-                if flow.protocol == TCP { tables.tcp_socket(&inbound) } else { tables.udp_socket(&inbound) };
-            if matches!(socket, Socket::Live | Socket::HalfOpen) {
-                return true;
-            }
-        }
-    }
-    false
-}
-
-/// Finds and keeps a port on the wire for a twin; `None` where the range or the table is full.
+/// Finds and keeps a port on the wire for a twin; `None` where the range or the table is full. The range is reserved, so
+/// that only twins can be in the way.
 #[inline(always)]
 pub fn separate<F: Family, T: Tables<F>>(
     tables: &T,
@@ -111,22 +98,17 @@ pub fn separate<F: Family, T: Tables<F>>(
     if first == 0 || span == 0 {
         return None;
     }
-    let start = tables.random();
     let twin = TwinIn {
         ends: Ends { peer: socket.tuple.dst, own: socket.tuple.src },
         port: socket.tuple.sport,
         _pad: [0; 2],
     };
+    let start = tables.random();
+    let mut wire = wire_key(socket.protocol, &path.primary, [0; 2], socket.tuple.dport);
     for n in 0..TRIES {
-        let port = ((first + (start.wrapping_add(n)) % span) as u16).to_be_bytes();
-        let mut candidate = *socket;
-        candidate.tuple.sport = port;
-        if is_taken(tables, settings, path, &candidate, None) {
-            continue;
-        }
-        let wire = wire_key(socket.protocol, &path.primary, port, socket.tuple.dport);
-        if tables.keep_twin(&wire, socket, &twin) {
-            return Some(port);
+        wire.tuple.sport = ((first + start.wrapping_add(n) % span) as u16).to_be_bytes();
+        if tables.claim_twin(&wire, &twin) {
+            return tables.keep_twin(socket, &wire).then_some(wire.tuple.sport);
         }
     }
     None

@@ -1,0 +1,141 @@
+//! The tc hooks' packet: `struct __sk_buff`.
+
+use aya_ebpf::{
+    bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
+    helpers::{bpf_l4_csum_replace, bpf_sk_fullsock, bpf_skb_pull_data},
+    programs::TcContext,
+};
+use neti_common::packet::{Covers, Packet, Plain, Skb};
+
+use crate::bytes::Bytes;
+
+/// The upper half of `skb->mark` on a packet that passes a hook for the second time: "nt".
+const MARK: u32 = 0x6e74;
+/// `TCP_ESTABLISHED`, which is also the state of a connected UDP socket.
+const ESTABLISHED: u32 = 1;
+/// What `pull` makes readable once it has to copy at all: every header that we read, and those that an ICMP error quotes.
+const PULL: u32 = 192;
+
+pub struct TcPacket {
+    skb: *mut __sk_buff,
+}
+
+impl TcPacket {
+    #[inline(always)]
+    pub fn new(ctx: &TcContext) -> Self {
+        Self { skb: ctx.skb.skb }
+    }
+
+    #[inline(always)]
+    fn bytes(&self) -> Bytes {
+        // SAFETY: the context is valid for the program's whole run.
+        unsafe { Bytes { start: (*self.skb).data as usize, end: (*self.skb).data_end as usize } }
+    }
+
+    #[inline(always)]
+    pub fn ifindex(&self) -> u32 {
+        // SAFETY: as in `bytes`.
+        unsafe { (*self.skb).ifindex }
+    }
+
+    /// Marks a packet that is to pass one of our hooks again. Its own mark is kept: the upper half of it goes where the
+    /// lower one was, the lower one into `tc_index`. (A mark does not outlive a change of namespace; `tc_index` does, so
+    /// that it alone would let a container speak for us.)
+    #[inline(always)]
+    pub fn put_mark(&self) {
+        // SAFETY: as in `bytes`; both fields are writable for tc programs.
+        unsafe {
+            let mark = (*self.skb).mark;
+            (*self.skb).tc_index = mark & 0xffff;
+            (*self.skb).mark = MARK << 16 | mark >> 16;
+        }
+    }
+
+    /// Gives a marked packet its own mark back; `false` if it had none of ours.
+    #[inline(always)]
+    pub fn take_mark(&mut self) -> bool {
+        // SAFETY: as in `put_mark`.
+        unsafe {
+            let mark = (*self.skb).mark;
+            if mark >> 16 != MARK {
+                return false;
+            }
+            (*self.skb).mark = mark << 16 | (*self.skb).tc_index & 0xffff;
+            (*self.skb).tc_index = 0;
+        }
+        true
+    }
+}
+
+impl Packet for TcPacket {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        // SAFETY: as in `bytes`.
+        unsafe { (*self.skb).len as usize }
+    }
+
+    #[inline(always)]
+    fn load<T: Plain>(&self, offset: usize) -> Option<T> {
+        self.bytes().load(offset)
+    }
+
+    #[inline(always)]
+    fn pull(&mut self, length: usize) {
+        let Bytes { start, end } = self.bytes();
+        let readable = end - start;
+        if readable < length && readable < self.len() {
+            let wanted = if (self.len() as u32) < PULL { self.len() as u32 } else { PULL };
+            // SAFETY: the context is valid. Where it fails, the loads that follow do too.
+            unsafe { bpf_skb_pull_data(self.skb, wanted) };
+        }
+    }
+
+    #[inline(always)]
+    fn vlan_id(&self) -> Option<u16> {
+        // SAFETY: as in `bytes`.
+        unsafe {
+            if (*self.skb).vlan_present == 0 { None } else { Some((*self.skb).vlan_tci as u16 & 0x0fff) }
+        }
+    }
+}
+
+impl Skb for TcPacket {
+    #[inline(always)]
+    fn store<T: Plain>(&mut self, offset: usize, value: &T) -> Option<()> {
+        self.bytes().store(offset, value)
+    }
+
+    /// By the helper, because only it knows whether the checksum is complete (`CHECKSUM_PARTIAL`, `_COMPLETE`).
+    #[inline(always)]
+    fn update_l4(&mut self, offset: usize, difference: u32, covers: Covers) -> Option<()> {
+        let mut flags = 0;
+        if matches!(covers, Covers::PseudoHeader | Covers::OptionalPseudoHeader) {
+            flags |= BPF_F_PSEUDO_HDR as u64;
+        }
+        if matches!(covers, Covers::OptionalPseudoHeader | Covers::OptionalPayload) {
+            flags |= BPF_F_MARK_MANGLED_0 as u64;
+        }
+        // SAFETY: the context is valid; size 0 says that `to` is a difference.
+        let result = unsafe { bpf_l4_csum_replace(self.skb, offset as u32, 0, difference as u64, flags) };
+        if result == 0 { Some(()) } else { None }
+    }
+
+    #[inline(always)]
+    fn is_forwarded(&self) -> bool {
+        // SAFETY: as in `bytes`.
+        unsafe { (*self.skb).ingress_ifindex != 0 }
+    }
+
+    #[inline(always)]
+    fn is_connected(&self) -> bool {
+        // SAFETY: as in `bytes`; a null socket is checked for before each use.
+        unsafe {
+            let socket = (*self.skb).__bindgen_anon_2.sk;
+            if socket.is_null() {
+                return false;
+            }
+            let socket = bpf_sk_fullsock(socket);
+            !socket.is_null() && (*socket).state == ESTABLISHED
+        }
+    }
+}
