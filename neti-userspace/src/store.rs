@@ -6,6 +6,7 @@ use anyhow::Result;
 use crate::{diff::Changes, state::MapState};
 
 pub mod contract;
+pub mod kernel;
 pub mod memory;
 
 pub trait Store {

@@ -1,0 +1,6 @@
+//! One module per subcommand.
+
+pub mod check;
+pub mod down;
+pub mod run;
+pub mod show;

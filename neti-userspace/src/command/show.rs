@@ -1,0 +1,44 @@
+//! `neti show`: what the pinned maps hold. The daemon's status file adds the names of hosts.
+
+mod members;
+mod stats;
+mod status;
+
+use std::io::{self, BufWriter, Write};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    cli::{Show, ShowArgs, ShowWhat},
+    loader::pins::{self, Pins},
+    output::{self, Format},
+};
+
+pub fn run(args: &Show) -> Result<()> {
+    let out = &mut BufWriter::new(io::stdout().lock());
+    match &args.what {
+        ShowWhat::Members(args) => output::rows(out, &members::read(&pins(args)?)?, format(args))?,
+        ShowWhat::Stats(args) => {
+            output::rows(out, &stats::read(&pins(&args.show)?, args.all)?, format(&args.show))?;
+        }
+        ShowWhat::Status(args) => output::facts(out, &status::read(&pins(args)?)?, format(args))?,
+    }
+    out.flush().context("writing the output")
+}
+
+fn format(args: &ShowArgs) -> Format {
+    Format::of(args.json, args.pretty)
+}
+
+/// The pins of the instance asked for, which must have some.
+fn pins(args: &ShowArgs) -> Result<Pins> {
+    let name = args.instance.name();
+    let pins = Pins::new(name);
+    if !pins.maps().exists() {
+        match pins::instances().as_slice() {
+            [] => bail!("instance {name}: nothing of neti is on this host; start `neti run`"),
+            others => bail!("instance {name}: not on this host; there are {}", others.join(", ")),
+        }
+    }
+    Ok(pins)
+}

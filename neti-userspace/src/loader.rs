@@ -1,0 +1,85 @@
+//! Loads the kernel programs and pins their maps.
+//!
+//! Maps and links are pinned, so that the dataplane outlives the daemon: a restart finds the maps of
+//! this layout version, checks their shape, and swaps the programs under the live links
+//! ([`attach`]).
+
+pub mod attach;
+pub mod bpf;
+pub mod permission;
+pub mod pins;
+pub mod shape;
+mod trace;
+
+use std::fs;
+
+use anyhow::{Context, Result, anyhow};
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{Program, ProgramError},
+};
+
+use self::pins::Pins;
+
+/// The object with the kernel programs, built by `build.rs`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dataplane"));
+
+/// The names of the programs in the object.
+pub mod program {
+    pub const FILTER: &str = "neti_filter";
+    pub const INGRESS: &str = "neti_ingress";
+    pub const EGRESS: &str = "neti_egress";
+}
+
+/// Makes the maps, or takes those that are pinned, and loads the programs into the kernel. Nothing
+/// is attached. With `trace` the programs log what they drop.
+pub fn load(pins: &Pins, trace: bool) -> Result<Ebpf> {
+    let maps = shape::pinned_maps(OBJECT)?;
+    for map in &maps {
+        shape::check(pins, map)?;
+    }
+    fs::create_dir_all(pins.maps())
+        .with_context(|| format!("creating {}", pins.maps().display()))?;
+    let mut loader = EbpfLoader::new();
+    for map in &maps {
+        loader.map_pin_path(&map.name, pins.map(&map.name));
+    }
+    let tracing = u8::from(trace);
+    loader.override_global("TRACE", &tracing, false);
+    let mut ebpf = loader.load(OBJECT).context("loading the kernel programs")?;
+    if trace {
+        trace::forward(&mut ebpf)?;
+    }
+    load_programs(&mut ebpf)?;
+    Ok(ebpf)
+}
+
+/// Loads the programs with maps of their own, which end with this call: would the kernel take them?
+pub fn verify() -> Result<()> {
+    load_programs(&mut EbpfLoader::new().load(OBJECT).context("loading the kernel programs")?)
+}
+
+fn load_programs(ebpf: &mut Ebpf) -> Result<()> {
+    for (name, program) in ebpf.programs_mut() {
+        let loaded = match program {
+            Program::Xdp(program) => program.load(),
+            Program::SchedClassifier(program) => program.load(),
+            _ => Err(ProgramError::UnexpectedProgramType),
+        };
+        loaded.map_err(|error| refused(name, error))?;
+    }
+    Ok(())
+}
+
+/// The verifier's log is hundreds of lines and goes to the debug log; the error keeps its last one.
+fn refused(name: &str, error: ProgramError) -> anyhow::Error {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            tracing::debug!("verifier log of {name}:\n{log}");
+            let last = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            anyhow!("program {name}: the kernel refused it: {io_error}: {last}")
+        }
+        other => anyhow::Error::new(other).context(format!("program {name}: loading it")),
+    }
+}

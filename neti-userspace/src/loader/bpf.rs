@@ -1,0 +1,141 @@
+//! The calls of bpf(2) that aya does not offer: batches of map elements, and where a link is
+//! attached.
+
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+};
+
+use aya::{
+    Pod,
+    maps::{MapData, MapError},
+};
+
+/// `enum bpf_cmd`.
+const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
+const BPF_MAP_DELETE_BATCH: libc::c_long = 27;
+
+/// `union bpf_attr`'s struct `batch`.
+#[repr(C)]
+#[derive(Default)]
+struct Batch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    /// In: how many elements. Out: how many of them were processed.
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// Inserts or overwrites all `keys` with `values` in one call.
+pub fn update_batch<K: Pod, V: Pod>(map: &MapData, keys: &[K], values: &[V]) -> io::Result<()> {
+    if keys.len() != values.len() {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let mut batch = Batch {
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        ..Batch::of(map, keys.len())
+    };
+    batch.call(BPF_MAP_UPDATE_BATCH)
+}
+
+/// Removes all `keys`; those that are not there are passed over.
+pub fn delete_batch<K: Pod>(map: &MapData, keys: &[K]) -> io::Result<()> {
+    let mut left = keys;
+    while !left.is_empty() {
+        let mut batch = Batch { keys: left.as_ptr() as u64, ..Batch::of(map, left.len()) };
+        match batch.call(BPF_MAP_DELETE_BATCH) {
+            Ok(()) => break,
+            // The kernel stops at a key that is not there and says how many it removed before it.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                left = left.get(batch.count as usize + 1..).unwrap_or_default();
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+impl Batch {
+    fn of(map: &MapData, count: usize) -> Self {
+        Self { count: count as u32, map_fd: map.fd().as_fd().as_raw_fd() as u32, ..Self::default() }
+    }
+
+    fn call(&mut self, command: libc::c_long) -> io::Result<()> {
+        // SAFETY: the attribute and the slices it points to outlive the call, and the kernel knows
+        // the sizes of keys and values from the map, whose shape `shape::check` has compared.
+        unsafe { bpf(command, self) }.map(|_| ())
+    }
+}
+
+/// The interface index that the tcx or XDP link pinned at `path` is attached to; 0 once the interface
+/// is gone. The index means something in the link's network namespace only.
+pub fn link_interface(path: &Path) -> io::Result<u32> {
+    #[repr(C)]
+    struct Get {
+        pathname: u64,
+        bpf_fd: u32,
+        file_flags: u32,
+    }
+    /// The beginning of `struct bpf_link_info`; tcx and XDP both have the index first.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        kind: u32,
+        id: u32,
+        prog_id: u32,
+        _pad: u32,
+        ifindex: u32,
+        attach_type: u32,
+    }
+    #[repr(C)]
+    struct Query {
+        bpf_fd: u32,
+        info_len: u32,
+        info: u64,
+    }
+    let pathname = CString::new(path.as_os_str().as_bytes())?;
+    let mut get = Get { pathname: pathname.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+    // SAFETY: the path is a C string that outlives the call.
+    let fd = unsafe { bpf(BPF_OBJ_GET, &mut get) }?;
+    // SAFETY: BPF_OBJ_GET returned a descriptor that nobody else has.
+    let link = unsafe { OwnedFd::from_raw_fd(fd) };
+    let mut info = Info::default();
+    let mut query = Query {
+        bpf_fd: link.as_raw_fd() as u32,
+        info_len: size_of::<Info>() as u32,
+        info: std::ptr::from_mut(&mut info) as u64,
+    };
+    // SAFETY: the kernel writes at most `info_len` bytes to `info`, which outlives the call.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut query) }?;
+    Ok(info.ifindex)
+}
+
+/// # Safety
+///
+/// `attribute` is what the kernel expects for `command`, and what it points to outlives the call.
+unsafe fn bpf<T>(command: libc::c_long, attribute: &mut T) -> io::Result<RawFd> {
+    let attribute = std::ptr::from_mut(attribute);
+    // SAFETY: as the caller promises; the size passed is that of the attribute.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attribute, size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as RawFd) }
+}
+
+/// Whether an aya error is the kernel's `errno`.
+pub fn is_errno(error: &MapError, errno: i32) -> bool {
+    matches!(error, MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(errno))
+}

@@ -1,0 +1,129 @@
+//! Where an instance's maps and links are pinned.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, anyhow};
+use neti_common::{maps::LAYOUT, verdict::Hook};
+use nix::{
+    mount::{MsFlags, mount},
+    sys::statfs::{BPF_FS_MAGIC, statfs},
+};
+
+use super::permission;
+
+/// Where bpffs is mounted by convention.
+pub const BPFFS: &str = "/sys/fs/bpf";
+/// Holds a directory per instance.
+const ROOT: &str = "/sys/fs/bpf/neti";
+
+/// The paths of one instance. The layout version is part of them: no program ever meets maps of
+/// another layout.
+#[derive(Debug, Clone)]
+pub struct Pins {
+    instance: String,
+    version: PathBuf,
+}
+
+impl Pins {
+    pub fn new(instance: &str) -> Self {
+        let version = Path::new(ROOT).join(instance).join(format!("v{LAYOUT}"));
+        Self { instance: instance.to_owned(), version }
+    }
+
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    pub fn maps(&self) -> PathBuf {
+        self.version.join("maps")
+    }
+
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.maps().join(name)
+    }
+
+    pub fn links(&self) -> PathBuf {
+        self.version.join("links")
+    }
+
+    /// The link of the program at `hook`: `links/filter`, `links/ingress`, `links/egress`.
+    pub fn link(&self, hook: Hook) -> PathBuf {
+        self.links().join(hook.as_str())
+    }
+
+    /// Whether anything of this instance is pinned, in whatever layout version.
+    pub fn exist(&self) -> bool {
+        Path::new(ROOT).join(&self.instance).exists()
+    }
+
+    /// Removes all links of this instance, which detaches its programs. Idempotent.
+    pub fn remove_links(&self) -> Result<()> {
+        for version in self.versions()? {
+            remove_tree(&version.join("links"))?;
+        }
+        Ok(())
+    }
+
+    /// Removes everything of this instance. Idempotent.
+    pub fn remove(&self) -> Result<()> {
+        self.remove_links()?;
+        remove_tree(&Path::new(ROOT).join(&self.instance))?;
+        // Fails while another instance has its directory there, as it should.
+        let _ = fs::remove_dir(ROOT);
+        Ok(())
+    }
+
+    fn versions(&self) -> Result<Vec<PathBuf>> {
+        let directory = Path::new(ROOT).join(&self.instance);
+        match fs::read_dir(&directory) {
+            Ok(entries) => entries
+                .map(|entry| Ok(entry?.path()))
+                .collect::<io::Result<_>>()
+                .with_context(|| format!("listing {}", directory.display())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error).with_context(|| format!("listing {}", directory.display())),
+        }
+    }
+}
+
+/// The instances that have something pinned.
+pub fn instances() -> Vec<String> {
+    let Ok(entries) = fs::read_dir(ROOT) else { return Vec::new() };
+    let mut names: Vec<_> =
+        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+/// Mounts the bpf file system if it is not mounted.
+pub fn mount_bpffs() -> Result<()> {
+    if is_mounted()? {
+        return Ok(());
+    }
+    let none: Option<&str> = None;
+    mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), none).map_err(|error| {
+        anyhow!(
+            "{BPFFS}: no bpf file system is mounted and mounting it failed: {error}{}; run `mount \
+             -t bpf bpf {BPFFS}` on the host",
+            permission::hint(),
+        )
+    })
+}
+
+/// Whether the bpf file system is mounted.
+pub fn is_mounted() -> Result<bool> {
+    let mounted = statfs(BPFFS).with_context(|| format!("{BPFFS}: does this kernel have bpf?"))?;
+    Ok(mounted.filesystem_type() == BPF_FS_MAGIC)
+}
+
+fn remove_tree(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,104 @@
+//! What the daemon says of itself: a file that `neti show` reads, replaced as a whole on each change.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    membership::{HostId, Problem, Stale},
+    sync,
+};
+
+/// Holds a directory and a lock file per instance.
+pub const RUN: &str = "/run/neti";
+
+/// The daemon's status.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    pub pid: i32,
+    /// Unix time, seconds.
+    pub started: u64,
+    pub version: String,
+    pub host: HostId,
+    pub network: String,
+    pub overlay: Ipv4Addr,
+    /// Our own addresses on the uplink, the one we send from first.
+    pub reals: Vec<Ipv4Addr>,
+    pub uplink: String,
+    /// Its interface index.
+    pub uplink_index: u32,
+    /// The overlay ranges that are routed out of the uplink.
+    pub routed: Vec<IpNet>,
+    /// What the programs are attached by: `tcx`, `xdp+tcx`.
+    pub attach: String,
+    pub registry: String,
+    pub revision: u64,
+    /// How many peers are in the maps.
+    pub members: usize,
+    pub stale: Option<Stale>,
+    pub problems: Vec<Problem>,
+    /// Overlay addresses of the peers and whose they are.
+    pub names: BTreeMap<Ipv4Addr, HostId>,
+}
+
+impl Status {
+    /// Takes over what the last round of synchronising came to.
+    pub fn update(&mut self, sync: &sync::Status) {
+        let hosts: std::collections::BTreeSet<_> = sync.names.values().collect();
+        self.members = hosts.len();
+        self.revision = sync.revision;
+        self.stale = sync.stale.clone();
+        self.problems = sync.problems.clone();
+        self.names = sync.names.clone();
+    }
+
+    /// Replaces the instance's status file.
+    pub fn write(&self, instance: &str) -> Result<()> {
+        let directory = directory(instance);
+        let file = directory.join(FILE);
+        let draft = directory.join(".status.json");
+        let write = || -> io::Result<()> {
+            fs::create_dir_all(&directory)?;
+            fs::write(&draft, serde_json::to_vec_pretty(self)?)?;
+            fs::rename(&draft, &file)
+        };
+        write().with_context(|| format!("writing {}", file.display()))
+    }
+}
+
+/// The status of an instance; `None` if its daemon never wrote one.
+pub fn read(instance: &str) -> Result<Option<Status>> {
+    let file = directory(instance).join(FILE);
+    match fs::read(&file) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .with_context(|| format!("{}: not a status of this version", file.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
+    }
+}
+
+/// Removes what the instance keeps in `/run`. Idempotent.
+pub fn remove(instance: &str) -> Result<()> {
+    let directory = directory(instance);
+    match fs::remove_dir_all(&directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", directory.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where an instance keeps its files.
+pub fn directory(instance: &str) -> PathBuf {
+    Path::new(RUN).join(instance)
+}
+
+const FILE: &str = "status.json";

@@ -1,0 +1,205 @@
+//! The uplink: the interface that carries the overlay, as the kernel describes it over rtnetlink.
+
+pub mod lock;
+pub mod overlap;
+pub mod overlay;
+pub mod routes;
+
+use std::net::IpAddr;
+
+use anyhow::{Context, Result, bail};
+use futures_util::TryStreamExt;
+use ipnet::IpNet;
+use rtnetlink::{
+    Handle,
+    packet_route::{
+        address::{AddressAttribute, AddressMessage, AddressScope},
+        link::{
+            InfoData, InfoKind, InfoVlan, LinkAttribute, LinkInfo, LinkMessage, LinkXdp,
+            XdpAttached,
+        },
+    },
+};
+
+use self::routes::Route;
+
+/// What neti has to know about the uplink.
+#[derive(Debug, Clone)]
+pub struct Uplink {
+    pub name: String,
+    pub index: u32,
+    /// Empty for interfaces without link-layer addresses.
+    pub mac: Vec<u8>,
+    /// `None` for the driver of a device; otherwise the kind of virtual interface: `veth`, `bond`.
+    pub kind: Option<String>,
+    /// Global addresses in the kernel's order: a subnet's primary one comes first.
+    pub addresses: Vec<IpNet>,
+    /// Next hop of the default route with the lowest metric, if that leads out of this interface.
+    pub gateway: Option<IpAddr>,
+    /// Prefixes that leave by this interface with another next hop than [`Self::gateway`]: those
+    /// on-link, and those behind another router.
+    pub other_next_hop: Vec<IpNet>,
+    /// Ids of the VLAN interfaces on top of it.
+    pub vlans: Vec<u16>,
+    /// The XDP program that is attached to it, whoever it belongs to.
+    pub xdp: Option<u32>,
+}
+
+/// Opens a netlink connection of the current network namespace. Must run inside a tokio runtime.
+pub fn netlink() -> Result<Handle> {
+    let (connection, handle, _) =
+        rtnetlink::new_connection().context("opening a netlink socket")?;
+    tokio::spawn(connection);
+    Ok(handle)
+}
+
+/// Describes the interface `name`.
+pub async fn find(netlink: &Handle, name: &str) -> Result<Uplink> {
+    let links: Vec<LinkMessage> =
+        netlink.link().get().execute().try_collect().await.context("listing interfaces")?;
+    let Some(link) = links.iter().find(|link| name_of(link) == Some(name)) else {
+        let names: Vec<_> = links.iter().filter_map(name_of).collect();
+        bail!("uplink {name}: no such interface; there are {}", names.join(", "));
+    };
+    let index = link.header.index;
+    let routes: Vec<Route> = routes::list(netlink)
+        .await?
+        .into_iter()
+        .filter(|route| route.interface == index && !route.is_ours())
+        .collect();
+    let gateway = routes
+        .iter()
+        .filter(|route| route.to.prefix_len() == 0)
+        .min_by_key(|route| route.metric)
+        .and_then(|route| route.gateway);
+    Ok(Uplink {
+        name: name.to_owned(),
+        index,
+        mac: attribute(link, |attribute| match attribute {
+            LinkAttribute::Address(mac) => Some(mac.clone()),
+            _ => None,
+        })
+        .unwrap_or_default(),
+        kind: infos(link).iter().find_map(|info| match info {
+            LinkInfo::Kind(kind) => Some(kind.to_string()),
+            _ => None,
+        }),
+        addresses: addresses(netlink, index).await?,
+        gateway,
+        other_next_hop: routes
+            .iter()
+            .filter(|route| route.to.prefix_len() != 0 && route.gateway != gateway)
+            .map(|route| route.to)
+            .collect(),
+        vlans: links.iter().filter(|link| parent(link) == Some(index)).filter_map(vlan).collect(),
+        xdp: attribute(link, |attribute| match attribute {
+            LinkAttribute::Xdp(xdp) => attached_xdp(xdp),
+            _ => None,
+        }),
+    })
+}
+
+/// The index of the interface `name`.
+pub async fn index_of(netlink: &Handle, name: &str) -> Result<u32> {
+    let link = netlink.link().get().match_name(name).execute().try_next().await;
+    let link = link.with_context(|| format!("looking up the interface {name}"))?;
+    Ok(link.with_context(|| format!("interface {name}: there is none"))?.header.index)
+}
+
+/// The name of the interface `index`; `None` if there is none.
+pub async fn name(netlink: &Handle, index: u32) -> Result<Option<String>> {
+    let links: Vec<LinkMessage> =
+        netlink.link().get().execute().try_collect().await.context("listing interfaces")?;
+    let link = links.iter().find(|link| link.header.index == index);
+    Ok(link.and_then(name_of).map(str::to_owned))
+}
+
+/// All addresses of the namespace with the interface that has them.
+pub async fn all_addresses(netlink: &Handle) -> Result<Vec<AddressMessage>> {
+    netlink.address().get().execute().try_collect().await.context("listing addresses")
+}
+
+/// The address and prefix length of an address message.
+pub fn address_of(message: &AddressMessage) -> Option<IpNet> {
+    // On point-to-point interfaces IFA_ADDRESS is the peer's end and IFA_LOCAL ours; IPv6 has
+    // IFA_ADDRESS alone.
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    let address = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Address(address) => Some(*address),
+        _ => None,
+    });
+    IpNet::new(local.or(address)?, message.header.prefix_len).ok()
+}
+
+async fn addresses(netlink: &Handle, index: u32) -> Result<Vec<IpNet>> {
+    Ok(all_addresses(netlink)
+        .await?
+        .iter()
+        .filter(|message| message.header.index == index)
+        .filter(|message| message.header.scope == AddressScope::Universe)
+        .filter_map(address_of)
+        .collect())
+}
+
+fn attribute<T>(link: &LinkMessage, read: impl Fn(&LinkAttribute) -> Option<T>) -> Option<T> {
+    link.attributes.iter().find_map(read)
+}
+
+fn name_of(link: &LinkMessage) -> Option<&str> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.as_str()),
+        _ => None,
+    })
+}
+
+/// The interface on top of which `link` sits, unless that is in another namespace.
+fn parent(link: &LinkMessage) -> Option<u32> {
+    let elsewhere = attribute(link, |attribute| match attribute {
+        LinkAttribute::LinkNetNsId(id) => Some(*id),
+        _ => None,
+    });
+    let parent = attribute(link, |attribute| match attribute {
+        LinkAttribute::Link(index) => Some(*index),
+        _ => None,
+    });
+    if elsewhere.is_some() { None } else { parent }
+}
+
+fn infos(link: &LinkMessage) -> &[LinkInfo] {
+    link.attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            LinkAttribute::LinkInfo(infos) => Some(infos.as_slice()),
+            _ => None,
+        })
+        .unwrap_or_default()
+}
+
+fn vlan(link: &LinkMessage) -> Option<u16> {
+    infos(link).contains(&LinkInfo::Kind(InfoKind::Vlan)).then_some(())?;
+    infos(link).iter().find_map(|info| match info {
+        LinkInfo::Data(InfoData::Vlan(data)) => data.iter().find_map(|item| match item {
+            InfoVlan::Id(id) => Some(*id),
+            _ => None,
+        }),
+        _ => None,
+    })
+}
+
+fn attached_xdp(xdp: &[LinkXdp]) -> Option<u32> {
+    let attached =
+        |item: &LinkXdp| matches!(item, LinkXdp::Attached(mode) if *mode != XdpAttached::None);
+    xdp.iter().any(attached).then_some(())?;
+    // With one program per mode (XDP_ATTACHED_MULTI) there is no IFLA_XDP_PROG_ID; any of them says
+    // that the interface is taken.
+    xdp.iter().find_map(|item| match item {
+        LinkXdp::ProgId(id)
+        | LinkXdp::DrvProgId(id)
+        | LinkXdp::SkbProgId(id)
+        | LinkXdp::HwProgId(id) => Some(*id),
+        _ => None,
+    })
+}

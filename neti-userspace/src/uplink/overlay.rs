@@ -1,0 +1,129 @@
+//! Puts the overlay address on `lo` and routes the overlay ranges out of the uplink, and takes both
+//! back.
+
+use std::net::IpAddr;
+
+use anyhow::{Context, Result};
+use ipnet::IpNet;
+use rtnetlink::{
+    Error, Handle, RouteMessageBuilder,
+    packet_route::{
+        neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage},
+        route::{RouteAttribute, RouteMessage, RouteScope},
+    },
+};
+
+use super::{
+    Uplink,
+    routes::{self, PROTOCOL},
+};
+
+/// Makes the host have `address` and send what goes to `ranges` from it, out of `uplink`.
+/// Idempotent.
+pub async fn install(
+    netlink: &Handle,
+    uplink: &Uplink,
+    address: IpAddr,
+    ranges: &[IpNet],
+) -> Result<()> {
+    let lo = super::index_of(netlink, "lo").await?;
+    let host = IpNet::from(address);
+    let added = netlink.address().add(lo, address, host.prefix_len()).replace().execute().await;
+    added.with_context(|| format!("adding {host} to lo"))?;
+    for range in ranges {
+        if uplink.gateway.is_none() {
+            add_stand_in(netlink, uplink, range).await?;
+        }
+        let route = route(uplink, address, range)?;
+        let added = netlink.route().add(route).replace().execute().await;
+        added.with_context(|| format!("routing {range} out of {}", uplink.name))?;
+    }
+    Ok(())
+}
+
+/// Undoes [`install`] for an uplink that may be gone. Idempotent.
+pub async fn remove(
+    netlink: &Handle,
+    uplink: u32,
+    addresses: &[IpAddr],
+    ranges: &[IpNet],
+) -> Result<()> {
+    let ours = routes::list(netlink)
+        .await?
+        .into_iter()
+        .filter(|route| route.is_ours() && route.interface == uplink && ranges.contains(&route.to));
+    for route in ours {
+        let removed = netlink.route().del(destination(&route.to)?).execute().await;
+        absent_is_fine(removed).with_context(|| format!("removing the route to {}", route.to))?;
+    }
+    for range in ranges {
+        let removed = netlink.neighbours().del(stand_in(uplink, range)).execute().await;
+        absent_is_fine(removed)
+            .with_context(|| format!("removing the neighbour {}", range.network()))?;
+    }
+    let lo = super::index_of(netlink, "lo").await?;
+    let messages = super::all_addresses(netlink).await?;
+    for message in messages.into_iter().filter(|message| message.header.index == lo) {
+        let Some(address) = super::address_of(&message) else { continue };
+        if addresses.contains(&address.addr()) {
+            let removed = netlink.address().del(message).execute().await;
+            absent_is_fine(removed).with_context(|| format!("removing {address} from lo"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Without a gateway there is no next hop that suits all peers. The route needs one with a known
+/// link-layer address all the same, or the stack would ask on the wire who has an overlay address;
+/// the egress program then finds the real next hop of each packet. So the range's network address,
+/// which no host has, stands in for it, at our own link-layer address.
+async fn add_stand_in(netlink: &Handle, uplink: &Uplink, range: &IpNet) -> Result<()> {
+    netlink
+        .neighbours()
+        .add(uplink.index, range.network())
+        .link_layer_address(&uplink.mac)
+        .replace()
+        .execute()
+        .await
+        .with_context(|| format!("adding the neighbour {} on {}", range.network(), uplink.name))
+}
+
+fn stand_in(uplink: u32, range: &IpNet) -> NeighbourMessage {
+    let (family, destination) = match range.network() {
+        IpAddr::V4(address) => (libc::AF_INET, NeighbourAddress::Inet(address)),
+        IpAddr::V6(address) => (libc::AF_INET6, NeighbourAddress::Inet6(address)),
+    };
+    let mut message = NeighbourMessage::default();
+    message.header.family = (family as u8).into();
+    message.header.ifindex = uplink;
+    message.attributes.push(NeighbourAttribute::Destination(destination));
+    message
+}
+
+fn route(uplink: &Uplink, source: IpAddr, range: &IpNet) -> Result<RouteMessage> {
+    let mut message = destination(range)?;
+    message.attributes.push(RouteAttribute::Oif(uplink.index));
+    message.attributes.push(RouteAttribute::PrefSource(source.into()));
+    let next_hop = uplink.gateway.unwrap_or(range.network());
+    message.attributes.push(RouteAttribute::Gateway(next_hop.into()));
+    // The gateway of a cloud's default route may itself be outside every on-link prefix.
+    message.header.flags |= rtnetlink::packet_route::route::RouteFlags::Onlink;
+    Ok(message)
+}
+
+fn destination(range: &IpNet) -> Result<RouteMessage> {
+    Ok(RouteMessageBuilder::<IpAddr>::new()
+        .destination_prefix(range.network(), range.prefix_len())?
+        .protocol(PROTOCOL)
+        .scope(RouteScope::Universe)
+        .build())
+}
+
+fn absent_is_fine(result: Result<(), Error>) -> Result<()> {
+    // What went with its interface, or was removed by hand, is as gone as it should be.
+    const GONE: [i32; 4] = [libc::ENOENT, libc::ESRCH, libc::EADDRNOTAVAIL, libc::ENODEV];
+    match result {
+        Err(Error::NetlinkError(error)) if GONE.contains(&error.raw_code().abs()) => Ok(()),
+        other => other.map_err(Into::into),
+    }
+}
