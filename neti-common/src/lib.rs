@@ -15,6 +15,8 @@ pub mod hints;
 pub mod icmp;
 pub mod ingress;
 pub mod maps;
+#[cfg(any(test, feature = "user"))]
+pub mod model;
 pub mod packet;
 pub mod rewrite;
 pub mod tables;

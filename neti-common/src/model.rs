@@ -1,0 +1,226 @@
+//! A host as plain data: [`World`] answers what the kernel's maps and socket table would, for tests of the packet logic
+//! and for those that compare it with the loaded programs.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+};
+
+use crate::{
+    family::Family,
+    headers::{TCP, UDP},
+    maps::{
+        Allow, Endpoint, Ends, Flow, Fragment, FragmentKey, Hint, Member, Path, Prefix, Settings, TwinIn, TwinOut,
+        Tuple, path_flag,
+    },
+    tables::{Class, Socket, Tables},
+};
+
+/// A socket of the host. Ports in native order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenSocket<F: Family> {
+    /// [`TCP`] or [`UDP`].
+    pub protocol: u8,
+    /// `None` is bound to all addresses.
+    pub local: Option<F::Addr>,
+    pub port: u16,
+    /// Of a connection.
+    pub peer: Option<(F::Addr, u16)>,
+    /// A connection that our listener has not been told of yet.
+    pub half_open: bool,
+}
+
+/// The tables of one host.
+#[derive(Debug, Clone)]
+pub struct World<F: Family> {
+    pub settings: Settings<F>,
+    pub members: BTreeMap<F::Addr, Member<F>>,
+    pub paths: BTreeMap<F::Addr, Path<F>>,
+    pub allow: Vec<(u32, Prefix<F>, Allow)>,
+    pub open: BTreeSet<(u8, u16)>,
+    pub vlans: BTreeSet<u16>,
+    pub sockets: Vec<OpenSocket<F>>,
+    pub hints: RefCell<BTreeMap<(Class, Flow<F>), Hint<F>>>,
+    pub fragments: RefCell<Vec<(FragmentKey<F>, Fragment<F>)>>,
+    pub twins_out: RefCell<BTreeMap<Flow<F>, TwinOut>>,
+    pub twins_in: RefCell<BTreeMap<Flow<F>, TwinIn<F>>>,
+    /// How many twins there is room for.
+    pub twin_room: usize,
+    pub now: Cell<u64>,
+}
+
+impl<F: Family> World<F> {
+    /// A host that has these addresses and knows nobody; `range` is the fleet's overlay range.
+    pub fn new(real: F::Addr, overlay: F::Addr, range: Prefix<F>) -> Self {
+        let mut settings = Settings { valid: 1, twin_first: 61_000, twin_last: 61_999, ..Settings::UNSET };
+        settings.reals[0] = real;
+        settings.overlays[0] = overlay;
+        settings.ranges[0] = range;
+        Self {
+            settings,
+            members: BTreeMap::new(),
+            paths: BTreeMap::new(),
+            allow: Vec::new(),
+            open: BTreeSet::new(),
+            vlans: BTreeSet::new(),
+            sockets: Vec::new(),
+            hints: RefCell::default(),
+            fragments: RefCell::default(),
+            twins_out: RefCell::default(),
+            twins_in: RefCell::default(),
+            twin_room: 1_000,
+            now: Cell::new(1_000_000_000_000),
+        }
+    }
+
+    /// Adds a member; packets for it go to the first of its real addresses.
+    pub fn add_member(&mut self, overlay: F::Addr, reals: &[F::Addr], on_link: bool) {
+        let host = self.paths.len() as u32 + 1;
+        let mut member = Member {
+            real: F::UNSPECIFIED,
+            overlays: Settings::<F>::UNSET.overlays,
+            host,
+            generation: 1,
+            role: 0,
+            overlay_count: 1,
+            flags: 0,
+        };
+        member.overlays[0] = overlay;
+        let mut path = Path {
+            overlay,
+            real: reals[0],
+            reals: Settings::<F>::UNSET.reals,
+            primary: overlay,
+            host,
+            generation: 1,
+            flags: if on_link { path_flag::REDIRECT } else { 0 },
+            _pad: [0; 3],
+        };
+        for (slot, &real) in path.reals.iter_mut().zip(reals) {
+            *slot = real;
+            self.members.insert(real, Member { real, ..member });
+        }
+        self.paths.insert(overlay, path);
+    }
+
+    pub fn add_endpoint(&mut self, address: F::Addr, port: u16) {
+        let free = self.settings.endpoints.iter_mut().find(|endpoint| endpoint.address == F::UNSPECIFIED);
+        if let Some(slot) = free {
+            *slot = Endpoint { address, port: port.to_be_bytes(), _pad: [0; 2] };
+        }
+    }
+
+    pub fn listen(&mut self, protocol: u8, local: Option<F::Addr>, port: u16) {
+        self.sockets.push(OpenSocket { protocol, local, port, peer: None, half_open: false });
+    }
+
+    pub fn connect(&mut self, protocol: u8, ends: Ends<F>, port: u16, peer_port: u16) {
+        let (local, peer) = (Some(ends.own), Some((ends.peer, peer_port)));
+        self.sockets.push(OpenSocket { protocol, local, port, peer, half_open: false });
+    }
+
+    fn socket(&self, protocol: u8, tuple: &Tuple<F>) -> Socket {
+        let port = u16::from_be_bytes(tuple.dport);
+        let peer = (tuple.src, u16::from_be_bytes(tuple.sport));
+        let candidates = || {
+            self.sockets.iter().filter(move |socket| socket.protocol == protocol && socket.port == port)
+        };
+        let of_peer = |socket: &&OpenSocket<F>| socket.local == Some(tuple.dst) && socket.peer == Some(peer);
+        if let Some(socket) = candidates().find(of_peer) {
+            return if socket.half_open { Socket::HalfOpen } else { Socket::Live };
+        }
+        let unconnected = |local| candidates().any(move |socket| socket.peer.is_none() && socket.local == local);
+        if unconnected(Some(tuple.dst)) {
+            Socket::Specific
+        } else if unconnected(None) {
+            Socket::Wildcard
+        } else {
+            Socket::None
+        }
+    }
+}
+
+impl<F: Family> Tables<F> for World<F> {
+    fn settings(&self) -> Option<&Settings<F>> {
+        Some(&self.settings)
+    }
+
+    fn member(&self, real: &F::Addr) -> Option<&Member<F>> {
+        self.members.get(real)
+    }
+
+    fn path(&self, overlay: &F::Addr) -> Option<&Path<F>> {
+        self.paths.get(overlay)
+    }
+
+    fn allow(&self, address: &F::Addr) -> Option<&Allow> {
+        let around = self.allow.iter().filter(|(_, prefix, _)| prefix.contains(address));
+        around.max_by_key(|(length, ..)| *length).map(|(.., allow)| allow)
+    }
+
+    fn is_open(&self, protocol: u8, port: u16) -> bool {
+        self.open.contains(&(protocol, port))
+    }
+
+    fn has_vlan(&self, id: u16) -> bool {
+        self.vlans.contains(&id)
+    }
+
+    fn tcp_socket(&self, tuple: &Tuple<F>) -> Socket {
+        self.socket(TCP, tuple)
+    }
+
+    fn udp_socket(&self, tuple: &Tuple<F>) -> Socket {
+        self.socket(UDP, tuple)
+    }
+
+    fn hint(&self, class: Class, flow: &Flow<F>) -> Option<Hint<F>> {
+        self.hints.borrow().get(&(class, *flow)).copied()
+    }
+
+    fn keep_hint(&self, class: Class, flow: &Flow<F>, hint: &Hint<F>) {
+        self.hints.borrow_mut().insert((class, *flow), *hint);
+    }
+
+    fn fragment(&self, key: &FragmentKey<F>) -> Option<Fragment<F>> {
+        self.fragments.borrow().iter().rev().find(|(kept, _)| kept == key).map(|(_, fragment)| *fragment)
+    }
+
+    fn keep_fragment(&self, key: &FragmentKey<F>, fragment: &Fragment<F>) {
+        self.fragments.borrow_mut().push((*key, *fragment));
+    }
+
+    fn has_twins(&self) -> bool {
+        !self.twins_out.borrow().is_empty()
+    }
+
+    fn twin_out(&self, flow: &Flow<F>) -> Option<TwinOut> {
+        self.twins_out.borrow().get(flow).copied()
+    }
+
+    fn twin_in(&self, flow: &Flow<F>) -> Option<TwinIn<F>> {
+        self.twins_in.borrow().get(flow).copied()
+    }
+
+    fn claim_twin(&self, wire: &Flow<F>, twin: &TwinIn<F>) -> bool {
+        let mut twins = self.twins_in.borrow_mut();
+        if twins.contains_key(wire) || twins.len() >= self.twin_room {
+            return false;
+        }
+        twins.insert(*wire, *twin);
+        true
+    }
+
+    fn keep_twin(&self, socket: &Flow<F>, wire: &Flow<F>) -> bool {
+        self.twins_out.borrow_mut().insert(*socket, TwinOut { port: wire.tuple.sport, _pad: [0; 2] });
+        true
+    }
+
+    fn now(&self) -> u64 {
+        self.now.get()
+    }
+
+    fn random(&self) -> u32 {
+        0
+    }
+}
