@@ -2,10 +2,11 @@
 
 use crate::{
     family::Family,
-    headers::{Kind, TCP, UDP},
+    headers::{Kind, TCP, UDP, flow_out},
     hints,
     maps::{Ends, Flow, Settings, Tuple, identity},
     tables::{Socket, Tables},
+    twins,
 };
 
 /// A form: which name a flow's sockets use for the peer and for us.
@@ -84,8 +85,7 @@ pub fn demux<F: Family, T: Tables<F>>(
     kind: Kind,
 ) -> Found<F> {
     let (found, connected) = match flow.protocol {
-        TCP => by_socket(settings, names, |tuple| tables.tcp_socket(tuple)),
-        UDP => by_socket(settings, names, |tuple| tables.udp_socket(tuple)),
+        TCP | UDP => by_socket(tables, settings, names, flow.protocol),
         _ => (Found { ends: default(settings, names), socket: Socket::None }, false),
     };
     // A pure SYN begins a connection: no hint can be about it.
@@ -109,16 +109,22 @@ pub fn default<F: Family>(settings: &Settings<F>, names: &Names<F>) -> Ends<F> {
 
 /// A connection in any form decides; then the one form that finds a socket on its very address; then the setting.
 #[inline(always)]
-fn by_socket<F: Family>(
+fn by_socket<F: Family, T: Tables<F>>(
+    tables: &T,
     settings: &Settings<F>,
     names: &Names<F>,
-    lookup: impl Fn(&Tuple<F>) -> Socket,
+    protocol: u8,
 ) -> (Found<F>, bool) {
     let mut overlay = Socket::None;
     let mut real = Socket::None;
     for form in Form::ALL {
-        let socket = lookup(&names.tuple(form));
+        let tuple = names.tuple(form);
+        let socket = if protocol == TCP { tables.tcp_socket(&tuple) } else { tables.udp_socket(&tuple) };
         if matches!(socket, Socket::Live | Socket::HalfOpen) {
+            // A twin has another port on the wire: this packet is not for it.
+            if twins::outbound(tables, &flow_out(protocol, &tuple)).is_some() {
+                continue;
+            }
             return (Found { ends: names.ends(form), socket }, true);
         }
         // The mixed forms find the same unconnected sockets as these two.
@@ -145,5 +151,5 @@ pub fn is_default_udp<F: Family, T: Tables<F>>(
     names: &Names<F>,
     ends: &Ends<F>,
 ) -> bool {
-    by_socket(settings, names, |tuple| tables.udp_socket(tuple)).0.ends == *ends
+    by_socket(tables, settings, names, UDP).0.ends == *ends
 }

@@ -22,3 +22,6 @@ pub mod rewrite;
 pub mod tables;
 pub mod twins;
 pub mod verdict;
+
+#[cfg(test)]
+mod tests;
