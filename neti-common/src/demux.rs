@@ -2,11 +2,10 @@
 
 use crate::{
     family::Family,
-    headers::{Kind, TCP, UDP, flow_out},
+    headers::{Kind, TCP, UDP},
     hints,
     maps::{Ends, Flow, Settings, Tuple, identity},
     tables::{Socket, Tables},
-    twins,
 };
 
 /// A form: which name a flow's sockets use for the peer and for us.
@@ -121,10 +120,6 @@ fn by_socket<F: Family, T: Tables<F>>(
         let tuple = names.tuple(form);
         let socket = if protocol == TCP { tables.tcp_socket(&tuple) } else { tables.udp_socket(&tuple) };
         if matches!(socket, Socket::Live | Socket::HalfOpen) {
-            // A twin has another port on the wire: this packet is not for it.
-            if twins::outbound(tables, &flow_out(protocol, &tuple)).is_some() {
-                continue;
-            }
             return (Found { ends: names.ends(form), socket }, true);
         }
         // The mixed forms find the same unconnected sockets as these two.

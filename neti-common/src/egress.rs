@@ -191,10 +191,18 @@ fn remember<F: Family, P: Skb, T: Tables<F>>(
                     if kind == Kind::Udp && demux::is_default_udp(tables, settings, &names, &ends) {
                         return Ok(None);
                     }
-                    if may_separate(transport) && twins::exists(tables, settings, path, &socket, &on_wire) {
-                        let port = twins::separate(tables, settings, path, &socket).ok_or(Reason::PortTwin)?;
+                    let found = if may_separate(transport) {
+                        twins::find(tables, settings, path, &socket, &on_wire)
+                    } else {
+                        None
+                    };
+                    if let Some(other) = found {
+                        let port = twins::separate(tables, settings, path, &socket, &other)
+                            .ok_or(Reason::PortTwin)?;
                         on_wire.tuple.sport = port;
                         twin = Some(port);
+                    } else {
+                        twins::take_over(tables, path, &socket);
                     }
                 }
             } else if kind == Kind::Udp && admission(tables, &ip.dst, UDP, sport) != Admission::No {

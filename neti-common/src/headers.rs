@@ -255,13 +255,6 @@ pub fn flow_in<F: Family>(ip: &Ip<F>, transport: &Transport) -> Flow<F> {
     flow(ip.protocol, Tuple { src: ip.dst, dst: ip.src, sport: transport.dport, dport: transport.sport })
 }
 
-/// The flow, seen from here, of a packet that would come in with this tuple.
-#[inline(always)]
-pub fn flow_out<F: Family>(protocol: u8, inbound: &Tuple<F>) -> Flow<F> {
-    let Tuple { src, dst, sport, dport } = *inbound;
-    flow(protocol, Tuple { src: dst, dst: src, sport: dport, dport: sport })
-}
-
 /// A [`Flow`] of its parts.
 #[inline(always)]
 pub fn flow<F: Family>(protocol: u8, tuple: Tuple<F>) -> Flow<F> {

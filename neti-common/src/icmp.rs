@@ -61,7 +61,7 @@ pub fn related<F: Family, P: Packet, T: Tables<F>>(
         let ends = Ends { peer: quoted.dst, own: quoted.src };
         return is_ours(tables, &flow).then_some(Related { quoted, ends, port: None });
     };
-    if let Some(twin) = twins::inbound(tables, settings, &flow, &member.overlays[0]) {
+    if let Some(twin) = twins::inbound(tables, &flow, &member.overlays[0]) {
         return Some(Related { quoted, ends: twin.ends, port: Some(twin.port) });
     }
     if !settings.is_own_real(&quoted.src) {

@@ -78,7 +78,7 @@ fn name<F: Family, T: Tables<F>>(
     member: &Member<F>,
 ) -> (Ends<F>, Option<[u8; 2]>) {
     let flow = flow_in(ip, transport);
-    if let Some(twin) = twins::inbound(tables, settings, &flow, &member.overlays[0]) {
+    if let Some(twin) = twins::inbound(tables, &flow, &member.overlays[0]) {
         return (twin.ends, Some(twin.port));
     }
     let names = Names::of(&flow, &member.overlays[0], settings);

@@ -322,8 +322,9 @@ pub struct TwinOut {
     pub _pad: [u8; 2],
 }
 
-/// The flow behind a twin's port. Key: a [`Flow`] with `src` [`Family::UNSPECIFIED`], `dst` the peer's primary overlay
-/// address and `sport` the port on the wire, so that it holds on whichever path the peer answers.
+/// The flow behind a port on the wire that twins contend for: the port that one of them got, or the one that the other
+/// has by itself. Key: a [`Flow`] with `src` [`Family::UNSPECIFIED`], `dst` the peer's primary overlay address and
+/// `sport` the port on the wire, so that it holds on whichever path the peer answers.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TwinIn<F: Family> {

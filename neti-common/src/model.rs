@@ -202,6 +202,12 @@ impl<F: Family> Tables<F> for World<F> {
         self.twins_in.borrow().get(flow).copied()
     }
 
+    fn keep_twin_in(&self, wire: &Flow<F>, twin: &TwinIn<F>) {
+        if self.twin_room > 0 {
+            self.twins_in.borrow_mut().insert(*wire, *twin);
+        }
+    }
+
     fn claim_twin(&self, wire: &Flow<F>, twin: &TwinIn<F>) -> bool {
         let mut twins = self.twins_in.borrow_mut();
         if twins.contains_key(wire) || twins.len() >= self.twin_room {
@@ -211,7 +217,7 @@ impl<F: Family> Tables<F> for World<F> {
         true
     }
 
-    fn keep_twin(&self, socket: &Flow<F>, wire: &Flow<F>) -> bool {
+    fn keep_twin_out(&self, socket: &Flow<F>, wire: &Flow<F>) -> bool {
         self.twins_out.borrow_mut().insert(*socket, TwinOut { port: wire.tuple.sport, _pad: [0; 2] });
         true
     }

@@ -72,10 +72,12 @@ pub trait Tables<F: Family> {
     fn has_twins(&self) -> bool;
     fn twin_out(&self, flow: &Flow<F>) -> Option<TwinOut>;
     fn twin_in(&self, flow: &Flow<F>) -> Option<TwinIn<F>>;
+    /// Says which of twins a port on the wire belongs to.
+    fn keep_twin_in(&self, wire: &Flow<F>, twin: &TwinIn<F>);
     /// Takes a port on the wire for a flow; `false` if it is taken or the table is full.
     fn claim_twin(&self, wire: &Flow<F>, twin: &TwinIn<F>) -> bool;
     /// Keeps the way to a port that was claimed; `false`, and the claim undone, if the table is full.
-    fn keep_twin(&self, socket: &Flow<F>, wire: &Flow<F>) -> bool;
+    fn keep_twin_out(&self, socket: &Flow<F>, wire: &Flow<F>) -> bool;
 
     fn now(&self) -> u64;
     fn random(&self) -> u32;

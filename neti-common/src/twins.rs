@@ -1,5 +1,6 @@
 //! Twins: Linux picks ephemeral ports per destination, so a connection by overlay and a direct one may use the same port
-//! to the same peer, and are one 5-tuple on the wire. The second gets another source port there.
+//! to the same peer, and are one 5-tuple on the wire. The second gets another source port there, and both ports are
+//! written down, because the socket table would find either flow for the first one's.
 
 use crate::{
     family::Family,
@@ -22,17 +23,15 @@ fn wire_key<F: Family>(protocol: u8, primary: &F::Addr, port: [u8; 2], peer_port
     flow(protocol, Tuple { src: F::UNSPECIFIED, dst: *primary, sport: port, dport: peer_port })
 }
 
-/// The flow behind a port on the wire, where it is a twin's; `flow` is seen from here, `primary` the peer's primary
+/// The flow behind a port on the wire, where it is one of twins; `flow` is seen from here, `primary` the peer's primary
 /// overlay address.
 #[inline(always)]
 pub fn inbound<F: Family, T: Tables<F>>(
     tables: &T,
-    settings: &Settings<F>,
     flow: &Flow<F>,
     primary: &F::Addr,
 ) -> Option<TwinIn<F>> {
-    let port = u16::from_be_bytes(flow.tuple.sport);
-    if port < settings.twin_first || port > settings.twin_last || !tables.has_twins() {
+    if !tables.has_twins() {
         return None;
     }
     tables.twin_in(&wire_key(flow.protocol, primary, flow.tuple.sport, flow.tuple.dport))
@@ -47,17 +46,16 @@ pub fn outbound<F: Family, T: Tables<F>>(tables: &T, flow: &Flow<F>) -> Option<[
     tables.twin_out(flow).map(|twin| twin.port)
 }
 
-/// Whether a flow that leaves for the first time, `socket` as its socket names it, has a twin: a flow with the same
-/// ports and other names for the same two hosts. Names are tried under every real address of the peer, because paths
-/// change.
+/// The twin of a flow that leaves for the first time, `socket` as its socket names it: a flow with the same ports and
+/// other names for the same two hosts. Names are tried under every real address of the peer, because paths change.
 #[inline(always)]
-pub fn exists<F: Family, T: Tables<F>>(
+pub fn find<F: Family, T: Tables<F>>(
     tables: &T,
     settings: &Settings<F>,
     path: &Path<F>,
     socket: &Flow<F>,
     wire: &Flow<F>,
-) -> bool {
+) -> Option<Ends<F>> {
     let ends = Ends { peer: socket.tuple.dst, own: socket.tuple.src };
     let peers: [F::Addr; PEER_NAMES] = [path.primary, path.reals[0], path.reals[1]];
     let owns: [F::Addr; OWN_NAMES] = [settings.overlays[0], settings.reals[0]];
@@ -70,45 +68,60 @@ pub fn exists<F: Family, T: Tables<F>>(
             let other =
                 if socket.protocol == TCP { tables.tcp_socket(&inbound) } else { tables.udp_socket(&inbound) };
             if matches!(other, Socket::Live | Socket::HalfOpen) {
-                return true;
+                return Some(Ends { peer, own });
             }
         }
     }
     // Of the host's own flows, only UDP ones have ports and hints.
     if wire.protocol == TCP {
-        return false;
+        return None;
     }
-    match tables.hint(Class::LocalMember, wire) {
-        Some(hint) => hint.ends != ends && hints::is_fresh(&hint, wire.protocol, tables.now()),
-        None => false,
+    let hint = tables.hint(Class::LocalMember, wire)?;
+    (hint.ends != ends && hints::is_fresh(&hint, wire.protocol, tables.now())).then_some(hint.ends)
+}
+
+/// Takes over a port that an earlier twin, which is no more, has left behind.
+#[inline(always)]
+pub fn take_over<F: Family, T: Tables<F>>(tables: &T, path: &Path<F>, socket: &Flow<F>) {
+    if !tables.has_twins() {
+        return;
+    }
+    let wire = wire_key(socket.protocol, &path.primary, socket.tuple.sport, socket.tuple.dport);
+    if tables.twin_in(&wire).is_some() {
+        tables.keep_twin_in(&wire, &own_port(socket));
     }
 }
 
-/// Finds and keeps a port on the wire for a twin; `None` where the range or the table is full. The range is reserved, so
-/// that only twins can be in the way.
+/// The flow of a socket that has its own port on the wire.
+#[inline(always)]
+fn own_port<F: Family>(socket: &Flow<F>) -> TwinIn<F> {
+    let Tuple { src, dst, sport, .. } = socket.tuple;
+    TwinIn { ends: Ends { peer: dst, own: src }, port: sport, _pad: [0; 2] }
+}
+
+/// Finds and keeps a port on the wire for a flow whose `twin` has its own; `None` where the range or the table is full.
+/// The range is reserved, so that only twins can be in the way.
 #[inline(always)]
 pub fn separate<F: Family, T: Tables<F>>(
     tables: &T,
     settings: &Settings<F>,
     path: &Path<F>,
     socket: &Flow<F>,
+    twin: &Ends<F>,
 ) -> Option<[u8; 2]> {
     let first = settings.twin_first as u32;
     let span = (settings.twin_last as u32 + 1).saturating_sub(first);
     if first == 0 || span == 0 {
         return None;
     }
-    let twin = TwinIn {
-        ends: Ends { peer: socket.tuple.dst, own: socket.tuple.src },
-        port: socket.tuple.sport,
-        _pad: [0; 2],
-    };
+    let flow = own_port(socket);
     let start = tables.random();
-    let mut wire = wire_key(socket.protocol, &path.primary, [0; 2], socket.tuple.dport);
+    let mut wire = wire_key(socket.protocol, &path.primary, socket.tuple.sport, socket.tuple.dport);
+    tables.keep_twin_in(&wire, &TwinIn { ends: *twin, ..flow });
     for n in 0..TRIES {
         wire.tuple.sport = ((first + start.wrapping_add(n) % span) as u16).to_be_bytes();
-        if tables.claim_twin(&wire, &twin) {
-            return tables.keep_twin(socket, &wire).then_some(wire.tuple.sport);
+        if tables.claim_twin(&wire, &flow) {
+            return tables.keep_twin_out(socket, &wire).then_some(wire.tuple.sport);
         }
     }
     None

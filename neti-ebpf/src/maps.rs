@@ -226,12 +226,18 @@ impl Tables<V4> for KernelTables {
     }
 
     #[inline(always)]
+    fn keep_twin_in(&self, wire: &Flow<V4>, twin: &TwinIn<V4>) {
+        // Full: then no port can be claimed either, and the flow is refused.
+        let _ = TWINS_IN4.insert(wire, twin, BPF_ANY as u64);
+    }
+
+    #[inline(always)]
     fn claim_twin(&self, wire: &Flow<V4>, twin: &TwinIn<V4>) -> bool {
         TWINS_IN4.insert(wire, twin, BPF_NOEXIST as u64).is_ok()
     }
 
     #[inline(always)]
-    fn keep_twin(&self, socket: &Flow<V4>, wire: &Flow<V4>) -> bool {
+    fn keep_twin_out(&self, socket: &Flow<V4>, wire: &Flow<V4>) -> bool {
         if let Some(used) = TWINS_USED.get_ptr_mut(0) {
             // SAFETY: a word in an array; everyone writes the same.
             unsafe { core::ptr::write_volatile(used, 1) };
