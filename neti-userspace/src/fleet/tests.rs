@@ -14,7 +14,9 @@ fn reads_every_key() {
         r#"{
             "overlay": ["100.64.0.0/16", "100.100.0.0/30"], "mode": "enforce",
             "identity": "overlay",
-            "allow": [{"from": "198.51.100.0/24", "protocol": "tcp", "ports": ["443", "8000-8010"]}],
+            "allow": [
+                {"from": "198.51.100.0/24", "protocol": "tcp", "ports": ["443", "8000-8010"]}
+            ],
             "open": ["tcp/80", "udp/6000-6010"], "failsafe": ["192.0.2.0/24"], "echo": true,
             "twin_ports": "50000-50999"
         }"#,

@@ -45,8 +45,8 @@ struct Tree {
 }
 
 impl Directory {
-    /// Opens the registry in `root`, which must hold the fleet settings; makes what else is missing.
-    /// A host is gone after `ttl` without a sign of life.
+    /// Opens the registry in `root`, which must hold the fleet settings. A host is gone after `ttl`
+    /// without a sign of life, so `ttl` should be the same on all hosts.
     pub fn open(root: &Path, ttl: Duration) -> Result<Self> {
         if !root.is_dir() {
             bail!(
@@ -65,10 +65,6 @@ impl Directory {
         // A directory without settings is no registry, perhaps a volume that is not mounted:
         // nothing must be made in it.
         tree.fleet()?;
-        for directory in [&tree.members, &tree.overlays, &tree.hosts] {
-            std::fs::create_dir_all(directory)
-                .with_context(|| format!("{}: cannot be made", directory.display()))?;
-        }
         Ok(Self { tree, ttl })
     }
 }
@@ -80,6 +76,15 @@ impl Tree {
             format!("{file}: cannot be read; must be the fleet's settings, like {EXAMPLE}")
         })?;
         Ok(FleetSettings::parse(&file.to_string(), &bytes)?)
+    }
+
+    /// Makes the directories that are missing: the operator writes only the settings.
+    fn complete(&self) -> Result<()> {
+        for directory in [&self.members, &self.overlays, &self.hosts] {
+            std::fs::create_dir_all(directory)
+                .with_context(|| format!("{}: cannot be made", directory.display()))?;
+        }
+        Ok(())
     }
 }
 
@@ -93,19 +98,31 @@ impl Registry for Directory {
 
     async fn claim(&self, id: &HostId, fleet: &FleetSettings) -> Result<Ipv4Addr> {
         let (tree, id, fleet) = (self.tree.clone(), id.clone(), fleet.clone());
-        spawn_blocking(move || claim::claim(&tree, &id, &fleet)).await?
+        spawn_blocking(move || {
+            tree.complete()?;
+            claim::claim(&tree, &id, &fleet)
+        })
+        .await?
     }
 
     async fn register(&self, record: &MemberRecord) -> Result<Registration> {
-        let (members, record) = (self.tree.members.clone(), record.clone());
-        let own = spawn_blocking(move || heartbeat::announce(&members, record)).await??;
+        let (tree, record) = (self.tree.clone(), record.clone());
+        let announce = move || {
+            tree.complete()?;
+            heartbeat::announce(&tree.members, record)
+        };
+        let own = spawn_blocking(announce).await??;
         let period = self.ttl / 3;
         Ok(Registration::start(|withdrawn| heartbeat::keep(own, period, withdrawn)))
     }
 
     async fn watch(&self) -> Result<watch::Receiver<Arc<Membership>>> {
         let (tree, ttl) = (self.tree.clone(), self.ttl);
-        spawn_blocking(move || observer::start(tree, ttl)).await?
+        spawn_blocking(move || {
+            tree.complete()?;
+            observer::start(tree, ttl)
+        })
+        .await?
     }
 }
 

@@ -163,8 +163,8 @@ proptest! {
         let own = membership.members.get(&me.id);
         let own_reals = own.into_iter().flat_map(|own| own.private.into_iter().chain(own.public));
         let mut reals: BTreeSet<_> = own_reals.chain(me.reals.iter().copied()).collect();
-        let mut overlays: BTreeSet<_> = own.into_iter().flat_map(|own| own.overlays.clone()).collect();
-        overlays.insert(me.overlay);
+        let own_overlays = own.into_iter().flat_map(|own| own.overlays.clone());
+        let mut overlays: BTreeSet<_> = own_overlays.chain([me.overlay]).collect();
         prop_assert!(!view.peers.contains_key(&me.id));
         for (id, peer) in &view.peers {
             prop_assert!(!peer.reals.is_empty() && !peer.overlays.is_empty());

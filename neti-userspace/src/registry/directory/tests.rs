@@ -31,7 +31,7 @@ impl Registry {
         std::fs::create_dir(&root).unwrap();
         let registry = Self { _home: home, root };
         registry.write("fleet", r#"{"overlay": ["100.64.0.0/16"]}"#);
-        registry.directory();
+        registry.directory().tree.complete().unwrap();
         registry
     }
 
@@ -111,6 +111,20 @@ fn what_cannot_be_opened_is_named() {
     std::fs::write(home.path().join("fleet"), r#"{"overlay": ["fd00::/64"]}"#).unwrap();
     let text = error(home.path());
     assert!(text.contains("fleet: overlay[0] = \"fd00::/64\": must be an IPv4 range"), "{text}");
+}
+
+#[tokio::test]
+async fn the_settings_are_all_it_needs() {
+    let registry = Registry::new();
+    for name in ["members", "overlays", "hosts"] {
+        std::fs::remove_dir(registry.path(name)).unwrap();
+    }
+    let directory = registry.directory();
+    let fleet = directory.fleet().await.unwrap();
+    assert!(!registry.path("members").exists(), "to look makes nothing");
+    directory.claim(&id("hudson"), &fleet).await.unwrap();
+    let _registration = directory.register(&hudson()).await.unwrap();
+    assert_eq!(registry.watch(LONG).await.names(), ["hudson"]);
 }
 
 #[tokio::test]
