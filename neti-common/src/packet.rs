@@ -21,8 +21,8 @@ unsafe impl Plain for Ipv4Hdr {}
 
 /// A frame from its link-layer header on. Offsets count from there.
 pub trait Packet {
-    /// Length of the whole frame, also where only a part of it is readable.
-    fn len(&self) -> usize;
+    /// Whether the whole frame, readable or not, has at least `length` bytes.
+    fn holds(&self, length: usize) -> bool;
 
     /// Reads `T` at `offset`; `None` past the readable part.
     fn load<T: Plain>(&self, offset: usize) -> Option<T>;
@@ -87,8 +87,8 @@ impl<'a> Frame<'a> {
 }
 
 impl Packet for Frame<'_> {
-    fn len(&self) -> usize {
-        self.bytes.len()
+    fn holds(&self, length: usize) -> bool {
+        self.bytes.len() >= length
     }
 
     fn load<T: Plain>(&self, offset: usize) -> Option<T> {

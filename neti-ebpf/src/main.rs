@@ -37,11 +37,11 @@ const NEXT: i32 = TC_ACT_UNSPEC;
 /// In `bpf_redirect`'s flags.
 const BPF_F_INGRESS: u64 = 1;
 
-#[xdp]
+#[xdp(frags)]
 pub fn neti_filter(ctx: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(&ctx);
     let verdict = filter::<V4, _, _>(&mut packet, &KernelTables::new(&ctx));
-    record(&ctx, Hook::Filter, verdict, packet.size());
+    record(&ctx, Hook::Filter, verdict, packet.readable());
     match verdict.action {
         Action::Drop => xdp_action::XDP_DROP,
         Action::Next | Action::Redirect | Action::Reset => xdp_action::XDP_PASS,

@@ -33,6 +33,12 @@ impl TcPacket {
     }
 
     #[inline(always)]
+    fn len(&self) -> u32 {
+        // SAFETY: as in `bytes`.
+        unsafe { (*self.skb).len }
+    }
+
+    #[inline(always)]
     pub fn ifindex(&self) -> u32 {
         // SAFETY: as in `bytes`.
         unsafe { (*self.skb).ifindex }
@@ -69,9 +75,8 @@ impl TcPacket {
 
 impl Packet for TcPacket {
     #[inline(always)]
-    fn len(&self) -> usize {
-        // SAFETY: as in `bytes`.
-        unsafe { (*self.skb).len as usize }
+    fn holds(&self, length: usize) -> bool {
+        self.len() as usize >= length
     }
 
     #[inline(always)]
@@ -83,8 +88,8 @@ impl Packet for TcPacket {
     fn pull(&mut self, length: usize) {
         let Bytes { start, end } = self.bytes();
         let readable = end - start;
-        if readable < length && readable < self.len() {
-            let wanted = if (self.len() as u32) < PULL { self.len() as u32 } else { PULL };
+        if readable < length && readable < self.len() as usize {
+            let wanted = if self.len() < PULL { self.len() } else { PULL };
             // SAFETY: the context is valid. Where it fails, the loads that follow do too.
             unsafe { bpf_skb_pull_data(self.skb, wanted) };
         }

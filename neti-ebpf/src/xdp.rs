@@ -1,30 +1,34 @@
 //! The XDP hook's packet: `struct xdp_md`. Nothing is rewritten there.
 
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::{bindings::xdp_md, helpers::bpf_xdp_get_buff_len, programs::XdpContext};
 use neti_common::packet::{Packet, Plain};
 
 use crate::bytes::Bytes;
 
 pub struct XdpPacket {
+    ctx: *mut xdp_md,
+    /// Of a frame in several buffers, the first one.
     bytes: Bytes,
 }
 
 impl XdpPacket {
     #[inline(always)]
     pub fn new(ctx: &XdpContext) -> Self {
-        Self { bytes: Bytes { start: ctx.data(), end: ctx.data_end() } }
+        Self { ctx: ctx.ctx, bytes: Bytes { start: ctx.data(), end: ctx.data_end() } }
     }
 
+    /// Bytes of the frame, or of its first buffer.
     #[inline(always)]
-    pub fn size(&self) -> u32 {
+    pub fn readable(&self) -> u32 {
         (self.bytes.end - self.bytes.start) as u32
     }
 }
 
 impl Packet for XdpPacket {
     #[inline(always)]
-    fn len(&self) -> usize {
-        self.bytes.end - self.bytes.start
+    fn holds(&self, length: usize) -> bool {
+        // SAFETY: the context is valid for the program's whole run.
+        self.readable() as usize >= length || unsafe { bpf_xdp_get_buff_len(self.ctx) } as usize >= length
     }
 
     #[inline(always)]
@@ -32,7 +36,7 @@ impl Packet for XdpPacket {
         self.bytes.load(offset)
     }
 
-    /// All that a driver hands to XDP is readable.
+    /// Drivers put all headers into the first buffer.
     #[inline(always)]
     fn pull(&mut self, _length: usize) {}
 

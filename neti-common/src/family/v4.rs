@@ -8,7 +8,7 @@ use network_types::{
 use super::Family;
 use crate::{
     checksum,
-    headers::{Ip, Part},
+    headers::{Ip, Part, TCP},
     maps::Prefix,
     packet::Packet,
 };
@@ -24,6 +24,9 @@ const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 /// ICMP type 11, which `Icmpv4Type` does not name.
 const TIME_EXCEEDED: u8 = 11;
+
+/// TCP that was merged into more than a total length can say has 0 there (`iph_totlen`).
+const BIG_TCP: usize = 0x1_0000;
 
 /// Words of options a header can have.
 const OPTION_WORDS: usize = 10;
@@ -81,8 +84,11 @@ impl Family for V4 {
         if header.vihl >> 4 != 4 || length < Ipv4Hdr::LEN {
             return None;
         }
-        let total = u16::from_be_bytes(header.tot_len) as usize;
-        if !quoted && (total < length || l3 + total > packet.len()) {
+        let total = match u16::from_be_bytes(header.tot_len) as usize {
+            0 if header.proto == TCP && packet.holds(l3 + BIG_TCP) => BIG_TCP,
+            total => total,
+        };
+        if !quoted && (total < length || !packet.holds(l3 + total)) {
             return None;
         }
         let fragment = u16::from_be_bytes(header.frags);

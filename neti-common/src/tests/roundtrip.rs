@@ -84,3 +84,15 @@ fn options_go_through_unless_they_carry_an_overlay_address() {
     let mut others = with_options(&[7, 7, 8, 192, 0, 2, 1, 0]);
     passes(leave(&hudson, &mut others), Reason::Translated);
 }
+
+#[test]
+fn big_tcp_has_no_total_length() {
+    let mut frame = tcp(HUDSON_OVERLAY, WALDEN_OVERLAY, 40_000, 80, "A");
+    frame.resize(14 + 0x1_0000, 0);
+    frame[16..18].fill(0);
+    let verdict = egress(&mut Frame::new(&mut frame), &hudson(identity::OVERLAY));
+    passes(verdict, Reason::Translated);
+    frame.truncate(60);
+    let verdict = ingress(&mut Frame::new(&mut frame), &walden(identity::OVERLAY));
+    drops(verdict, Reason::Malformed);
+}
