@@ -1,0 +1,131 @@
+//! The demo's fleet: hosts, their programs, and everything that must be gone afterwards.
+
+use std::{fs, net::Ipv4Addr, path::PathBuf, time::Duration};
+
+use anyhow::{Result, bail};
+use harness::{
+    host::{Fleet, Host, HostOptions, PINS, RUN},
+    topology::{self, Demo},
+    within,
+};
+use serde_json::json;
+
+use crate::{screen::interrupted, server::Web, wire::Capture};
+
+/// The fleet's overlay range.
+pub const RANGE: (Ipv4Addr, u32) = (Ipv4Addr::new(100, 64, 0, 0), 16);
+/// After this many seconds without a sign of life a host is gone.
+pub const TTL: f64 = 3.0;
+
+/// A host with its neti and its web server.
+pub struct Member {
+    pub web: Web,
+    pub host: Host,
+}
+
+/// Everything.
+pub struct Lab {
+    pub members: Vec<Member>,
+    /// The stranger's own web server.
+    pub stranger_web: Web,
+    pub demo: Demo,
+    fleet: Fleet,
+}
+
+impl Lab {
+    /// The networks and the servers; no neti runs.
+    pub fn new() -> Result<Self> {
+        let settings = json!({
+            "overlay": [format!("{}/{}", RANGE.0, RANGE.1)], "mode": "enforce", "identity": "overlay",
+        });
+        let fleet = Fleet::new(settings)?;
+        let demo = topology::demo()?;
+        let stranger_web = Web::start(&demo.stranger.netns, "stranger", fleet.dir())?;
+        let options =
+            HostOptions { ttl: TTL, extra: "notrack = true".to_owned(), ..HostOptions::default() };
+        let mut members = Vec::new();
+        for (name, site) in
+            [("hudson", &demo.hudson), ("sierra", &demo.sierra), ("walden", &demo.walden)]
+        {
+            members.push(Member {
+                web: Web::start(&site.netns, name, fleet.dir())?,
+                host: fleet.host_with(name, site, &options)?,
+            });
+        }
+        Ok(Self { members, stranger_web, demo, fleet })
+    }
+
+    /// Every ordered pair of members.
+    pub fn pairs(&self) -> impl Iterator<Item = (&Member, &Member)> {
+        let others = |from| self.members.iter().filter(move |to| !std::ptr::eq(*to, from));
+        self.members.iter().flat_map(move |from| others(from).map(move |to| (from, to)))
+    }
+
+    /// Captures the wire of every host, at the router's end.
+    pub fn capture(&self) -> Result<Vec<Capture>> {
+        let ports = [(&self.demo.ec2, 10), (&self.demo.ec2, 11), (&self.demo.vpc, 10)];
+        let start = |(member, (lan, port)): (&Member, (&topology::Lan, u8))| {
+            let file = self.fleet.dir().join(format!("{}.pcap", member.host.name));
+            Capture::start(&lan.router, &format!("port-{port}"), &file)
+        };
+        self.members.iter().zip(ports).map(start).collect()
+    }
+
+    /// What this lab leaves on the machine until it is dropped.
+    pub fn traces(&self) -> Traces {
+        let instances = self.members.iter().map(|member| &member.host.instance);
+        let files = instances.flat_map(|instance| {
+            let lock = format!("{RUN}/{instance}.lock");
+            [format!("{PINS}/{instance}"), format!("{RUN}/{instance}"), lock].map(PathBuf::from)
+        });
+        Traces { files: files.chain([self.fleet.dir().to_owned()]).collect() }
+    }
+}
+
+/// See [`Lab::traces`].
+pub struct Traces {
+    files: Vec<PathBuf>,
+}
+
+impl Traces {
+    /// Those that still exist, programs included.
+    pub fn left(&self) -> Vec<String> {
+        let mut left: Vec<String> = self
+            .files
+            .iter()
+            .filter(|path| path.exists())
+            .map(|path| path.display().to_string())
+            .collect();
+        for thread in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            left.extend(children.split_whitespace().map(|pid| format!("process {pid}")));
+        }
+        // A namespace lives as long as a descriptor or a process holds it.
+        for descriptor in fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {
+            let target = fs::read_link(descriptor.path()).unwrap_or_default();
+            if target.to_string_lossy().starts_with("net:") {
+                left.push(format!("namespace {}", target.display()));
+            }
+        }
+        left
+    }
+}
+
+/// Asks until the answer is yes.
+///
+/// # Errors
+/// After ten seconds, naming what did not come, or when the demo is told to stop.
+pub fn until(what: &str, mut ask: impl FnMut() -> Result<bool>) -> Result<()> {
+    let mut last = Ok(false);
+    let came = within(Duration::from_secs(10), || {
+        last = ask();
+        interrupted() || matches!(last, Ok(true))
+    });
+    if came && !interrupted() {
+        return Ok(());
+    }
+    match last {
+        Err(error) => Err(error.context(what.to_owned())),
+        Ok(_) => bail!("{what}: not within ten seconds"),
+    }
+}

@@ -1,0 +1,107 @@
+//! The real programs: nginx and curl, iperf3, ping.
+
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use anyhow::{Context, Result, bail};
+use harness::{netns::Netns, process::Process};
+use serde_json::Value;
+
+use crate::lab::until;
+
+/// A web server that says its host's name and logs who asked.
+pub struct Web {
+    _nginx: Process,
+    log: PathBuf,
+}
+
+impl Web {
+    pub fn start(netns: &Netns, name: &str, directory: &Path) -> Result<Self> {
+        let at = |suffix: &str| directory.join(format!("{name}.{suffix}"));
+        let (configuration, log) = (at("nginx.conf"), at("access.log"));
+        // One process, so that it ends as a whole when it is killed.
+        let text = format!(
+            "daemon off; master_process off; user root; pid {pid}; error_log stderr emerg;\n\
+             events {{}}\n\
+             http {{\n\
+             log_format peer '$remote_addr'; access_log {log} peer;\n\
+             client_body_temp_path {temporary}; proxy_temp_path {temporary};\n\
+             fastcgi_temp_path {temporary}; uwsgi_temp_path {temporary}; scgi_temp_path {temporary};\n\
+             server {{ listen 80; return 200 '{name}'; }}\n\
+             }}\n",
+            pid = at("pid").display(),
+            log = log.display(),
+            temporary = at("tmp").display(),
+        );
+        fs::write(&configuration, text)?;
+        let mut command = netns.command("nginx");
+        command.arg("-e").arg("stderr").arg("-c").arg(&configuration).stdin(Stdio::null());
+        let nginx = netns.spawn(command)?;
+        until(&format!("nginx on {name}"), || {
+            get(netns, Ipv4Addr::LOCALHOST).map(|body| body == name)
+        })?;
+        Ok(Self { _nginx: nginx, log })
+    }
+
+    /// Whom the server saw in its last request.
+    pub fn last_peer(&self) -> Result<Ipv4Addr> {
+        let log = fs::read_to_string(&self.log)?;
+        let line = log.lines().next_back().context("the access log is empty")?;
+        line.parse().with_context(|| format!("the access log has {line:?}"))
+    }
+}
+
+/// Fetches the page at `address`, within two seconds.
+pub fn get(netns: &Netns, address: Ipv4Addr) -> Result<String> {
+    netns.exec(&format!("curl --silent --show-error --max-time 2 http://{address}/"))
+}
+
+/// Whether a web client gives up because nothing at all answers.
+pub fn times_out(netns: &Netns, address: Ipv4Addr) -> Result<bool> {
+    let output = netns.output(&format!("curl --silent --max-time 2 http://{address}/"))?;
+    // CURLE_OPERATION_TIMEDOUT.
+    Ok(output.status.code() == Some(28))
+}
+
+/// An iperf3 server, for one client.
+pub struct Stream {
+    _iperf: Process,
+}
+
+impl Stream {
+    pub fn start(netns: &Netns) -> Result<Self> {
+        let mut command = netns.command("iperf3");
+        command.args(["--server", "--one-off"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let iperf = netns.spawn(command)?;
+        until("iperf3 listens", || Ok(netns.exec("ss -Hltn sport = 5201")?.contains(":5201")))?;
+        Ok(Self { _iperf: iperf })
+    }
+}
+
+/// A second of TCP to `address`, in bits per second.
+pub fn stream(netns: &Netns, address: Ipv4Addr) -> Result<f64> {
+    let line = format!("iperf3 --json --time 1 --connect-timeout 2000 --client {address}");
+    let output = netns.output(&line)?;
+    let report: Value = serde_json::from_slice(&output.stdout).context("read iperf3's report")?;
+    if let Some(error) = report["error"].as_str() {
+        bail!("iperf3 to {address}: {error}");
+    }
+    report["end"]["sum_received"]["bits_per_second"].as_f64().context("iperf3 reports no rate")
+}
+
+/// Three echoes to `address`; the mean round trip in milliseconds.
+pub fn ping(netns: &Netns, address: Ipv4Addr) -> Result<f64> {
+    let said = netns.exec(&format!("ping -n -c 3 -i 0.1 -W 1 {address}"))?;
+    let mean = said.split_once("rtt ").and_then(|(_, times)| times.split('/').nth(4));
+    mean.and_then(|mean| mean.parse().ok()).with_context(|| format!("ping {address} said {said:?}"))
+}
+
+/// Whether `address` answers an echo within a second.
+pub fn answers(netns: &Netns, address: Ipv4Addr) -> Result<bool> {
+    Ok(netns.output(&format!("ping -n -c 1 -W 1 {address}"))?.status.success())
+}
