@@ -31,27 +31,32 @@ pub mod program {
     pub const EGRESS: &str = "neti_egress";
 }
 
-/// Makes the maps, or takes those that are pinned, and loads the programs into the kernel. Nothing
-/// is attached. With `trace` the programs log what they drop.
+/// Loads the programs into the kernel, with the maps of [`make_maps`]. Nothing is attached. With
+/// `trace` the programs log what they drop.
 pub fn load(pins: &Pins, trace: bool) -> Result<Ebpf> {
-    let maps = shape::pinned_maps(OBJECT)?;
-    for map in &maps {
-        shape::check(pins, map)?;
-    }
-    fs::create_dir_all(pins.maps())
-        .with_context(|| format!("creating {}", pins.maps().display()))?;
-    let mut loader = EbpfLoader::new();
-    for map in &maps {
-        loader.map_pin_path(&map.name, pins.map(&map.name));
-    }
-    let tracing = u8::from(trace);
-    loader.override_global("TRACE", &tracing, false);
-    let mut ebpf = loader.load(OBJECT).context("loading the kernel programs")?;
+    let mut ebpf = make_maps(pins, trace)?;
     if trace {
         trace::forward(&mut ebpf)?;
     }
     load_programs(&mut ebpf)?;
     Ok(ebpf)
+}
+
+/// Makes the maps and pins them, or takes those that are pinned.
+pub fn make_maps(pins: &Pins, trace: bool) -> Result<Ebpf> {
+    let maps = shape::pinned_maps(OBJECT)?;
+    for map in &maps {
+        shape::check(pins, map)?;
+    }
+    let directory = pins.maps();
+    fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
+    let mut loader = EbpfLoader::new();
+    for map in &maps {
+        loader.map_pin_path(&map.name, pins.map(&map.name));
+    }
+    let trace = u8::from(trace);
+    loader.override_global("TRACE", &trace, false);
+    loader.load(OBJECT).context("making the maps")
 }
 
 /// Loads the programs with maps of their own, which end with this call: would the kernel take them?

@@ -88,7 +88,8 @@ pub async fn find(netlink: &Handle, name: &str) -> Result<Uplink> {
         gateway,
         other_next_hop: routes
             .iter()
-            .filter(|route| route.to.prefix_len() != 0 && route.gateway != gateway)
+            .filter(|route| route.to.prefix_len() != 0)
+            .filter(|route| route.gateway.is_none() || route.gateway != gateway)
             .map(|route| route.to)
             .collect(),
         vlans: links.iter().filter(|link| parent(link) == Some(index)).filter_map(vlan).collect(),

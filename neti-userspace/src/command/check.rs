@@ -61,11 +61,16 @@ async fn check(args: &Check) -> Vec<Finding> {
             return findings;
         }
     };
+    // Without an uplink the fleet's settings can still be checked.
+    let mut index = 0;
     match uplink::find(&netlink, &config.uplink).await {
-        Ok(uplink) => findings.push(("uplink", describe(&config, &uplink))),
+        Ok(uplink) => {
+            index = uplink.index;
+            findings.push(("uplink", describe(&config, &uplink)));
+        }
         Err(error) => findings.push(("uplink", Err(error))),
     }
-    findings.push(("fleet", fleet(&config, &netlink).await));
+    findings.push(("fleet", fleet(&config, &netlink, index).await));
     findings
 }
 
@@ -100,10 +105,10 @@ fn describe(config: &Config, uplink: &Uplink) -> Result<String> {
     Ok(format!("{} (index {}), {address}, {next_hop}", uplink.name, uplink.index))
 }
 
-async fn fleet(config: &Config, netlink: &Handle) -> Result<String> {
+async fn fleet(config: &Config, netlink: &Handle, uplink: u32) -> Result<String> {
     let fleet = registry::open(&config.registry)?.fleet().await?;
     let ranges: Vec<IpNet> = fleet.overlay.iter().copied().map(IpNet::V4).collect();
-    overlap::check(netlink, &ranges).await?;
+    overlap::check(netlink, uplink, &ranges).await?;
     let ranges: Vec<_> = ranges.iter().map(IpNet::to_string).collect();
     Ok(format!("overlay {}, {}", ranges.join(", "), fleet.mode.as_str()))
 }

@@ -25,9 +25,8 @@ pub async fn run(args: &Down) -> Result<()> {
         (None, Some(file)) => Config::load(file)?.instance,
         (None, None) => args.instance.name().to_owned(),
     };
-    let lock = lock::instance(&instance).context("end the daemon first")?;
-    teardown(&uplink::netlink()?, &Pins::new(&instance)).await?;
-    lock.remove()
+    let _lock = lock::instance(&instance).context("end the daemon first")?;
+    teardown(&uplink::netlink()?, &Pins::new(&instance)).await
 }
 
 /// Removes everything of the instance. The settings map tells what there is, so it goes last, and a

@@ -87,7 +87,7 @@ async fn start(
     let registry = registry::open(&config.registry)?;
     let fleet = registry.fleet().await?;
     let ranges = ranges(&fleet);
-    overlap::check(netlink, &ranges).await?;
+    overlap::check(netlink, uplink.index, &ranges).await?;
     let reals = host::reals(config, &uplink)?;
     let address = registry.claim(&config.host, &fleet).await?;
     let membership = registry.watch().await?;

@@ -56,8 +56,9 @@ fn holder(address: &SocketAddr) -> Option<i32> {
 /// Held as long as it lives.
 #[derive(Debug)]
 pub struct InstanceLock {
-    file: Flock<File>,
     path: PathBuf,
+    #[expect(dead_code, reason = "held, not used")]
+    file: Flock<File>,
 }
 
 /// Takes the instance or names the process that has it.
@@ -76,7 +77,7 @@ pub fn instance(instance: &str) -> Result<InstanceLock> {
                 file.set_len(0)?;
                 write!(file, "{}", std::process::id())
                     .with_context(|| format!("writing {}", path.display()))?;
-                return Ok(InstanceLock { file, path });
+                return Ok(InstanceLock { path, file });
             }
             Err((mut file, Errno::EWOULDBLOCK)) => {
                 let mut pid = String::new();
@@ -90,11 +91,9 @@ pub fn instance(instance: &str) -> Result<InstanceLock> {
     }
 }
 
-impl InstanceLock {
-    /// Gives the lock up and removes its file.
-    pub fn remove(self) -> Result<()> {
-        let removed = fs::remove_file(&self.path);
-        drop(self.file);
-        removed.with_context(|| format!("removing {}", self.path.display()))
+impl Drop for InstanceLock {
+    /// The file goes before the lock does, or somebody's next lock could lose its file.
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
     }
 }

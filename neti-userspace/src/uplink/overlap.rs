@@ -9,10 +9,12 @@ use rtnetlink::Handle;
 use super::routes::{self, Route};
 
 /// Errors if a range overlaps a route or an address of this host, other than neti's own and the
-/// default routes. An address inside a range is neti's own if it stands on `lo` (index `lo`).
-pub async fn check(netlink: &Handle, ranges: &[IpNet]) -> Result<()> {
+/// default routes. A route is neti's own if it leads out of this uplink: one out of another belongs
+/// to another instance. An address inside a range is neti's own if it stands on `lo`.
+pub async fn check(netlink: &Handle, uplink: u32, ranges: &[IpNet]) -> Result<()> {
     let lo = super::index_of(netlink, "lo").await?;
-    let routes = routes::list(netlink).await?;
+    let mut routes = routes::list(netlink).await?;
+    routes.retain(|route| !(route.is_ours() && route.interface == uplink));
     let addresses: Vec<IpNet> = super::all_addresses(netlink)
         .await?
         .iter()
@@ -41,7 +43,7 @@ pub async fn check(netlink: &Handle, ranges: &[IpNet]) -> Result<()> {
 fn overlapping_route<'a>(range: &IpNet, routes: &'a [Route]) -> Option<&'a Route> {
     routes
         .iter()
-        .filter(|route| route.to.prefix_len() != 0 && !route.is_ours())
+        .filter(|route| route.to.prefix_len() != 0)
         .find(|route| range.contains(&route.to) || route.to.contains(range))
 }
 
@@ -54,28 +56,25 @@ mod tests {
     use rtnetlink::packet_route::route::RouteProtocol;
 
     use super::*;
-    use crate::uplink::routes::PROTOCOL;
 
     #[test]
     fn overlaps_are_found_in_both_directions() {
-        let route = |to: &str, protocol| Route {
-            to: to.parse().unwrap(),
-            gateway: None,
-            interface: 2,
-            metric: 0,
-            protocol,
-        };
-        let check = |range: &str, to: &str, protocol, overlaps: bool| {
-            let found =
-                overlapping_route(&range.parse().unwrap(), &[route(to, protocol)]).is_some();
+        let check = |range: &str, to: &str, overlaps: bool| {
+            let route = Route {
+                to: to.parse().unwrap(),
+                gateway: None,
+                interface: 2,
+                metric: 0,
+                protocol: RouteProtocol::Static,
+            };
+            let found = overlapping_route(&range.parse().unwrap(), &[route]).is_some();
             assert_eq!(found, overlaps, "{range} and {to}");
         };
-        check("100.64.0.0/16", "100.64.3.0/24", RouteProtocol::Static, true);
-        check("100.64.0.0/16", "100.64.0.0/10", RouteProtocol::Static, true);
-        check("100.64.0.0/16", "100.64.0.0/16", RouteProtocol::Static, true);
-        check("100.64.0.0/16", "100.64.0.0/16", PROTOCOL, false);
-        check("100.64.0.0/16", "100.65.0.0/16", RouteProtocol::Static, false);
-        check("100.64.0.0/16", "0.0.0.0/0", RouteProtocol::Dhcp, false);
-        check("100.64.0.0/16", "fd00::/8", RouteProtocol::Static, false);
+        check("100.64.0.0/16", "100.64.3.0/24", true);
+        check("100.64.0.0/16", "100.64.0.0/10", true);
+        check("100.64.0.0/16", "100.64.0.0/16", true);
+        check("100.64.0.0/16", "100.65.0.0/16", false);
+        check("100.64.0.0/16", "0.0.0.0/0", false);
+        check("100.64.0.0/16", "fd00::/8", false);
     }
 }
