@@ -52,7 +52,7 @@ fn entries(
     [&left, &right].into_iter().map(tracked).collect()
 }
 
-const NAT: &str = "table ip nat { chain post { type nat hook postrouting priority 100; } }";
+const NAT: &str = "table ip nat {\n chain post {\n type nat hook postrouting priority 100\n }\n}\n";
 
 #[test]
 fn nothing_is_tracked_for_neti() -> Result {

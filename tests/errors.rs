@@ -85,6 +85,13 @@ fn unconnected_error(netns: &Netns, to: SocketAddrV4) -> anyhow::Result<Ipv4Addr
     Ok(Ipv4Addr::from_bits(u32::from_be(name.sin_addr.s_addr)))
 }
 
+/// Makes a route of a router as narrow as a tunnel, in this direction only: an interface with a smaller MTU would also
+/// throw away what comes in.
+fn narrow(router: &Netns, route: &str, mtu: u32) -> Result {
+    router.ip(&format!("route replace {route} mtu lock {mtu}"))?;
+    Ok(())
+}
+
 /// Sends a lot over a path with a smaller hop, in both directions, and sees that the route has learnt it.
 fn recovers(client: &Host, server: &Host, mtu: u32) -> Result {
     let _echo = TcpEcho::on(&server.site.netns, (ANY, PORT))?;
@@ -100,7 +107,7 @@ fn recovers(client: &Host, server: &Host, mtu: u32) -> Result {
 fn path_mtu_is_discovered_at_the_first_router() -> Result {
     for identity in ["real", "overlay"] {
         let stage = demo_stage(json!({ "mode": "enforce", "identity": identity }))?;
-        stage.demo.ec2.router.ip("link set public mtu 1300")?;
+        narrow(&stage.demo.ec2.router, "203.0.113.110/32 via 198.51.100.2 dev public", 1300)?;
         recovers(&stage.hudson, &stage.walden, 1300).context(identity)?;
         let errors = stage.hudson.count("ingress", "icmp-error")?;
         assert!(errors > 0, "{identity}: the router's errors are counted");
@@ -112,15 +119,14 @@ fn path_mtu_is_discovered_at_the_first_router() -> Result {
 fn path_mtu_is_discovered_behind_two_translations() -> Result {
     let stage = demo_stage(json!({ "mode": "enforce" }))?;
     // The last router finds it too large, and its error is translated on its way like any packet.
-    stage.demo.vpc.router.ip("link set lan mtu 1200")?;
-    stage.demo.vpc.router.ip("link set port-10 mtu 1200")?;
+    narrow(&stage.demo.vpc.router, "10.0.0.10/32 dev lan", 1200)?;
     recovers(&stage.hudson, &stage.walden, 1200)
 }
 
 #[test]
 fn a_datagram_too_large_for_the_path_is_told_to_its_sender() -> Result {
     let stage = demo_stage(json!({ "mode": "enforce" }))?;
-    stage.demo.ec2.router.ip("link set public mtu 1300")?;
+    narrow(&stage.demo.ec2.router, "203.0.113.110/32 via 198.51.100.2 dev public", 1300)?;
     let _echo = UdpEcho::on(&stage.walden.site.netns, (ANY, PORT))?;
     let to = SocketAddrV4::new(stage.walden.overlay(), PORT);
     let client = UdpClient { connected: true, from: None };

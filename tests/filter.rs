@@ -341,11 +341,14 @@ fn a_vlan_with_an_interface_is_not_ours() -> Result {
     let right = &stage.right;
     let neighbour = &stage.pair.neighbour.netns;
     for (netns, last) in [(&right.site.netns, 1), (neighbour, 2)] {
-        netns.ip_batch(&format!(
-            "link add link {UPLINK} name vlan7 type vlan id 7\n\
-             addr add 192.168.7.{last}/24 dev vlan7\n\
-             link set vlan7 up\n"
-        ))?;
+        let added = netns.ip(&format!("link add link {UPLINK} name vlan7 type vlan id 7"));
+        if added.as_ref().is_err_and(|error| error.to_string().contains("Unknown device type")) {
+            println!("skipped: this kernel has no VLAN interfaces");
+            return Ok(());
+        }
+        added?;
+        netns.ip(&format!("addr add 192.168.7.{last}/24 dev vlan7"))?;
+        netns.ip("link set vlan7 up")?;
     }
     eventually("the VLAN's own traffic passes", || {
         ping(neighbour, [192, 168, 7, 1].into(), "", 1).is_ok_and(|answered| answered)

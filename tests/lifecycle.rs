@@ -49,7 +49,8 @@ fn down_leaves_nothing_behind() -> Result {
 
 #[test]
 fn down_leaves_nothing_behind_without_a_gateway() -> Result {
-    let site = Lan::new("island")?.attach("host", 10)?;
+    let lan = Lan::new("island")?;
+    let site = lan.attach("host", 10)?;
     site.netns.ip("route del default")?;
     leaves_nothing(&site, &HostOptions::default())
 }
@@ -57,10 +58,12 @@ fn down_leaves_nothing_behind_without_a_gateway() -> Result {
 #[test]
 fn down_leaves_nothing_behind_with_notrack() -> Result {
     let options = HostOptions { extra: "notrack = true\n".to_owned(), ..HostOptions::default() };
-    let site = pair()?.left;
+    let pair = pair()?;
     // Somebody else's table is none of neti's business.
-    site.netns.nft("table ip theirs { chain c { type filter hook input priority 0; } }")?;
-    leaves_nothing(&site, &options)
+    pair.left
+        .netns
+        .nft("table ip theirs {\n chain c {\n type filter hook input priority 0\n }\n}\n")?;
+    leaves_nothing(&pair.left, &options)
 }
 
 #[test]
@@ -221,7 +224,8 @@ fn a_foreign_program_on_the_uplink_stays() -> Result {
     let pair = pair()?;
     let netns = &pair.left.netns;
     netns.exec("tc qdisc add dev eth0 clsact")?;
-    netns.exec("tc filter add dev eth0 ingress pref 10 protocol ip matchall action ok")?;
+    netns
+        .exec("tc filter add dev eth0 ingress pref 10 protocol ip u32 match u32 0 0 classid 1:1")?;
     let filters = || netns.exec("tc filter show dev eth0 ingress");
     let before = filters()?;
     leaves_nothing(&pair.left, &HostOptions::default())?;
