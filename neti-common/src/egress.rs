@@ -7,7 +7,7 @@ use crate::{
     headers::{Carried, Ip, Kind, Part, TCP, Transport, UDP, carried_out, ethertype, flow, transport},
     hints::{self, Kept},
     icmp,
-    maps::{Ends, Path, Settings, Tuple, path_flag},
+    maps::{Ends, Flow, Path, Settings, Tuple, path_flag},
     packet::Skb,
     rewrite::{self, Port},
     tables::{Class, Tables},
@@ -97,7 +97,7 @@ fn leave<F: Family, P: Skb, T: Tables<F>>(
         Ok(leaving) => leaving,
         Err(reason) => return Verdict::drop(reason),
     };
-    let mut port = None;
+    let mut port = SourcePort::Own;
     if ip.part != Part::Later
         && let Some(transport) = transport(packet, ip)
     {
@@ -107,7 +107,7 @@ fn leave<F: Family, P: Skb, T: Tables<F>>(
             return Verdict::drop(reason);
         }
         match remember(packet, tables, settings, &leaving, &transport) {
-            Ok(twin) => port = twin,
+            Ok(found) => port = found,
             Err(reason) if transport.kind == Kind::TcpSyn => {
                 return match twins::refuse(packet, ip) {
                     Some(()) => Verdict::reset(reason),
@@ -147,8 +147,17 @@ fn resolve<'a, F: Family, T: Tables<F>>(
     Ok(Leaving { ip, wire: Ends { peer: ip.dst, own }, path: None, forwarded })
 }
 
-/// Keeps hints and separates twins. Returns the source port on the wire where it differs, or why the packet cannot
-/// leave.
+/// What becomes of a packet's source port on the wire.
+#[derive(Clone, Copy)]
+enum SourcePort {
+    Own,
+    /// Its flow has a twin and got this port (network order).
+    Twin([u8; 2]),
+    /// Its flow has a twin and must keep its port.
+    Shared,
+}
+
+/// Keeps hints and separates twins; `Err` is why the packet cannot leave.
 #[inline(always)]
 fn remember<F: Family, P: Skb, T: Tables<F>>(
     packet: &P,
@@ -156,19 +165,23 @@ fn remember<F: Family, P: Skb, T: Tables<F>>(
     settings: &Settings<F>,
     leaving: &Leaving<F>,
     transport: &Transport,
-) -> Result<Option<[u8; 2]>, Reason> {
+) -> Result<SourcePort, Reason> {
     let Leaving { ip, wire, forwarded, .. } = *leaving;
     let Transport { sport, dport, kind } = *transport;
     let socket = flow(ip.protocol, Tuple { src: ip.src, dst: ip.dst, sport, dport });
     let mut on_wire = flow(ip.protocol, Tuple { src: wire.own, dst: wire.peer, sport, dport });
-    let mut twin = if has_ports(ip.protocol) && !forwarded { twins::outbound(tables, &socket) } else { None };
-    if let Some(port) = twin {
-        on_wire.tuple.sport = port;
+    let mut port = SourcePort::Own;
+    if has_ports(ip.protocol)
+        && !forwarded
+        && let Some(twin) = twins::outbound(tables, &socket)
+    {
+        port = SourcePort::Twin(twin);
+        on_wire.tuple.sport = twin;
     }
     let hinted = hints::may_refresh(kind, forwarded) && !(kind == Kind::Udp && packet.is_connected());
     let begins = kind == Kind::TcpSyn && !forwarded;
     if !hinted && !begins {
-        return Ok(twin);
+        return Ok(port);
     }
 
     let path = match leaving.path {
@@ -179,45 +192,37 @@ fn remember<F: Family, P: Skb, T: Tables<F>>(
     let ends = Ends { peer: ip.dst, own: ip.src };
     let kept = if hinted { hints::kept(tables, class, &on_wire, &ends, kind) } else { Kept::No };
     let hint = match kept {
-        Kept::Same => return Ok(twin),
+        Kept::Same => return Ok(port),
         Kept::Refreshed(hint) => hint,
         Kept::No => {
             if !hints::may_open(kind, forwarded) && !begins {
-                return Ok(twin);
+                return Ok(port);
             }
-            if let Some(path) = path {
-                if !forwarded && twin.is_none() && has_ports(ip.protocol) {
-                    let names = Names::of(&on_wire, &path.primary, settings);
-                    if kind == Kind::Udp && demux::is_default_udp(tables, settings, &names, &ends) {
-                        return Ok(None);
-                    }
-                    let found = if may_separate(transport) {
-                        twins::find(tables, settings, path, &socket, &on_wire)
-                    } else {
-                        None
-                    };
-                    if let Some(other) = found {
-                        let port = twins::separate(tables, settings, path, &socket, &other)
-                            .ok_or(Reason::PortTwin)?;
-                        on_wire.tuple.sport = port;
-                        twin = Some(port);
-                    } else {
-                        twins::take_over(tables, path, &socket);
-                    }
-                }
-            } else if kind == Kind::Udp && admission(tables, &ip.dst, UDP, sport) != Admission::No {
+            let needed = match path {
                 // What anyone may send to a port that is open to him needs no hint, or spoofed queries would fill the
                 // table.
-                return Ok(twin);
-            }
-            if !hinted {
-                return Ok(twin);
+                None => kind != Kind::Udp || admission(tables, &ip.dst, UDP, sport) == Admission::No,
+                Some(_) if forwarded || !has_ports(ip.protocol) || matches!(port, SourcePort::Twin(_)) => true,
+                Some(path) => {
+                    let names = Names::of(&on_wire, &path.primary, settings);
+                    let named = kind == Kind::Udp && demux::is_default_udp(tables, settings, &names, &ends);
+                    if !named {
+                        port = separate(tables, settings, path, &socket, &on_wire)?;
+                    }
+                    !named
+                }
+            };
+            if !needed || !hinted {
+                return Ok(port);
             }
             hints::opened(tables, &ends)
         }
     };
+    if let SourcePort::Twin(twin) = port {
+        on_wire.tuple.sport = twin;
+    }
     tables.keep_hint(class, &on_wire, &hint);
-    Ok(twin)
+    Ok(port)
 }
 
 #[inline(always)]
@@ -225,27 +230,44 @@ fn has_ports(protocol: u8) -> bool {
     protocol == TCP || protocol == UDP
 }
 
-/// Two UDP users of one fixed port on both sides (NTP, gossip) are one tuple by nature: another port would cut them off.
+/// The port of a flow to a member that begins. Two UDP users of one fixed port on both sides (NTP, gossip) are one tuple
+/// by nature: another port would cut them off.
 #[inline(always)]
-fn may_separate(transport: &Transport) -> bool {
-    transport.kind != Kind::Udp || transport.sport != transport.dport
+fn separate<F: Family, T: Tables<F>>(
+    tables: &T,
+    settings: &Settings<F>,
+    path: &Path<F>,
+    socket: &Flow<F>,
+    on_wire: &Flow<F>,
+) -> Result<SourcePort, Reason> {
+    let Some(other) = twins::find(tables, settings, path, socket, on_wire) else {
+        twins::take_over(tables, path, socket);
+        return Ok(SourcePort::Own);
+    };
+    if socket.protocol == UDP && socket.tuple.sport == socket.tuple.dport {
+        return Ok(SourcePort::Shared);
+    }
+    match twins::separate(tables, settings, path, socket, &other) {
+        Some(port) => Ok(SourcePort::Twin(port)),
+        None => Err(Reason::PortTwin),
+    }
 }
 
 #[inline(always)]
-fn rewrite<F: Family, P: Skb>(
-    packet: &mut P,
-    leaving: &Leaving<F>,
-    port: Option<[u8; 2]>,
-) -> Option<Verdict> {
-    if let Some(port) = port {
+fn rewrite<F: Family, P: Skb>(packet: &mut P, leaving: &Leaving<F>, port: SourcePort) -> Option<Verdict> {
+    if let SourcePort::Twin(port) = port {
         rewrite::port(packet, leaving.ip, Port::Source, port)?;
     }
-    if !leaving.is_translated() {
-        return Some(Verdict::pass(Reason::NotOurs));
+    let mut verdict = Verdict::pass(Reason::NotOurs);
+    if leaving.is_translated() {
+        rewrite::addresses(packet, leaving.ip, &leaving.wire.own, &leaving.wire.peer)?;
+        verdict = match leaving.path {
+            Some(path) if path.flags & path_flag::REDIRECT != 0 => Verdict::redirect(),
+            _ => Verdict::pass(Reason::Translated),
+        };
     }
-    rewrite::addresses(packet, leaving.ip, &leaving.wire.own, &leaving.wire.peer)?;
-    Some(match leaving.path {
-        Some(path) if path.flags & path_flag::REDIRECT != 0 => Verdict::redirect(),
-        _ => Verdict::pass(Reason::Translated),
-    })
+    if matches!(port, SourcePort::Shared) {
+        verdict.reason = Reason::PortShared;
+    }
+    Some(verdict)
 }

@@ -80,6 +80,8 @@ reasons! {
     Translated = "translated", Pass;
     /// Rewritten, and sent to the peer's own neighbour entry because it is on-link.
     Redirected = "redirected", Pass;
+    /// Two UDP users of one fixed port, by overlay and direct, are one flow on the wire: answers go to the last to send.
+    PortShared = "port-shared", Pass;
     /// From a member, in real addresses on both ends.
     Member = "member", Pass;
     /// Never refused: ssh from the failsafe ranges, DHCP, cloud metadata, the registry.
