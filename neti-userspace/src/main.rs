@@ -39,7 +39,8 @@ fn run(command: Command) -> Result<ExitCode> {
 }
 
 fn log(filter: &str) -> Result<()> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
+    // It warns of every request that nobody waits for any more, as when a start is interrupted.
+    let filter = EnvFilter::try_new(format!("netlink_proto=error,{filter}")).map_err(|error| {
         anyhow::anyhow!("--log {filter}: {error}; must be like info or neti_userspace=debug")
     })?;
     tracing_subscriber::fmt()

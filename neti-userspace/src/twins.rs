@@ -1,9 +1,9 @@
 //! Removes the entries of the twins maps whose flows have ended.
 //!
 //! The programs make an entry when two flows would be one 5-tuple on the wire; they cannot see the
-//! end of a flow. A TCP flow has ended when the kernel has no socket for it any more, any other when
-//! its hint has gone or is old. Both must hold in two rounds: an entry is made before its socket can
-//! be seen, and a dump of the socket table is no snapshot.
+//! end of a flow. A flow lives as long as the kernel has a connected socket for it or, where none
+//! stands for it, its hint is fresh. An entry goes when its flow was found ended in two rounds: it is
+//! made before its socket can be seen, and a dump of the socket table is no snapshot.
 
 mod sockets;
 
@@ -12,7 +12,7 @@ use std::{collections::BTreeSet, time::Duration};
 use anyhow::{Context, Result};
 use aya::maps::{Array, HashMap, Map, MapData};
 use neti_common::{
-    family::{Family, V4},
+    family::V4,
     maps::{Ends, Flow, Hint, Tuple, TwinIn, TwinOut, name},
 };
 use nix::time::{ClockId, clock_gettime};
@@ -34,14 +34,32 @@ pub struct Twins {
     used: Array<MapData, u32>,
     hints: HashMap<MapData, Flow<V4>, Hint<V4>>,
     /// Entries whose flow had ended in the round before.
-    ended: BTreeSet<Entry>,
+    ended: BTreeSet<Key>,
 }
 
-/// An entry of either map.
+/// The key of an entry, of either map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Entry {
+enum Key {
     Out(Flow<V4>),
-    In(Flow<V4>),
+    Back(Flow<V4>),
+}
+
+/// What an entry of either map says.
+struct Entry {
+    key: Key,
+    /// The flow as its socket names it.
+    flow: Flow<V4>,
+    /// Its port on the wire.
+    wire: [u8; 2],
+}
+
+impl Entry {
+    /// The flow under the port by which a hint knows it: the one on the wire.
+    fn hinted(&self) -> Flow<V4> {
+        let mut flow = self.flow;
+        flow.tuple.sport = self.wire;
+        flow
+    }
 }
 
 impl Twins {
@@ -71,29 +89,19 @@ impl Twins {
             self.ended.clear();
             return Ok(());
         }
-        let flows = self.flows()?;
-        let sockets = if flows.iter().any(|(_, flow)| is_tcp(flow)) {
-            sockets::tcp()?
-        } else {
-            BTreeSet::new()
-        };
-        let hinted = if flows.iter().any(|(_, flow)| !is_tcp(flow)) {
-            self.hinted()?
-        } else {
-            BTreeSet::new()
-        };
-        let ended: BTreeSet<Entry> = flows
+        let entries = self.entries()?;
+        let connected = sockets::connected()?;
+        let hinted = self.hinted()?;
+        let ended: BTreeSet<Key> = entries
             .iter()
-            .filter(|(_, flow)| {
-                let live = if is_tcp(flow) { &sockets } else { &hinted };
-                !live.contains(flow)
-            })
-            .map(|(entry, _)| *entry)
+            .filter(|entry| !connected.contains(&entry.flow))
+            .filter(|entry| !hinted.contains(&entry.hinted()))
+            .map(|entry| entry.key)
             .collect();
-        for entry in ended.intersection(&self.ended) {
-            let removed = match entry {
-                Entry::Out(key) => self.out.remove(key),
-                Entry::In(key) => self.back.remove(key),
+        for key in ended.intersection(&self.ended) {
+            let removed = match key {
+                Key::Out(flow) => self.out.remove(flow),
+                Key::Back(flow) => self.back.remove(flow),
             };
             if let Err(error) = removed
                 && !is_absent(&error)
@@ -105,41 +113,32 @@ impl Twins {
         self.rest()
     }
 
-    /// All entries with the flow, as its socket names it, that they are for.
-    fn flows(&self) -> Result<Vec<(Entry, Flow<V4>)>> {
-        let mut flows = Vec::new();
-        for key in self.out.keys() {
-            let key = key.context(name::TWINS_OUT4)?;
-            flows.push((Entry::Out(key), key));
+    fn entries(&self) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in self.out.iter() {
+            let (flow, twin) = entry.context(name::TWINS_OUT4)?;
+            entries.push(Entry { key: Key::Out(flow), flow, wire: twin.port });
         }
         for entry in self.back.iter() {
             let (key, twin) = entry.context(name::TWINS_IN4)?;
-            let flow = flow(&twin.ends, twin.port, key.tuple.dport, key.protocol);
-            flows.push((Entry::In(key), flow));
+            let flow = named(&key, &twin.ends, twin.port);
+            entries.push(Entry { key: Key::Back(key), flow, wire: key.tuple.sport });
         }
-        Ok(flows)
+        Ok(entries)
     }
 
-    /// The flows without sockets that are still in use. A hint's key is the flow on the wire, with
-    /// the twin's port, so the socket's own port is looked up in the twins map.
+    /// The flows that have a fresh hint, as [`Entry::hinted`] gives them.
     fn hinted(&self) -> Result<BTreeSet<Flow<V4>>> {
         let now = clock_gettime(ClockId::CLOCK_MONOTONIC).context("reading the clock")?;
         let oldest = Duration::from(now).saturating_sub(HINT_LIFE).as_nanos() as u64;
-        let mut live = BTreeSet::new();
+        let mut fresh = BTreeSet::new();
         for entry in self.hints.iter() {
             let (key, hint) = entry.context(name::HINTS_LOCAL_MEMBER4)?;
             if hint.seen >= oldest {
-                live.insert((wire_port(&key), hint.ends.peer, key.tuple.dport, key.protocol));
+                fresh.insert(named(&key, &hint.ends, key.tuple.sport));
             }
         }
-        let mut flows = BTreeSet::new();
-        for entry in self.out.iter() {
-            let (flow, twin) = entry.context(name::TWINS_OUT4)?;
-            if live.contains(&(twin.port, flow.tuple.dst, flow.tuple.dport, flow.protocol)) {
-                flows.insert(flow);
-            }
-        }
-        Ok(flows)
+        Ok(fresh)
     }
 
     /// Tells the programs to look no more once both maps are empty.
@@ -160,15 +159,8 @@ impl Twins {
     }
 }
 
-fn flow(ends: &Ends<V4>, sport: [u8; 2], dport: [u8; 2], protocol: u8) -> Flow<V4> {
-    let tuple = Tuple { src: ends.own, dst: ends.peer, sport, dport };
-    Flow { tuple, protocol, _pad: [0; 3] }
-}
-
-fn wire_port(flow: &Flow<V4>) -> [u8; 2] {
-    flow.tuple.sport
-}
-
-fn is_tcp<F: Family>(flow: &Flow<F>) -> bool {
-    i32::from(flow.protocol) == libc::IPPROTO_TCP
+/// The flow with `key`'s protocol and peer's port between other names and from another port.
+fn named(key: &Flow<V4>, ends: &Ends<V4>, sport: [u8; 2]) -> Flow<V4> {
+    let tuple = Tuple { src: ends.own, dst: ends.peer, sport, dport: key.tuple.dport };
+    Flow { tuple, ..*key }
 }

@@ -1,5 +1,7 @@
 //! The daemon's kernel side on the running kernel: maps, programs, routes.
+#![allow(clippy::unwrap_used, reason = "a test panics")]
 
 mod dataplane;
 mod store;
 mod support;
+mod twins;
