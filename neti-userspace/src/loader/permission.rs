@@ -30,12 +30,6 @@ pub fn missing() -> Vec<String> {
     effective.map(missing_from).unwrap_or_default()
 }
 
-/// For the end of an error message: names what is missing, if anything is.
-pub fn hint() -> String {
-    let missing = missing();
-    if missing.is_empty() { String::new() } else { format!(" (missing {})", missing.join(", ")) }
-}
-
 fn missing_from(effective: u64) -> Vec<String> {
     let has = |number: u32| effective >> number & 1 == 1;
     NEEDED

@@ -12,8 +12,6 @@ use nix::{
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 
-use super::permission;
-
 /// Where bpffs is mounted by convention.
 pub const BPFFS: &str = "/sys/fs/bpf";
 /// Holds a directory per instance.
@@ -106,11 +104,23 @@ pub fn mount_bpffs() -> Result<()> {
     let none: Option<&str> = None;
     mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), none).map_err(|error| {
         anyhow!(
-            "{BPFFS}: no bpf file system is mounted and mounting it failed: {error}{}; run `mount \
-             -t bpf bpf {BPFFS}` on the host",
-            permission::hint(),
+            "{BPFFS}: no bpf file system is mounted, and mounting it, which needs CAP_SYS_ADMIN, \
+             failed: {error}; run `mount -t bpf bpf {BPFFS}`"
         )
-    })
+    })?;
+    // `ip netns exec` is how one comes to this: it hides the host's /sys.
+    if !shares_mounts_with_init() {
+        tracing::warn!(
+            "{BPFFS}: mounted in this mount namespace alone; the dataplane ends with it. Run \
+             `mount -t bpf bpf {BPFFS}` on the host, and neti by `nsenter --net`"
+        );
+    }
+    Ok(())
+}
+
+fn shares_mounts_with_init() -> bool {
+    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    namespace("self") == namespace("1")
 }
 
 /// Whether the bpf file system is mounted.
