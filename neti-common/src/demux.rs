@@ -118,7 +118,8 @@ fn by_socket<F: Family, T: Tables<F>>(
     let mut real = Socket::None;
     for form in Form::ALL {
         let tuple = names.tuple(form);
-        let socket = if protocol == TCP { tables.tcp_socket(&tuple) } else { tables.udp_socket(&tuple) };
+        let socket =
+            if protocol == TCP { tables.tcp_socket(&tuple) } else { tables.udp_socket(&tuple) };
         if matches!(socket, Socket::Live | Socket::HalfOpen) {
             return (Found { ends: names.ends(form), socket }, true);
         }

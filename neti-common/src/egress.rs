@@ -4,7 +4,9 @@ use crate::{
     demux::{self, Names},
     family::Family,
     filter::{ARP_SENDER, ARP_TARGET, Admission, admission},
-    headers::{Carried, Ip, Kind, Part, TCP, Transport, UDP, carried_out, ethertype, flow, transport},
+    headers::{
+        Carried, Ip, Kind, Part, TCP, Transport, UDP, carried_out, ethertype, flow, transport,
+    },
     hints::{self, Kept},
     icmp,
     maps::{Ends, Flow, Path, Settings, Tuple, path_flag},
@@ -20,7 +22,9 @@ use crate::{
 pub fn egress<F: Family, P: Skb, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
     let Some(settings) = tables.settings() else { return Verdict::UNSET };
     packet.pull(HEADERS);
-    let Some(Carried { ethertype, l3 }) = carried_out(packet) else { return Verdict::pass(Reason::NotOurs) };
+    let Some(Carried { ethertype, l3 }) = carried_out(packet) else {
+        return Verdict::pass(Reason::NotOurs);
+    };
     if ethertype == F::ETHERTYPE {
         return match F::parse(packet, l3, false) {
             Some(ip) => leave(packet, tables, settings, &ip),
@@ -40,7 +44,8 @@ const HEADERS: usize = 14 + 20 + 20;
 /// yet, and would answer for any address of ours.
 #[inline(always)]
 fn arp<F: Family, P: Skb>(packet: &mut P, settings: &Settings<F>, l3: usize) -> Verdict {
-    let (Some(sender), Some(target)) = (packet.load(l3 + ARP_SENDER), packet.load(l3 + ARP_TARGET)) else {
+    let (Some(sender), Some(target)) = (packet.load(l3 + ARP_SENDER), packet.load(l3 + ARP_TARGET))
+    else {
         return Verdict::pass(Reason::NotOurs);
     };
     if settings.is_overlay(&target) {
@@ -118,7 +123,8 @@ fn leave<F: Family, P: Skb, T: Tables<F>>(
         }
     }
     // `ip_options_build` records the overlay route's source address.
-    if leaving.is_translated() && F::any_option(packet, ip, |address| settings.is_overlay(address)) {
+    if leaving.is_translated() && F::any_option(packet, ip, |address| settings.is_overlay(address))
+    {
         return Verdict::drop(Reason::OverlayOption);
     }
     rewrite(packet, &leaving, port).unwrap_or(Verdict::drop(Reason::RewriteFailed))
@@ -139,7 +145,12 @@ fn resolve<'a, F: Family, T: Tables<F>>(
     let own = if from_overlay { settings.reals[0] } else { ip.src };
     if settings.is_overlay(&ip.dst) {
         let path = tables.path(&ip.dst).ok_or(Reason::UnknownOverlay)?;
-        return Ok(Leaving { ip, wire: Ends { peer: path.real, own }, path: Some(path), forwarded });
+        return Ok(Leaving {
+            ip,
+            wire: Ends { peer: path.real, own },
+            path: Some(path),
+            forwarded,
+        });
     }
     if from_overlay && tables.member(&ip.dst).is_none() {
         return Err(Reason::OverlaySource);
@@ -178,7 +189,8 @@ fn remember<F: Family, P: Skb, T: Tables<F>>(
         port = SourcePort::Twin(twin);
         on_wire.tuple.sport = twin;
     }
-    let hinted = hints::may_refresh(kind, forwarded) && !(kind == Kind::Udp && packet.is_connected());
+    let hinted =
+        hints::may_refresh(kind, forwarded) && !(kind == Kind::Udp && packet.is_connected());
     let begins = kind == Kind::TcpSyn && !forwarded;
     if !hinted && !begins {
         return Ok(port);
@@ -201,11 +213,20 @@ fn remember<F: Family, P: Skb, T: Tables<F>>(
             let needed = match path {
                 // What anyone may send to a port that is open to him needs no hint, or spoofed queries would fill the
                 // table.
-                None => kind != Kind::Udp || admission(tables, &ip.dst, UDP, sport) == Admission::No,
-                Some(_) if forwarded || !has_ports(ip.protocol) || matches!(port, SourcePort::Twin(_)) => true,
+                None => {
+                    kind != Kind::Udp || admission(tables, &ip.dst, UDP, sport) == Admission::No
+                }
+                Some(_)
+                    if forwarded
+                        || !has_ports(ip.protocol)
+                        || matches!(port, SourcePort::Twin(_)) =>
+                {
+                    true
+                }
                 Some(path) => {
                     let names = Names::of(&on_wire, &path.primary, settings);
-                    let named = kind == Kind::Udp && demux::is_default_udp(tables, settings, &names, &ends);
+                    let named =
+                        kind == Kind::Udp && demux::is_default_udp(tables, settings, &names, &ends);
                     if !named {
                         port = separate(tables, settings, path, &socket, &on_wire)?;
                     }
@@ -254,7 +275,11 @@ fn separate<F: Family, T: Tables<F>>(
 }
 
 #[inline(always)]
-fn rewrite<F: Family, P: Skb>(packet: &mut P, leaving: &Leaving<F>, port: SourcePort) -> Option<Verdict> {
+fn rewrite<F: Family, P: Skb>(
+    packet: &mut P,
+    leaving: &Leaving<F>,
+    port: SourcePort,
+) -> Option<Verdict> {
     if let SourcePort::Twin(port) = port {
         rewrite::port(packet, leaving.ip, Port::Source, port)?;
     }

@@ -57,5 +57,9 @@ pub trait Family: Copy + Clone + Debug + Eq + Hash + Ord + Send + Sync + 'static
     /// error may be cut short (`quoted`).
     fn parse<P: Packet>(packet: &P, l3: usize, quoted: bool) -> Option<Ip<Self>>;
     /// Whether `found` says yes to an address among the header's options, wherever it might stand.
-    fn any_option<P: Packet>(packet: &P, ip: &Ip<Self>, found: impl Fn(&Self::Addr) -> bool) -> bool;
+    fn any_option<P: Packet>(
+        packet: &P,
+        ip: &Ip<Self>,
+        found: impl Fn(&Self::Addr) -> bool,
+    ) -> bool;
 }

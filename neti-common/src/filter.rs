@@ -4,10 +4,12 @@ use network_types::eth::EthHdr;
 
 use crate::{
     family::Family,
-    fragments, hints,
+    fragments,
     headers::{
-        self, Carried, Ip, Kind, Part, TCP, Transport, UDP, carried, ethertype, flow_in, is_link_control, transport,
+        self, Carried, Ip, Kind, Part, TCP, Transport, UDP, carried, ethertype, flow_in,
+        is_link_control, transport,
     },
+    hints,
     icmp::{self, Related},
     maps::{Allow, AllowEntry, Ends, Member, Settings, Tuple},
     packet::Packet,
@@ -133,8 +135,12 @@ pub fn judge<'a, F: Family, P: Packet, T: Tables<F>>(
     };
     if transport.kind == Kind::IcmpError {
         return match icmp::related(packet, tables, settings, ip) {
-            Some(related) => Judged { reason: Reason::IcmpError, member, what: What::Error(related) },
-            None if member.is_some() => Judged { reason: Reason::Member, member, what: What::Nothing },
+            Some(related) => {
+                Judged { reason: Reason::IcmpError, member, what: What::Error(related) }
+            }
+            None if member.is_some() => {
+                Judged { reason: Reason::Member, member, what: What::Nothing }
+            }
             None => Judged { reason: Reason::IcmpUnrelated, member, what: What::Nothing },
         };
     }
@@ -200,13 +206,13 @@ fn is_failsafe<F: Family>(settings: &Settings<F>, ip: &Ip<F>, transport: &Transp
         TCP => {
             is_reply
                 && (ip.src == F::METADATA
-                    || settings
-                        .endpoints
-                        .iter()
-                        .any(|endpoint| endpoint.address == ip.src && endpoint.port == transport.sport))
+                    || settings.endpoints.iter().any(|endpoint| {
+                        endpoint.address == ip.src && endpoint.port == transport.sport
+                    }))
         }
         UDP => {
-            transport.sport == DHCP_SERVER.to_be_bytes() && transport.dport == DHCP_CLIENT.to_be_bytes()
+            transport.sport == DHCP_SERVER.to_be_bytes()
+                && transport.dport == DHCP_CLIENT.to_be_bytes()
         }
         _ => false,
     }

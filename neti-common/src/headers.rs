@@ -41,7 +41,10 @@ pub struct Carried {
 /// Looks behind up to two VLAN tags on ingress. The kernel strips priority tags (VID 0) after us, so that what is inside
 /// is what it will see (`__netif_receive_skb_core`); any other tag belongs to a VLAN interface or to nobody.
 #[inline(always)]
-pub fn carried<F: Family, P: Packet, T: Tables<F>>(packet: &P, tables: &T) -> Result<Carried, Reason> {
+pub fn carried<F: Family, P: Packet, T: Tables<F>>(
+    packet: &P,
+    tables: &T,
+) -> Result<Carried, Reason> {
     let mut tags = 0;
     if let Some(id) = packet.vlan_id() {
         tags = 1;
@@ -252,7 +255,10 @@ pub fn checksum_offset<F: Family>(protocol: u8) -> Option<usize> {
 /// The flow of a packet that comes in, seen from here.
 #[inline(always)]
 pub fn flow_in<F: Family>(ip: &Ip<F>, transport: &Transport) -> Flow<F> {
-    flow(ip.protocol, Tuple { src: ip.dst, dst: ip.src, sport: transport.dport, dport: transport.sport })
+    flow(
+        ip.protocol,
+        Tuple { src: ip.dst, dst: ip.src, sport: transport.dport, dport: transport.sport },
+    )
 }
 
 /// A [`Flow`] of its parts.

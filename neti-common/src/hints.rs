@@ -44,7 +44,11 @@ pub fn is_fresh<F: Family>(hint: &Hint<F>, protocol: u8, now: u64) -> bool {
 
 /// The fresh hint of a flow, our own or forwarded.
 #[inline(always)]
-pub fn find<F: Family, T: Tables<F>>(tables: &T, flow: &Flow<F>, member: bool) -> Option<(Class, Hint<F>)> {
+pub fn find<F: Family, T: Tables<F>>(
+    tables: &T,
+    flow: &Flow<F>,
+    member: bool,
+) -> Option<(Class, Hint<F>)> {
     let now = tables.now();
     let local = Class::of(false, member);
     if let Some(hint) = tables.hint(local, flow)
@@ -59,7 +63,12 @@ pub fn find<F: Family, T: Tables<F>>(tables: &T, flow: &Flow<F>, member: bool) -
 
 /// Notes that a flow was answered.
 #[inline(always)]
-pub fn answered<F: Family, T: Tables<F>>(tables: &T, flow: &Flow<F>, class: Class, mut hint: Hint<F>) {
+pub fn answered<F: Family, T: Tables<F>>(
+    tables: &T,
+    flow: &Flow<F>,
+    class: Class,
+    mut hint: Hint<F>,
+) {
     if hint.state == state::OPENED {
         hint.state = state::ANSWERED;
         tables.keep_hint(class, flow, &hint);

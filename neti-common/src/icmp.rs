@@ -55,7 +55,8 @@ pub fn related<F: Family, P: Packet, T: Tables<F>>(
     if quoted.src != outer.dst {
         return None;
     }
-    let tuple = Tuple { src: quoted.src, dst: quoted.dst, sport: transport.sport, dport: transport.dport };
+    let tuple =
+        Tuple { src: quoted.src, dst: quoted.dst, sport: transport.sport, dport: transport.dport };
     let flow = flow(quoted.protocol, tuple);
     let Some(member) = tables.member(&quoted.dst) else {
         let ends = Ends { peer: quoted.dst, own: quoted.src };
@@ -94,7 +95,8 @@ fn is_ours<F: Family, T: Tables<F>>(tables: &T, flow: &Flow<F>) -> bool {
         Socket::Live | Socket::HalfOpen => return true,
         // A server on an open port keeps no hints.
         Socket::Wildcard | Socket::Specific
-            if flow.protocol == UDP && filter::admission(tables, &dst, UDP, sport) != Admission::No =>
+            if flow.protocol == UDP
+                && filter::admission(tables, &dst, UDP, sport) != Admission::No =>
         {
             return true;
         }
@@ -106,7 +108,11 @@ fn is_ours<F: Family, T: Tables<F>>(tables: &T, flow: &Flow<F>) -> bool {
 /// Translates an error about a packet of ours for whoever sent that packet. The error's own source is translated where it
 /// is the peer itself.
 #[inline(always)]
-pub fn translate_in<F: Family, P: Skb>(packet: &mut P, outer: &Ip<F>, related: &Related<F>) -> Option<Reason> {
+pub fn translate_in<F: Family, P: Skb>(
+    packet: &mut P,
+    outer: &Ip<F>,
+    related: &Related<F>,
+) -> Option<Reason> {
     let Related { quoted, ends, port } = related;
     if ends.own == quoted.src && ends.peer == quoted.dst && port.is_none() {
         return Some(Reason::IcmpError);
@@ -140,7 +146,8 @@ pub fn translate_out<F: Family, P: Skb, T: Tables<F>>(
     if src == quoted.src && dst == quoted.dst {
         return Ok(());
     }
-    rewrite::quoted(packet, outer, &quoted, &Quote { src, dst, sport: None }).ok_or(Reason::RewriteFailed)
+    rewrite::quoted(packet, outer, &quoted, &Quote { src, dst, sport: None })
+        .ok_or(Reason::RewriteFailed)
 }
 
 /// The real address behind any address: itself, or its path's; `None` for an overlay address that nobody has.

@@ -359,8 +359,17 @@ mod pod {
     }
 
     pod!(
-        Settings<V4>, Member<V4>, Path<V4>, Allow, Flow<V4>, Hint<V4>, FragmentKey<V4>, Fragment<V4>, TwinOut,
-        TwinIn<V4>, Counter,
+        Settings<V4>,
+        Member<V4>,
+        Path<V4>,
+        Allow,
+        Flow<V4>,
+        Hint<V4>,
+        FragmentKey<V4>,
+        Fragment<V4>,
+        TwinOut,
+        TwinIn<V4>,
+        Counter,
     );
 }
 

@@ -10,8 +10,8 @@ use crate::{
     family::Family,
     headers::{TCP, UDP},
     maps::{
-        Allow, Endpoint, Ends, Flow, Fragment, FragmentKey, Hint, Member, Path, Prefix, Settings, TwinIn, TwinOut,
-        Tuple, path_flag,
+        Allow, Endpoint, Ends, Flow, Fragment, FragmentKey, Hint, Member, Path, Prefix, Settings,
+        Tuple, TwinIn, TwinOut, path_flag,
     },
     tables::{Class, Socket, Tables},
 };
@@ -52,7 +52,8 @@ pub struct World<F: Family> {
 impl<F: Family> World<F> {
     /// A host that has these addresses and knows nobody; `range` is the fleet's overlay range.
     pub fn new(real: F::Addr, overlay: F::Addr, range: Prefix<F>) -> Self {
-        let mut settings = Settings { valid: 1, twin_first: 61_000, twin_last: 61_999, ..Settings::UNSET };
+        let mut settings =
+            Settings { valid: 1, twin_first: 61_000, twin_last: 61_999, ..Settings::UNSET };
         settings.reals[0] = real;
         settings.overlays[0] = overlay;
         settings.ranges[0] = range;
@@ -104,7 +105,8 @@ impl<F: Family> World<F> {
     }
 
     pub fn add_endpoint(&mut self, address: F::Addr, port: u16) {
-        let free = self.settings.endpoints.iter_mut().find(|endpoint| endpoint.address == F::UNSPECIFIED);
+        let free =
+            self.settings.endpoints.iter_mut().find(|endpoint| endpoint.address == F::UNSPECIFIED);
         if let Some(slot) = free {
             *slot = Endpoint { address, port: port.to_be_bytes(), _pad: [0; 2] };
         }
@@ -123,13 +125,17 @@ impl<F: Family> World<F> {
         let port = u16::from_be_bytes(tuple.dport);
         let peer = (tuple.src, u16::from_be_bytes(tuple.sport));
         let candidates = || {
-            self.sockets.iter().filter(move |socket| socket.protocol == protocol && socket.port == port)
+            self.sockets
+                .iter()
+                .filter(move |socket| socket.protocol == protocol && socket.port == port)
         };
-        let of_peer = |socket: &&OpenSocket<F>| socket.local == Some(tuple.dst) && socket.peer == Some(peer);
+        let of_peer =
+            |socket: &&OpenSocket<F>| socket.local == Some(tuple.dst) && socket.peer == Some(peer);
         if let Some(socket) = candidates().find(of_peer) {
             return if socket.half_open { Socket::HalfOpen } else { Socket::Live };
         }
-        let unconnected = |local| candidates().any(move |socket| socket.peer.is_none() && socket.local == local);
+        let unconnected =
+            |local| candidates().any(move |socket| socket.peer.is_none() && socket.local == local);
         if unconnected(Some(tuple.dst)) {
             Socket::Specific
         } else if unconnected(None) {
@@ -183,7 +189,12 @@ impl<F: Family> Tables<F> for World<F> {
     }
 
     fn fragment(&self, key: &FragmentKey<F>) -> Option<Fragment<F>> {
-        self.fragments.borrow().iter().rev().find(|(kept, _)| kept == key).map(|(_, fragment)| *fragment)
+        self.fragments
+            .borrow()
+            .iter()
+            .rev()
+            .find(|(kept, _)| kept == key)
+            .map(|(_, fragment)| *fragment)
     }
 
     fn keep_fragment(&self, key: &FragmentKey<F>, fragment: &Fragment<F>) {
@@ -218,7 +229,9 @@ impl<F: Family> Tables<F> for World<F> {
     }
 
     fn keep_twin_out(&self, socket: &Flow<F>, wire: &Flow<F>) -> bool {
-        self.twins_out.borrow_mut().insert(*socket, TwinOut { port: wire.tuple.sport, _pad: [0; 2] });
+        self.twins_out
+            .borrow_mut()
+            .insert(*socket, TwinOut { port: wire.tuple.sport, _pad: [0; 2] });
         true
     }
 

@@ -17,7 +17,12 @@ pub enum Port {
 
 /// Gives a packet other addresses. A later fragment has no checksum of its own: the first one's covers the datagram.
 #[inline(always)]
-pub fn addresses<F: Family, P: Skb>(packet: &mut P, ip: &Ip<F>, src: &F::Addr, dst: &F::Addr) -> Option<()> {
+pub fn addresses<F: Family, P: Skb>(
+    packet: &mut P,
+    ip: &Ip<F>,
+    src: &F::Addr,
+    dst: &F::Addr,
+) -> Option<()> {
     let change = checksum::add(F::difference(&ip.src, src), F::difference(&ip.dst, dst));
     packet.store(ip.l3 + F::SRC, src)?;
     packet.store(ip.l3 + F::DST, dst)?;
@@ -28,7 +33,8 @@ pub fn addresses<F: Family, P: Skb>(packet: &mut P, ip: &Ip<F>, src: &F::Addr, d
     if ip.part == Part::Later {
         return Some(());
     }
-    let covers = if ip.protocol == UDP { Covers::OptionalPseudoHeader } else { Covers::PseudoHeader };
+    let covers =
+        if ip.protocol == UDP { Covers::OptionalPseudoHeader } else { Covers::PseudoHeader };
     match checksum_offset::<F>(ip.protocol) {
         Some(offset) => packet.update_l4(ip.l4 + offset, change, covers),
         None => Some(()),
@@ -37,12 +43,21 @@ pub fn addresses<F: Family, P: Skb>(packet: &mut P, ip: &Ip<F>, src: &F::Addr, d
 
 /// Gives a TCP or UDP packet another port (network order).
 #[inline(always)]
-pub fn port<F: Family, P: Skb>(packet: &mut P, ip: &Ip<F>, which: Port, port: [u8; 2]) -> Option<()> {
+pub fn port<F: Family, P: Skb>(
+    packet: &mut P,
+    ip: &Ip<F>,
+    which: Port,
+    port: [u8; 2],
+) -> Option<()> {
     let offset = ip.l4 + which as usize;
     let old: [u8; 2] = packet.load(offset)?;
     packet.store(offset, &port)?;
     let covers = if ip.protocol == UDP { Covers::OptionalPayload } else { Covers::Payload };
-    packet.update_l4(ip.l4 + checksum_offset::<F>(ip.protocol)?, checksum::difference16(old, port), covers)
+    packet.update_l4(
+        ip.l4 + checksum_offset::<F>(ip.protocol)?,
+        checksum::difference16(old, port),
+        covers,
+    )
 }
 
 /// The ends and the port that a packet quoted in an ICMP error is to have; its source is whoever gets the error.
@@ -61,7 +76,8 @@ pub fn quoted<F: Family, P: Skb>(
     inner: &Ip<F>,
     quote: &Quote<F>,
 ) -> Option<()> {
-    let addresses = checksum::add(F::difference(&inner.src, &quote.src), F::difference(&inner.dst, &quote.dst));
+    let addresses =
+        checksum::add(F::difference(&inner.src, &quote.src), F::difference(&inner.dst, &quote.dst));
     // What the error's checksum sees of all changes.
     let mut change = addresses;
     packet.store(inner.l3 + F::SRC, &quote.src)?;

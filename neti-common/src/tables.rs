@@ -3,7 +3,9 @@
 
 use crate::{
     family::Family,
-    maps::{Allow, Flow, Fragment, FragmentKey, Hint, Member, Path, Settings, TwinIn, TwinOut, Tuple},
+    maps::{
+        Allow, Flow, Fragment, FragmentKey, Hint, Member, Path, Settings, Tuple, TwinIn, TwinOut,
+    },
 };
 
 /// What the socket table has for a tuple.

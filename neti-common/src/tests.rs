@@ -147,7 +147,8 @@ fn assert_valid_ip(packet: &[u8], whole: bool) {
     let header = Ipv4HeaderSlice::from_slice(packet).unwrap().to_header();
     assert_eq!(header.header_checksum, header.calc_header_checksum(), "IPv4 header checksum");
     let payload = &packet[header.header_len()..];
-    if header.is_fragmenting_payload() || (!whole && payload.len() < usize::from(header.total_len) - header.header_len())
+    if header.is_fragmenting_payload()
+        || (!whole && payload.len() < usize::from(header.total_len) - header.header_len())
     {
         return;
     }
@@ -165,16 +166,20 @@ fn assert_valid_ip(packet: &[u8], whole: bool) {
             }
         }
         1 => {
-            let sum = etherparse::checksum::Sum16BitWords::new().add_slice(payload).ones_complement();
+            let sum =
+                etherparse::checksum::Sum16BitWords::new().add_slice(payload).ones_complement();
             assert_eq!(sum, 0, "ICMP checksum");
             let kind = payload[0];
             if matches!(kind, icmpv4::TYPE_DEST_UNREACH | icmpv4::TYPE_TIME_EXCEEDED) {
-                assert_valid_ip(&payload[Icmpv4Type::Unknown {
-                    type_u8: kind,
-                    code_u8: 0,
-                    bytes5to8: [0; 4],
-                }
-                .header_len()..], false);
+                assert_valid_ip(
+                    &payload[Icmpv4Type::Unknown {
+                        type_u8: kind,
+                        code_u8: 0,
+                        bytes5to8: [0; 4],
+                    }
+                    .header_len()..],
+                    false,
+                );
             }
         }
         _ => {}

@@ -6,7 +6,7 @@ use crate::{
     family::Family,
     headers::{self, Ip, TCP, flow},
     hints,
-    maps::{Ends, Flow, Path, Settings, TwinIn, Tuple},
+    maps::{Ends, Flow, Path, Settings, Tuple, TwinIn},
     packet::{Covers, Skb},
     tables::{Class, Socket, Tables},
 };
@@ -19,7 +19,12 @@ const OWN_NAMES: usize = 2;
 
 /// The key of the inbound table: the same on every path to the peer.
 #[inline(always)]
-fn wire_key<F: Family>(protocol: u8, primary: &F::Addr, port: [u8; 2], peer_port: [u8; 2]) -> Flow<F> {
+fn wire_key<F: Family>(
+    protocol: u8,
+    primary: &F::Addr,
+    port: [u8; 2],
+    peer_port: [u8; 2],
+) -> Flow<F> {
     flow(protocol, Tuple { src: F::UNSPECIFIED, dst: *primary, sport: port, dport: peer_port })
 }
 
@@ -64,9 +69,13 @@ pub fn find<F: Family, T: Tables<F>>(
             if peer == F::UNSPECIFIED || (ends.peer == peer && ends.own == own) {
                 continue;
             }
-            let inbound = Tuple { src: peer, dst: own, sport: socket.tuple.dport, dport: socket.tuple.sport };
-            let other =
-                if socket.protocol == TCP { tables.tcp_socket(&inbound) } else { tables.udp_socket(&inbound) };
+            let inbound =
+                Tuple { src: peer, dst: own, sport: socket.tuple.dport, dport: socket.tuple.sport };
+            let other = if socket.protocol == TCP {
+                tables.tcp_socket(&inbound)
+            } else {
+                tables.udp_socket(&inbound)
+            };
             if matches!(other, Socket::Live | Socket::HalfOpen) {
                 return Some(Ends { peer, own });
             }

@@ -20,11 +20,13 @@ use aya_ebpf::{
 use aya_log_ebpf::info;
 use neti_common::{
     egress::egress,
-    family::V4,
+    family::{Family, V4},
     filter::filter,
     ingress::ingress,
+    packet::Packet,
     verdict::{Action, Hook, Verdict},
 };
+use network_types::eth::EthHdr;
 
 use crate::{maps::KernelTables, tc::TcPacket, xdp::XdpPacket};
 
@@ -41,7 +43,7 @@ const BPF_F_INGRESS: u64 = 1;
 pub fn neti_filter(ctx: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(&ctx);
     let verdict = filter::<V4, _, _>(&mut packet, &KernelTables::new(&ctx));
-    record(&ctx, Hook::Filter, verdict, packet.readable());
+    record(&ctx, &packet, Hook::Filter, verdict, packet.readable());
     match verdict.action {
         Action::Drop => xdp_action::XDP_DROP,
         Action::Next | Action::Redirect | Action::Reset => xdp_action::XDP_PASS,
@@ -55,7 +57,7 @@ pub fn neti_ingress(ctx: TcContext) -> i32 {
         return NEXT;
     }
     let verdict = ingress::<V4, _, _>(&mut packet, &KernelTables::new(&ctx));
-    record(&ctx, Hook::Ingress, verdict, ctx.len());
+    record(&ctx, &packet, Hook::Ingress, verdict, ctx.len());
     carry_out(&packet, verdict)
 }
 
@@ -66,7 +68,7 @@ pub fn neti_egress(ctx: TcContext) -> i32 {
         return NEXT;
     }
     let verdict = egress::<V4, _, _>(&mut packet, &KernelTables::new(&ctx));
-    record(&ctx, Hook::Egress, verdict, ctx.len());
+    record(&ctx, &packet, Hook::Egress, verdict, ctx.len());
     carry_out(&packet, verdict)
 }
 
@@ -88,14 +90,47 @@ fn carry_out(packet: &TcPacket, verdict: Verdict) -> i32 {
     }
 }
 
-/// Counts a verdict, and logs it where it is a drop and somebody asked for that.
+/// Counts a verdict, and logs it where it is a drop (or would be one) and somebody asked for that.
 #[inline(always)]
-fn record<C: EbpfContext>(ctx: &C, hook: Hook, verdict: Verdict, bytes: u32) {
+fn record<C: EbpfContext, P: Packet>(
+    ctx: &C,
+    packet: &P,
+    hook: Hook,
+    verdict: Verdict,
+    bytes: u32,
+) {
     maps::count(hook, verdict, bytes);
     // SAFETY: a plain byte; volatile because the loader sets it.
     let trace = unsafe { core::ptr::read_volatile(&raw const TRACE) };
-    if trace != 0 && (verdict.action != Action::Next || verdict.would) {
-        info!(ctx, "{} {} {} bytes", hook as u8, verdict.reason as u8, bytes);
+    if trace != 0 && (matches!(verdict.action, Action::Drop | Action::Reset) || verdict.would) {
+        let (src, dst) = untagged_addresses(packet);
+        // Numbers, which the daemon gives their names: it has them anyway.
+        info!(
+            ctx,
+            "{} {} {} {} {:i} {:i}",
+            hook as u8,
+            verdict.reason as u8,
+            verdict.would as u8,
+            bytes,
+            src,
+            dst
+        );
+    }
+}
+
+/// Source and destination of an untagged IPv4 frame, for the log; else 0.0.0.0.
+#[inline(always)]
+fn untagged_addresses<P: Packet>(packet: &P) -> (u32, u32) {
+    let ethertype: Option<[u8; 2]> = packet.load(EthHdr::LEN - 2);
+    match (
+        ethertype.map(u16::from_be_bytes),
+        packet.load(EthHdr::LEN + V4::SRC),
+        packet.load(EthHdr::LEN + V4::DST),
+    ) {
+        (Some(V4::ETHERTYPE), Some(src), Some(dst)) => {
+            (u32::from_be_bytes(src), u32::from_be_bytes(dst))
+        }
+        _ => (0, 0),
     }
 }
 

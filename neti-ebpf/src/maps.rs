@@ -6,7 +6,8 @@ use aya_ebpf::{
     EbpfContext,
     bindings::{BPF_ANY, BPF_NOEXIST, bpf_sock, bpf_sock_tuple},
     helpers::{
-        bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp,
+        bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_sk_lookup_udp, bpf_sk_release,
+        bpf_skc_lookup_tcp,
     },
     macros::map,
     maps::{
@@ -18,8 +19,8 @@ use neti_common::{
     family::V4,
     headers::TCP,
     maps::{
-        Allow, Counter, Flow, Fragment, FragmentKey, Hint, Member, OPEN_PORT_WORDS, Path,
-        Settings, TwinIn, TwinOut, Tuple, VLAN_WORDS,
+        Allow, Counter, Flow, Fragment, FragmentKey, Hint, Member, OPEN_PORT_WORDS, Path, Settings,
+        Tuple, TwinIn, TwinOut, VLAN_WORDS,
     },
     tables::{Class, Socket, Tables},
     verdict::{COUNTERS as COUNTER_SLOTS, Hook, Verdict, counter_index},
@@ -50,13 +51,17 @@ static VLANS: Array<u64> = Array::with_max_entries(VLAN_WORDS, 0);
 #[map(name = "hints_lm4")]
 static HINTS_LOCAL_MEMBER4: LruHashMap<Flow<V4>, Hint<V4>> = LruHashMap::with_max_entries(HINTS, 0);
 #[map(name = "hints_ls4")]
-static HINTS_LOCAL_STRANGER4: LruHashMap<Flow<V4>, Hint<V4>> = LruHashMap::with_max_entries(HINTS, 0);
+static HINTS_LOCAL_STRANGER4: LruHashMap<Flow<V4>, Hint<V4>> =
+    LruHashMap::with_max_entries(HINTS, 0);
 #[map(name = "hints_fm4")]
-static HINTS_FORWARD_MEMBER4: LruHashMap<Flow<V4>, Hint<V4>> = LruHashMap::with_max_entries(HINTS, 0);
+static HINTS_FORWARD_MEMBER4: LruHashMap<Flow<V4>, Hint<V4>> =
+    LruHashMap::with_max_entries(HINTS, 0);
 #[map(name = "hints_fs4")]
-static HINTS_FORWARD_STRANGER4: LruHashMap<Flow<V4>, Hint<V4>> = LruHashMap::with_max_entries(HINTS, 0);
+static HINTS_FORWARD_STRANGER4: LruHashMap<Flow<V4>, Hint<V4>> =
+    LruHashMap::with_max_entries(HINTS, 0);
 #[map(name = "fragments4")]
-static FRAGMENTS4: LruHashMap<FragmentKey<V4>, Fragment<V4>> = LruHashMap::with_max_entries(FRAGMENTS, 0);
+static FRAGMENTS4: LruHashMap<FragmentKey<V4>, Fragment<V4>> =
+    LruHashMap::with_max_entries(FRAGMENTS, 0);
 #[map(name = "twins_out4")]
 static TWINS_OUT4: HashMap<Flow<V4>, TwinOut> = HashMap::with_max_entries(TWINS, 0);
 #[map(name = "twins_in4")]
@@ -69,7 +74,8 @@ static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(COUNTER_SL
 /// Counts a verdict.
 #[inline(always)]
 pub fn count(hook: Hook, verdict: Verdict, bytes: u32) {
-    if let Some(counter) = COUNTERS.get_ptr_mut(counter_index(hook, verdict.reason, verdict.would)) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(counter_index(hook, verdict.reason, verdict.would))
+    {
         // SAFETY: this CPU's own slot; the verifier has seen the check.
         unsafe {
             (*counter).packets += 1;
@@ -156,8 +162,13 @@ impl Tables<V4> for KernelTables {
         let tuple = (&raw const *tuple).cast_mut().cast::<bpf_sock_tuple>();
         // SAFETY: a `Tuple` is a `bpf_sock_tuple` of its family; the result is checked before it is used.
         let (state, bound) = unsafe {
-            let socket =
-                bpf_skc_lookup_tcp(self.ctx, tuple, size_of::<Tuple<V4>>() as u32, CURRENT_NETNS, 0);
+            let socket = bpf_skc_lookup_tcp(
+                self.ctx,
+                tuple,
+                size_of::<Tuple<V4>>() as u32,
+                CURRENT_NETNS,
+                0,
+            );
             if socket.is_null() {
                 return Socket::None;
             }

@@ -99,7 +99,11 @@ impl Packet for TcPacket {
     fn vlan_id(&self) -> Option<u16> {
         // SAFETY: as in `bytes`.
         unsafe {
-            if (*self.skb).vlan_present == 0 { None } else { Some((*self.skb).vlan_tci as u16 & 0x0fff) }
+            if (*self.skb).vlan_present == 0 {
+                None
+            } else {
+                Some((*self.skb).vlan_tci as u16 & 0x0fff)
+            }
         }
     }
 }
@@ -121,7 +125,8 @@ impl Skb for TcPacket {
             flags |= BPF_F_MARK_MANGLED_0 as u64;
         }
         // SAFETY: the context is valid; size 0 says that `to` is a difference.
-        let result = unsafe { bpf_l4_csum_replace(self.skb, offset as u32, 0, difference as u64, flags) };
+        let result =
+            unsafe { bpf_l4_csum_replace(self.skb, offset as u32, 0, difference as u64, flags) };
         if result == 0 { Some(()) } else { None }
     }
 

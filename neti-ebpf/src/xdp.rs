@@ -28,7 +28,8 @@ impl Packet for XdpPacket {
     #[inline(always)]
     fn holds(&self, length: usize) -> bool {
         // SAFETY: the context is valid for the program's whole run.
-        self.readable() as usize >= length || unsafe { bpf_xdp_get_buff_len(self.ctx) } as usize >= length
+        self.readable() as usize >= length
+            || unsafe { bpf_xdp_get_buff_len(self.ctx) } as usize >= length
     }
 
     #[inline(always)]

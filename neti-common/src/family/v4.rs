@@ -112,7 +112,11 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn any_option<P: Packet>(packet: &P, ip: &Ip<Self>, found: impl Fn(&Self::Addr) -> bool) -> bool {
+    fn any_option<P: Packet>(
+        packet: &P,
+        ip: &Ip<Self>,
+        found: impl Fn(&Self::Addr) -> bool,
+    ) -> bool {
         // The length is read again, not taken from `ip.l4`: each turn of the loop would teach the verifier another
         // bound of `l4`, and it would follow the rest of the program once for each.
         let Some(vihl) = packet.load::<u8>(ip.l3) else { return false };

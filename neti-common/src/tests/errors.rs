@@ -74,7 +74,8 @@ fn an_error_that_leaves_names_what_the_peer_sent() {
 fn fragments(src: Addr, dst: Addr) -> [Vec<u8>; 2] {
     let whole = udp(src, dst, 4_000, 53);
     let part = |offset: u16, more: bool, payload: &[u8]| {
-        let mut ip = etherparse::Ipv4Header::new(payload.len() as u16, 64, 17.into(), src, dst).unwrap();
+        let mut ip =
+            etherparse::Ipv4Header::new(payload.len() as u16, 64, 17.into(), src, dst).unwrap();
         ip.identification = 99;
         ip.dont_fragment = false;
         ip.more_fragments = more;

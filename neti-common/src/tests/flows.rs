@@ -35,9 +35,10 @@ fn a_connection_in_any_form_decides() {
     let mixed_own = Ends { peer: WALDEN, own: HUDSON_OVERLAY };
     for identity in both_identities() {
         for ends in [OVERLAY, REAL, mixed_peer, mixed_own] {
-            for (protocol, mut frame) in
-                [(TCP, tcp(WALDEN, HUDSON, 80, 40_000, "A")), (UDP, udp(WALDEN, HUDSON, 80, 40_000))]
-            {
+            for (protocol, mut frame) in [
+                (TCP, tcp(WALDEN, HUDSON, 80, 40_000, "A")),
+                (UDP, udp(WALDEN, HUDSON, 80, 40_000)),
+            ] {
                 let mut world = hudson(identity);
                 world.listen(protocol, None, 40_000);
                 world.connect(protocol, ends, 40_000, 80);
