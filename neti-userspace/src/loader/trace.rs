@@ -9,7 +9,8 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 /// Starts a task that forwards for as long as the runtime lives.
 pub fn forward(ebpf: &mut Ebpf) -> Result<()> {
-    let logger = EbpfLogger::init_with_logger(ebpf, Names).context("opening the kernel programs' log")?;
+    let logger =
+        EbpfLogger::init_with_logger(ebpf, Names).context("opening the kernel programs' log")?;
     // SAFETY: the descriptor is that of the ring buffer, which the logger owns and never replaces.
     let mut logger = unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) }
         .context("polling the kernel programs' log")?;
