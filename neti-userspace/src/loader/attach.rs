@@ -195,7 +195,7 @@ fn pinned(path: &Path) -> Result<Option<FdLink>> {
     match PinnedLink::from_pin(path) {
         Ok(link) if bpf::link_interface(path)? != 0 => Ok(Some(link.into())),
         Ok(_) => {
-            fs::remove_file(path).with_context(|| format!("removing {}", path.display()))?;
+            pins::remove_link(path)?;
             Ok(None)
         }
         Err(LinkError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => {

@@ -1,5 +1,5 @@
-//! The calls of bpf(2) that aya does not offer: batches of map elements, and where a link is
-//! attached.
+//! The calls of bpf(2) that aya does not offer: batches of map elements, where a link is attached,
+//! and detaching it.
 
 use std::{
     ffi::CString,
@@ -21,6 +21,7 @@ const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 const BPF_MAP_DELETE_BATCH: libc::c_long = 27;
+const BPF_LINK_DETACH: libc::c_long = 34;
 
 /// `union bpf_attr`'s struct `batch`.
 #[repr(C)]
@@ -85,12 +86,6 @@ impl Batch {
 /// The interface index that the tcx or XDP link pinned at `path` is attached to; 0 once the interface
 /// is gone. The index means something in the link's network namespace only.
 pub fn link_interface(path: &Path) -> io::Result<u32> {
-    #[repr(C)]
-    struct Get {
-        pathname: u64,
-        bpf_fd: u32,
-        file_flags: u32,
-    }
     /// The beginning of `struct bpf_link_info`; tcx and XDP both have the index first.
     #[repr(C)]
     #[derive(Default)]
@@ -108,12 +103,7 @@ pub fn link_interface(path: &Path) -> io::Result<u32> {
         info_len: u32,
         info: u64,
     }
-    let pathname = CString::new(path.as_os_str().as_bytes())?;
-    let mut get = Get { pathname: pathname.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
-    // SAFETY: the path is a C string that outlives the call.
-    let fd = unsafe { bpf(BPF_OBJ_GET, &mut get) }?;
-    // SAFETY: BPF_OBJ_GET returned a descriptor that nobody else has.
-    let link = unsafe { OwnedFd::from_raw_fd(fd) };
+    let link = open(path)?;
     let mut info = Info::default();
     let mut query = Query {
         bpf_fd: link.as_raw_fd() as u32,
@@ -123,6 +113,35 @@ pub fn link_interface(path: &Path) -> io::Result<u32> {
     // SAFETY: the kernel writes at most `info_len` bytes to `info`, which outlives the call.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut query) }?;
     Ok(info.ifindex)
+}
+
+/// Detaches the link pinned at `path` before it returns; when a link merely loses its pin, the kernel
+/// detaches it some time later.
+pub fn detach_link(path: &Path) -> io::Result<()> {
+    #[repr(C)]
+    struct Detach {
+        link_fd: u32,
+    }
+    let link = open(path)?;
+    let mut detach = Detach { link_fd: link.as_raw_fd() as u32 };
+    // SAFETY: the descriptor is open and the attribute has no pointers.
+    unsafe { bpf(BPF_LINK_DETACH, &mut detach) }.map(|_| ())
+}
+
+/// Opens what is pinned at `path`.
+fn open(path: &Path) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Get {
+        pathname: u64,
+        bpf_fd: u32,
+        file_flags: u32,
+    }
+    let pathname = CString::new(path.as_os_str().as_bytes())?;
+    let mut get = Get { pathname: pathname.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+    // SAFETY: the path is a C string that outlives the call.
+    let fd = unsafe { bpf(BPF_OBJ_GET, &mut get) }?;
+    // SAFETY: BPF_OBJ_GET returned a descriptor that nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// # Safety

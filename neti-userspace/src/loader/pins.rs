@@ -12,6 +12,8 @@ use nix::{
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 
+use super::bpf;
+
 /// Where bpffs is mounted by convention.
 pub const BPFFS: &str = "/sys/fs/bpf";
 /// Holds a directory per instance.
@@ -54,13 +56,15 @@ impl Pins {
 
     /// Whether anything of this instance is pinned, in whatever layout version.
     pub fn exist(&self) -> bool {
-        Path::new(ROOT).join(&self.instance).exists()
+        self.instance_directory().exists()
     }
 
-    /// Removes all links of this instance, which detaches its programs. Idempotent.
+    /// Detaches the programs of this instance and removes their links. Idempotent.
     pub fn remove_links(&self) -> Result<()> {
-        for version in self.versions()? {
-            remove_tree(&version.join("links"))?;
+        for version in list(&self.instance_directory())? {
+            for link in list(&version.join("links"))? {
+                remove_link(&link)?;
+            }
         }
         Ok(())
     }
@@ -68,23 +72,24 @@ impl Pins {
     /// Removes everything of this instance. Idempotent.
     pub fn remove(&self) -> Result<()> {
         self.remove_links()?;
-        remove_tree(&Path::new(ROOT).join(&self.instance))?;
+        remove_tree(&self.instance_directory())?;
         // Fails while another instance has its directory there, as it should.
         let _ = fs::remove_dir(ROOT);
         Ok(())
     }
 
-    fn versions(&self) -> Result<Vec<PathBuf>> {
-        let directory = Path::new(ROOT).join(&self.instance);
-        match fs::read_dir(&directory) {
-            Ok(entries) => entries
-                .map(|entry| Ok(entry?.path()))
-                .collect::<io::Result<_>>()
-                .with_context(|| format!("listing {}", directory.display())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(error).with_context(|| format!("listing {}", directory.display())),
-        }
+    fn instance_directory(&self) -> PathBuf {
+        Path::new(ROOT).join(&self.instance)
     }
+}
+
+/// Detaches the link pinned at `path` and removes its pin.
+pub fn remove_link(path: &Path) -> Result<()> {
+    if let Err(error) = bpf::detach_link(path) {
+        // A link that cannot be detached (its interface is gone) goes with its pin all the same.
+        tracing::debug!("detaching {}: {error}", path.display());
+    }
+    fs::remove_file(path).with_context(|| format!("removing {}", path.display()))
 }
 
 /// The instances that have something pinned.
@@ -127,6 +132,18 @@ fn shares_mounts_with_init() -> bool {
 pub fn is_mounted() -> Result<bool> {
     let mounted = statfs(BPFFS).with_context(|| format!("{BPFFS}: does this kernel have bpf?"))?;
     Ok(mounted.filesystem_type() == BPF_FS_MAGIC)
+}
+
+/// What is in a directory; nothing if there is none.
+fn list(directory: &Path) -> Result<Vec<PathBuf>> {
+    match fs::read_dir(directory) {
+        Ok(entries) => entries
+            .map(|entry| Ok(entry?.path()))
+            .collect::<io::Result<_>>()
+            .with_context(|| format!("listing {}", directory.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).with_context(|| format!("listing {}", directory.display())),
+    }
 }
 
 fn remove_tree(path: &Path) -> Result<()> {

@@ -1,7 +1,5 @@
 //! The filter in the driver (XDP): native mode or not at all.
 
-use std::fs;
-
 use anyhow::{Context, Result, bail};
 use aya::{
     Ebpf,
@@ -13,7 +11,7 @@ use aya::{
 };
 use neti_common::verdict::Hook;
 
-use super::{Attach, Pins, Uplink, pinned, program, program_of};
+use super::{Attach, Pins, Uplink, pinned, pins, program, program_of};
 
 /// Attaches the filter if the configuration and the driver want it, detaches it if they do not.
 /// Returns whether it is attached.
@@ -23,7 +21,7 @@ pub fn attach(ebpf: &mut Ebpf, pins: &Pins, uplink: &Uplink, wanted: Attach) -> 
     if let Some(reason) = unsuitable(uplink, wanted) {
         tracing::debug!("no XDP on {}: {reason}", uplink.name);
         if link.is_some() {
-            fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+            pins::remove_link(&path)?;
         }
         return Ok(false);
     }
