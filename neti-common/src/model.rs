@@ -30,6 +30,9 @@ pub struct OpenSocket<F: Family> {
     pub half_open: bool,
 }
 
+/// Hints by class and flow on the wire.
+pub type Hints<F> = BTreeMap<(Class, Flow<F>), Hint<F>>;
+
 /// The tables of one host.
 #[derive(Debug, Clone)]
 pub struct World<F: Family> {
@@ -40,7 +43,7 @@ pub struct World<F: Family> {
     pub open: BTreeSet<(u8, u16)>,
     pub vlans: BTreeSet<u16>,
     pub sockets: Vec<OpenSocket<F>>,
-    pub hints: RefCell<BTreeMap<(Class, Flow<F>), Hint<F>>>,
+    pub hints: RefCell<Hints<F>>,
     pub fragments: RefCell<Vec<(FragmentKey<F>, Fragment<F>)>>,
     pub twins_out: RefCell<BTreeMap<Flow<F>, TwinOut>>,
     pub twins_in: RefCell<BTreeMap<Flow<F>, TwinIn<F>>>,
