@@ -40,7 +40,7 @@ pub struct Shown {
 
 impl Row for Shown {
     const TITLES: &'static [&'static str] =
-        &["MEMBER", "OVERLAY", "REAL", "ALL REAL", "GENERATION", "NEXT HOP"];
+        &["MEMBER", "OVERLAY", "REAL", "ALL REAL", "GEN", "NEXT HOP"];
 
     fn cells(&self) -> Vec<String> {
         let reals: Vec<_> = self.reals.iter().map(Ipv4Addr::to_string).collect();
