@@ -110,7 +110,7 @@ impl Plan {
         }
         let mut text = String::from("this machine lacks:");
         for (what, how) in self.lines() {
-            text += &format!("\n  {what:<20} {how}");
+            text += &format!("\n  {what:<24} {how}");
         }
         if machine.debian12 && !machine.root {
             text += "\nAs root, `cargo xtask setup` installs all of it.";
@@ -246,7 +246,7 @@ mod tests {
         {
             assert!(text.contains(wanted), "{wanted}: {text}");
         }
-        assert!(text.contains("\n  bpf-linker           cargo install bpf-linker"), "{text}");
+        assert!(text.contains("\n  bpf-linker               cargo install bpf-linker"), "{text}");
         assert!(!text.contains("apt-get"), "{text}");
         // A heading, the compiler, the tools, bpf-linker, and what Debian would do.
         assert_eq!(text.lines().count(), 1 + 1 + TOOLS.len() + 1 + 1, "{text}");
