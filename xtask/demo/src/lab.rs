@@ -1,16 +1,18 @@
 //! The demo's fleet: hosts, their programs, and everything that must be gone afterwards.
 
-use std::{fs, net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{net::Ipv4Addr, time::Duration};
 
 use anyhow::{Result, bail};
 use harness::{
-    host::{Fleet, Host, HostOptions, PINS, RUN},
+    host::{Fleet, Host, HostOptions},
+    interrupt::interrupted,
     topology::{self, Demo},
+    traces::Traces,
     within,
 };
 use serde_json::json;
 
-use crate::{screen::interrupted, server::Web, wire::Capture};
+use crate::{server::Web, wire::Capture};
 
 /// The fleet's overlay range.
 pub const RANGE: (Ipv4Addr, u32) = (Ipv4Addr::new(100, 64, 0, 0), 16);
@@ -73,41 +75,7 @@ impl Lab {
 
     /// What this lab leaves on the machine until it is dropped.
     pub fn traces(&self) -> Traces {
-        let instances = self.members.iter().map(|member| &member.host.instance);
-        let files = instances.flat_map(|instance| {
-            let lock = format!("{RUN}/{instance}.lock");
-            [format!("{PINS}/{instance}"), format!("{RUN}/{instance}"), lock].map(PathBuf::from)
-        });
-        Traces { files: files.chain([self.fleet.dir().to_owned()]).collect() }
-    }
-}
-
-/// See [`Lab::traces`].
-pub struct Traces {
-    files: Vec<PathBuf>,
-}
-
-impl Traces {
-    /// Those that still exist, programs included.
-    pub fn left(&self) -> Vec<String> {
-        let mut left: Vec<String> = self
-            .files
-            .iter()
-            .filter(|path| path.exists())
-            .map(|path| path.display().to_string())
-            .collect();
-        for thread in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
-            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-            left.extend(children.split_whitespace().map(|pid| format!("process {pid}")));
-        }
-        // A namespace lives as long as a descriptor or a process holds it.
-        for descriptor in fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {
-            let target = fs::read_link(descriptor.path()).unwrap_or_default();
-            if target.to_string_lossy().starts_with("net:") {
-                left.push(format!("namespace {}", target.display()));
-            }
-        }
-        left
+        Traces::of(&self.fleet, self.members.iter().map(|member| &member.host))
     }
 }
 

@@ -15,14 +15,15 @@ use std::{process::ExitCode, time::Instant};
 
 use anyhow::{Result, ensure};
 use claims::{death, meeting, restraint, stranger, talk};
+use harness::interrupt::{self, interrupted};
 use lab::Lab;
 use screen::Screen;
 
 fn main() -> ExitCode {
     let mut screen = Screen::new();
-    match screen::watch_for_interrupts().and_then(|()| show(&mut screen)) {
+    match interrupt::watch().and_then(|()| show(&mut screen)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(_) if screen::interrupted() => {
+        Err(_) if interrupted() => {
             eprintln!("\ndemo: interrupted; nothing is left behind");
             ExitCode::from(130)
         }
@@ -51,7 +52,7 @@ fn show(screen: &mut Screen) -> Result<()> {
 /// Consumes the lab: it is gone at the end, whatever happened.
 fn play(screen: &mut Screen, mut lab: Lab) -> Result<()> {
     let played = steps(screen, &mut lab);
-    if played.is_err() && !screen::interrupted() {
+    if played.is_err() && !interrupted() {
         for member in &lab.members {
             eprintln!("--- neti on {} said:\n{}", member.host.name, member.host.log().trim_end());
         }

@@ -1,13 +1,12 @@
-//! What the demo prints, 80 columns wide, and whether it was told to stop.
+//! What the demo prints, 80 columns wide.
 
 use std::{
     env,
     io::{self, IsTerminal as _, Write as _},
-    sync::atomic::{AtomicBool, Ordering},
 };
 
-use anyhow::{Context as _, Result, bail};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use anyhow::{Context as _, Result};
+use harness::interrupt;
 
 /// The screen. Each of its lines fails once the demo was told to stop, which ends the step.
 pub struct Screen {
@@ -43,9 +42,7 @@ impl Screen {
 
     /// Any line.
     pub fn line(&mut self, text: &str) -> Result<()> {
-        if interrupted() {
-            bail!("interrupted");
-        }
+        interrupt::go_on()?;
         let mut out = io::stdout().lock();
         writeln!(out, "{text}").and_then(|()| out.flush()).context("print")
     }
@@ -67,25 +64,4 @@ fn cut(line: &str) -> String {
         return line.to_owned();
     }
     line.chars().take(WIDTH - 1).chain(['…']).collect()
-}
-
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
-/// Whether Ctrl-C was pressed, or the demo was told to end otherwise.
-pub fn interrupted() -> bool {
-    INTERRUPTED.load(Ordering::Relaxed)
-}
-
-/// Makes such signals end the demo at its next line, so that everything is cleaned up.
-pub fn watch_for_interrupts() -> Result<()> {
-    extern "C" fn note(_: i32) {
-        INTERRUPTED.store(true, Ordering::Relaxed);
-    }
-    // A handler, unlike a blocked signal, is not inherited by the programs that are started.
-    let action = SigAction::new(SigHandler::Handler(note), SaFlags::SA_RESTART, SigSet::empty());
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        // SAFETY: the handler only stores to an atomic, which is async-signal-safe.
-        unsafe { sigaction(signal, &action) }.with_context(|| format!("handle {signal}"))?;
-    }
-    Ok(())
 }

@@ -1,10 +1,11 @@
 //! The hosts meet; what `neti show` says of it.
 
 use anyhow::{Result, ensure};
+use harness::interrupt::interrupted;
 
 use crate::{
     lab::{Lab, until},
-    screen::{Screen, interrupted},
+    screen::Screen,
 };
 
 /// Starts all daemons and waits until each has the others in its maps.
