@@ -52,7 +52,9 @@ fn entries(
     [&left, &right].into_iter().map(tracked).collect()
 }
 
-const NAT: &str = "table ip nat {\n chain post {\n type nat hook postrouting priority 100\n }\n}\n";
+/// As container engines have it.
+const NAT: &str = "table ip nat {\n chain post {\n type nat hook postrouting priority 100\n \
+                   ip saddr 172.17.0.0/16 masquerade\n }\n}\n";
 
 #[test]
 fn nothing_is_tracked_for_neti() -> Result {

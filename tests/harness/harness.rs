@@ -1,15 +1,17 @@
-//! Namespaces, hosts and packets for the tests and the demo.
+//! Namespaces, hosts and packets for the tests, the demo and the benchmark.
 //!
 //! Everything here is owned: a namespace, a program or a running neti ends with the value that stands for it, also when
 //! a test panics, and nothing is looked for or killed by name. Tests are therefore independent and run in parallel.
 
 pub mod footprint;
 pub mod host;
+pub mod interrupt;
 pub mod netns;
 pub mod packets;
 pub mod process;
 pub mod stage;
 pub mod topology;
+pub mod traces;
 pub mod traffic;
 
 use std::time::{Duration, Instant};
