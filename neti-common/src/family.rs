@@ -27,8 +27,6 @@ pub trait Family: Copy + Clone + Debug + Eq + Hash + Ord + Send + Sync + 'static
     const BITS: u32;
     /// Where clouds serve an instance's metadata.
     const METADATA: Self::Addr;
-    /// Ranges from which ssh is let in while the daemon has not said otherwise.
-    const FAILSAFE: &'static [crate::maps::Prefix<Self>];
 
     /// Offset of the source address in the header.
     const SRC: usize;

@@ -194,14 +194,13 @@ fn stranger<F: Family, T: Tables<F>>(
 }
 
 /// What nobody may lock out: ssh from the failsafe ranges, DHCP, the cloud's metadata service and the registry. It asks
-/// no table that can be wrong; before the daemon has written its settings, compiled-in ranges hold.
+/// no table that can be wrong.
 #[inline(always)]
 fn is_failsafe<F: Family>(settings: &Settings<F>, ip: &Ip<F>, transport: &Transport) -> bool {
     let is_reply = matches!(transport.kind, Kind::Tcp | Kind::TcpSynAck | Kind::TcpClose);
     match ip.protocol {
         TCP if transport.dport == SSH.to_be_bytes() => {
-            let ranges = if settings.valid != 0 { &settings.failsafe[..] } else { F::FAILSAFE };
-            ranges.iter().any(|range| range.contains(&ip.src))
+            settings.failsafe.iter().any(|range| range.contains(&ip.src))
         }
         TCP => {
             is_reply

@@ -141,12 +141,13 @@ pub struct Settings<F: Family> {
     pub identity: u8,
     /// 1: strangers may ping us.
     pub echo: u8,
-    /// 1 once the daemon has written this slot; 0 means that only the compiled-in failsafe holds.
+    /// 1 once the daemon has written this slot; until then nothing is judged.
     pub valid: u8,
 }
 
 impl<F: Family> Settings<F> {
-    /// What holds before the daemon has written anything: no range, no own address, observe.
+    /// No address, no range, observe: what the daemon starts from. A slot that was never written is all zeros instead,
+    /// and its prefixes would contain everything.
     pub const UNSET: Self = Self {
         reals: [F::UNSPECIFIED; REALS],
         overlays: [F::UNSPECIFIED; OVERLAYS],

@@ -151,7 +151,7 @@ impl<F: Family> World<F> {
 
 impl<F: Family> Tables<F> for World<F> {
     fn settings(&self) -> Option<&Settings<F>> {
-        Some(&self.settings)
+        Some(&self.settings).filter(|settings| settings.valid != 0)
     }
 
     fn member(&self, real: &F::Addr) -> Option<&Member<F>> {

@@ -47,7 +47,7 @@ impl Class {
 
 /// The tables. References and lookups are those of one packet's run; times are `CLOCK_MONOTONIC` nanoseconds.
 pub trait Tables<F: Family> {
-    /// `None` while the maps are not there.
+    /// `None` until the daemon has written them.
     fn settings(&self) -> Option<&Settings<F>>;
     /// The member that has this real address.
     fn member(&self, real: &F::Addr) -> Option<&Member<F>>;

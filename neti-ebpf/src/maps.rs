@@ -126,7 +126,7 @@ impl Tables<V4> for KernelTables {
     #[inline(always)]
     fn settings(&self) -> Option<&Settings<V4>> {
         let slot = *SETTINGS_SLOT.get(0)?;
-        SETTINGS4.get(slot & 1)
+        SETTINGS4.get(slot & 1).filter(|settings| settings.valid != 0)
     }
 
     #[inline(always)]

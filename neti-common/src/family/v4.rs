@@ -9,7 +9,6 @@ use super::Family;
 use crate::{
     checksum,
     headers::{Ip, Part, TCP},
-    maps::Prefix,
     packet::Packet,
 };
 
@@ -39,12 +38,6 @@ impl Family for V4 {
     const ALL_ONES: Self::Addr = [0xff; 4];
     const BITS: u32 = 32;
     const METADATA: Self::Addr = [169, 254, 169, 254];
-    /// RFC 1918.
-    const FAILSAFE: &'static [Prefix<Self>] = &[
-        Prefix { network: [10, 0, 0, 0], mask: [255, 0, 0, 0] },
-        Prefix { network: [172, 16, 0, 0], mask: [255, 240, 0, 0] },
-        Prefix { network: [192, 168, 0, 0], mask: [255, 255, 0, 0] },
-    ];
 
     const SRC: usize = 12;
     const DST: usize = 16;

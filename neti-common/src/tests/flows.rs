@@ -106,14 +106,27 @@ fn strangers_are_let_in_by_what_the_design_names_only() {
 }
 
 #[test]
-fn failsafe_holds_before_the_daemon_has_written_anything() {
+fn nothing_is_judged_before_the_daemon_has_written_its_settings() {
     let mut world = hudson(identity::REAL);
     world.settings.valid = 0;
-    passes(arrive(&world, &mut tcp([192, 168, 3, 4], HUDSON, 5_000, 22, "S")), Reason::Failsafe);
-    drops(arrive(&world, &mut tcp(STRANGER, HUDSON, 5_000, 22, "S")), Reason::Stranger);
-    world.settings.valid = 1;
+    passes(arrive(&world, &mut tcp(STRANGER, HUDSON, 5_000, 80, "S")), Reason::NotOurs);
+    passes(leave(&world, &mut udp(HUDSON, [100, 64, 7, 7], 1, 2)), Reason::NotOurs);
+}
+
+#[test]
+fn nobody_is_locked_out() {
+    let mut world = hudson(identity::REAL);
     drops(arrive(&world, &mut tcp([192, 168, 3, 4], HUDSON, 5_000, 22, "S")), Reason::Stranger);
+    world.settings.failsafe[0] = Prefix { network: [192, 168, 0, 0], mask: V4::mask(16) };
+    passes(arrive(&world, &mut tcp([192, 168, 3, 4], HUDSON, 5_000, 22, "S")), Reason::Failsafe);
+    drops(arrive(&world, &mut tcp([192, 168, 3, 4], HUDSON, 5_000, 23, "S")), Reason::Stranger);
+    drops(arrive(&world, &mut tcp(STRANGER, HUDSON, 5_000, 22, "S")), Reason::Stranger);
     passes(arrive(&world, &mut udp([10, 0, 0, 1], HUDSON, 67, 68)), Reason::Failsafe);
+    passes(
+        arrive(&world, &mut tcp([169, 254, 169, 254], HUDSON, 80, 5_000, "SA")),
+        Reason::Failsafe,
+    );
+    drops(arrive(&world, &mut tcp([169, 254, 169, 254], HUDSON, 80, 5_000, "S")), Reason::Stranger);
     world.add_endpoint(STRANGER, 2_379);
     passes(arrive(&world, &mut tcp(STRANGER, HUDSON, 2_379, 5_000, "A")), Reason::Failsafe);
     drops(arrive(&world, &mut tcp(STRANGER, HUDSON, 2_379, 5_000, "S")), Reason::Stranger);
