@@ -1,7 +1,6 @@
 //! The hosts meet; what `neti show` says of it.
 
 use anyhow::{Result, ensure};
-use harness::interrupt::interrupted;
 
 use crate::{
     lab::{Lab, until},
@@ -14,11 +13,7 @@ pub fn show(screen: &mut Screen, lab: &mut Lab) -> Result<()> {
         member.host.launch()?;
     }
     for member in &mut lab.members {
-        // Loading takes seconds on a busy machine, in which Ctrl-C should work.
-        let host = &mut member.host;
-        until("ready", || Ok(host.log().contains("ready: ")))
-            .or_else(|error| if interrupted() { Err(error) } else { Ok(()) })?;
-        host.wait_ready()?;
+        member.host.wait_ready()?;
     }
     for member in &lab.members {
         let host = &member.host;
