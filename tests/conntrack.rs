@@ -23,7 +23,7 @@ fn talk(from: &Host, to: &Host) -> Result {
     let address = SocketAddrV4::new(to.overlay(), PORT);
     tcp(&from.site.netns, None, address)?;
     udp(&from.site.netns, UdpClient { connected: false, from: None }, address, 3000, PATIENCE)?;
-    ensure!(ping(&from.site.netns, to.overlay(), "", 5)?);
+    ensure!(ping(&from.site.netns, to.overlay(), "", PATIENCE)?);
     Ok(())
 }
 

@@ -211,8 +211,12 @@ fn ping_is_answered_from_the_address_dialled() -> Result {
         let sources: BTreeSet<Ipv4Addr> = [left.overlay(), left.real()].into();
         for dialled in [right.overlay(), right.real()] {
             for from in &sources {
-                let answered =
-                    harness::traffic::ping(&left.site.netns, dialled, &format!("-I {from}"), 5)?;
+                let answered = harness::traffic::ping(
+                    &left.site.netns,
+                    dialled,
+                    &format!("-I {from}"),
+                    PATIENCE,
+                )?;
                 assert!(answered, "{identity}: ping {dialled} from {from}");
             }
         }

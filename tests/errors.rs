@@ -14,7 +14,7 @@ use harness::{
     host::Host,
     netns::Netns,
     stage::{demo_stage, pair_stage},
-    traffic::{TcpEcho, UdpClient, UdpEcho, dial, exchange, ping, udp},
+    traffic::{BRIEFLY, TcpEcho, UdpClient, UdpEcho, dial, exchange, ping, udp},
 };
 use serde_json::json;
 
@@ -148,7 +148,7 @@ fn fragments_arrive_in_every_form() -> Result {
             let _echo = UdpEcho::on(&to.site.netns, (ANY, PORT))?;
             for dialled in [to.overlay(), to.real()] {
                 let what = format!("{identity}: from {} to {dialled}", from.name);
-                assert!(ping(netns, dialled, "-s 4000", 5)?, "{what}: ping");
+                assert!(ping(netns, dialled, "-s 4000", PATIENCE)?, "{what}: ping");
                 for connected in [true, false] {
                     let client = UdpClient { connected, from: None };
                     let address = SocketAddrV4::new(dialled, PORT);
@@ -225,7 +225,7 @@ fn an_option_that_records_our_overlay_address_is_dropped() -> Result {
     let stage = pair_stage(json!({ "mode": "enforce" }))?;
     let left = &stage.left;
     // Record route: the kernel writes the packet's source, which is the overlay address, into the first slot.
-    ping(&left.site.netns, stage.right.overlay(), "-R", 1)?;
+    ping(&left.site.netns, stage.right.overlay(), "-R", BRIEFLY)?;
     assert!(left.count("egress", "overlay-option")? > 0);
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::{fs, net::Ipv4Addr};
 
 use anyhow::{Context, ensure};
 use harness::{
+    PATIENCE,
     footprint::{difference, files, footprint},
     host::{Fleet, Host, HostOptions},
     stage::pair_stage,
@@ -161,7 +162,7 @@ fn a_second_neti_on_the_same_uplink() -> Result {
     // Dropping it would run `neti down` on an instance that is not its own.
     std::mem::forget(thief);
     stage.left.await_members(&["right"]);
-    ensure!(harness::traffic::ping(&stage.left.site.netns, stage.right.overlay(), "", 5)?);
+    ensure!(harness::traffic::ping(&stage.left.site.netns, stage.right.overlay(), "", PATIENCE)?);
     Ok(())
 }
 

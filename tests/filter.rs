@@ -59,7 +59,7 @@ fn enforce_refuses_strangers() -> Result {
             Ok(())
         })?;
         counted(right, "stranger", "drop", || {
-            ensure!(!ping(netns, right.real(), "", 1)?, "a stranger's ping is answered");
+            ensure!(!ping(netns, right.real(), "", BRIEFLY)?, "a stranger's ping is answered");
             Ok(())
         })?;
     }
@@ -100,7 +100,7 @@ fn observe_lets_strangers_in_and_counts_them() -> Result {
         Ok(())
     })?;
     counted(right, "stranger", "would-drop", || {
-        ensure!(ping(netns, right.real(), "", 5)?, "observe must not refuse a ping");
+        ensure!(ping(netns, right.real(), "", PATIENCE)?, "observe must not refuse a ping");
         Ok(())
     })?;
     assert_eq!(count(right, "stranger", "drop")?, 0);
@@ -142,7 +142,7 @@ fn answers_of_strangers_come_in() -> Result {
         counted(right, "reply", "pass", || ask(true).context("connected udp"))?;
         counted(right, "hinted", "pass", || ask(false).context("unconnected udp"))?;
         counted(right, "hinted", "pass", || {
-            ensure!(ping(netns, stranger.private, "", 5)?, "our own ping is answered");
+            ensure!(ping(netns, stranger.private, "", PATIENCE)?, "our own ping is answered");
             Ok(())
         })?;
         // A hint is for one flow: the same stranger from another port is a stranger.
@@ -263,7 +263,7 @@ fn rules_admit_what_they_say() -> Result {
 fn strangers_may_ping_where_the_fleet_says_so() -> Result {
     let stage = pair_stage(json!({ "mode": "enforce", "echo": true }))?;
     counted(&stage.right, "echo", "pass", || {
-        ensure!(ping(&stage.pair.stranger.netns, stage.right.real(), "", 5)?, "refused");
+        ensure!(ping(&stage.pair.stranger.netns, stage.right.real(), "", PATIENCE)?, "refused");
         Ok(())
     })
 }
@@ -351,7 +351,7 @@ fn a_vlan_with_an_interface_is_not_ours() -> Result {
         netns.ip("link set vlan7 up")?;
     }
     eventually("the VLAN's own traffic passes", || {
-        ping(neighbour, [192, 168, 7, 1].into(), "", 1).is_ok_and(|answered| answered)
+        ping(neighbour, [192, 168, 7, 1].into(), "", BRIEFLY).is_ok_and(|answered| answered)
     });
     assert!(count(right, "other-vlan", "pass")? > 0);
     Ok(())

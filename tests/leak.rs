@@ -1,6 +1,9 @@
 //! Promise: no packet of any kind, ARP and errors included, carries an overlay address onto the wire.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::{
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    panic::resume_unwind,
+};
 
 use harness::{
     PATIENCE,
@@ -27,26 +30,29 @@ fn mixed_workload(stage: &DemoStage) -> Result {
             UdpEcho::on(&host.site.netns, (ANY, PORT))?,
         ));
     }
-    for from in hosts {
-        let netns = &from.site.netns;
+    let work = |from: &Host| -> Result {
         // Neighbours are asked for with a packet of the overlay waiting, whose source is what Linux would ask with.
-        netns.ip("neigh flush dev eth0")?;
+        from.site.netns.ip("neigh flush dev eth0")?;
         for to in hosts.into_iter().filter(|to| to.name != from.name) {
             talk(from, to)?;
         }
-        unreachable(stage, from)?;
-    }
-    Ok(())
+        unreachable(stage, from)
+    };
+    // Most of it is waiting for what must not come.
+    std::thread::scope(|scope| {
+        let all = hosts.map(|host| scope.spawn(move || work(host)));
+        all.into_iter().try_for_each(|one| one.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
 }
 
 fn talk(from: &Host, to: &Host) -> Result {
     let netns = &from.site.netns;
     let address = SocketAddrV4::new(to.overlay(), PORT);
-    assert!(ping(netns, to.overlay(), "", 5)?, "{} pings {}", from.name, to.name);
-    assert!(ping(netns, to.overlay(), "-s 4000", 5)?, "in fragments");
-    ping(netns, to.overlay(), "-R", 1)?;
-    ping(netns, to.overlay(), "-T tsandaddr", 1)?;
-    ping(netns, to.overlay(), "-t 1", 1)?;
+    assert!(ping(netns, to.overlay(), "", PATIENCE)?, "{} pings {}", from.name, to.name);
+    assert!(ping(netns, to.overlay(), "-s 4000", PATIENCE)?, "in fragments");
+    ping(netns, to.overlay(), "-R", BRIEFLY)?;
+    ping(netns, to.overlay(), "-T tsandaddr", BRIEFLY)?;
+    ping(netns, to.overlay(), "-t 1", BRIEFLY)?;
     tcp(netns, None, address)?;
     for connected in [true, false] {
         let client = UdpClient { connected, from: None };
@@ -66,19 +72,19 @@ fn unreachable(stage: &DemoStage, from: &Host) -> Result {
     });
     let nobody = nobody.unwrap_or_else(|| panic!("three hosts have 254 addresses"));
     let overlay = UdpClient { connected: false, from: Some(from.overlay()) };
-    ping(netns, nobody, "", 1)?;
+    ping(netns, nobody, "", BRIEFLY)?;
     let _ = dial(netns, None, SocketAddrV4::new(nobody, PORT), BRIEFLY);
     let _ = udp(netns, overlay, SocketAddrV4::new(nobody, PORT), 3000, BRIEFLY);
     // From the overlay address to somebody who is not a member.
     let stranger = stage.demo.stranger.private;
-    ping(netns, stranger, &format!("-I {}", from.overlay()), 1)?;
+    ping(netns, stranger, &format!("-I {}", from.overlay()), BRIEFLY)?;
     let _ = udp(netns, overlay, SocketAddrV4::new(stranger, PORT), 3000, BRIEFLY);
     let bound = SocketAddrV4::new(from.overlay(), 0);
     let _ = dial(netns, Some(bound), SocketAddrV4::new(stranger, PORT), BRIEFLY);
     // The network's broadcast and multicast are not members either.
     let _ = udp(netns, overlay, SocketAddrV4::new([224, 0, 0, 251].into(), 5353), 10, BRIEFLY);
     // A neighbour that does not exist is asked for with the packet's own source.
-    ping(netns, [10, 0, 0, 200].into(), &format!("-I {}", from.overlay()), 1)?;
+    ping(netns, [10, 0, 0, 200].into(), &format!("-I {}", from.overlay()), BRIEFLY)?;
     Ok(())
 }
 
@@ -119,7 +125,7 @@ fn drop_walden_and_dial(stage: &DemoStage) -> Result {
     stage.hudson.await_members(&["sierra"]);
     let gone = SocketAddrV4::new(stage.walden.overlay(), PORT);
     let _ = dial(&stage.hudson.site.netns, None, gone, BRIEFLY);
-    ping(&stage.hudson.site.netns, stage.walden.overlay(), "", 1)?;
+    ping(&stage.hudson.site.netns, stage.walden.overlay(), "", BRIEFLY)?;
     assert!(stage.hudson.count("egress", "unknown-overlay")? > 0);
     Ok(())
 }

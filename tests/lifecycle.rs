@@ -10,7 +10,7 @@ use harness::{
     host::{Fleet, Host, HostOptions, start_all},
     stage::pair_stage,
     topology::{Lan, Site, pair},
-    traffic::{TcpEcho, exchange, ping, tcp},
+    traffic::{BRIEFLY, TcpEcho, exchange, ping, tcp},
 };
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -98,7 +98,7 @@ fn a_stopped_daemon_withdraws_its_record_and_keeps_its_address() -> Result {
     stage.right.start()?;
     assert_eq!(stage.right.overlay(), overlay, "after down");
     stage.left.await_members(&["right"]);
-    ensure!(ping(&stage.left.site.netns, overlay, "", 5)?);
+    ensure!(ping(&stage.left.site.netns, overlay, "", PATIENCE)?);
     Ok(())
 }
 
@@ -205,7 +205,7 @@ fn a_member_added_as_a_file_is_reached() -> Result {
     let added = std::time::Instant::now();
     stage.fleet.add_member("added", overlay, "ec2", stage.pair.neighbour.private)?;
     eventually("the added member answers", || {
-        ping(netns, overlay, "", 1).is_ok_and(|answered| answered)
+        ping(netns, overlay, "", BRIEFLY).is_ok_and(|answered| answered)
     });
     println!("a member added as a file answered a ping {:?} later", added.elapsed());
     stage.fleet.remove_member("added")?;
@@ -213,7 +213,7 @@ fn a_member_added_as_a_file_is_reached() -> Result {
         stage.left.members().is_ok_and(|members| members == ["right"])
     });
     let before = stage.left.count("egress", "unknown-overlay")?;
-    ensure!(!ping(netns, overlay, "", 1)?, "a removed member answers");
+    ensure!(!ping(netns, overlay, "", BRIEFLY)?, "a removed member answers");
     assert!(stage.left.count("egress", "unknown-overlay")? > before);
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use harness::{
+    PATIENCE,
     host::{Fleet, Host, HostOptions, start_all},
     netns::Netns,
     packets::{Wire, destination_mac, ends},
@@ -33,7 +34,7 @@ fn next_hops(
     let capture = Wire::open(router, port)?.capture();
     // With no neighbour entry yet the first packet must wait, not vanish.
     client.site.netns.ip(&format!("neigh flush dev {UPLINK}"))?;
-    assert!(ping(&client.site.netns, server.overlay(), "", 1)?, "the first packet arrives");
+    assert!(ping(&client.site.netns, server.overlay(), "", PATIENCE)?, "the first packet arrives");
     tcp(&client.site.netns, None, SocketAddrV4::new(server.overlay(), PORT))?;
     let frames = capture.finish();
     let sent = frames.iter().filter(|frame| ends(frame).is_some_and(|(_, to)| to == real));

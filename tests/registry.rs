@@ -4,10 +4,10 @@ use std::{fs, net::Ipv4Addr};
 
 use anyhow::ensure;
 use harness::{
-    eventually,
+    PATIENCE, eventually,
     host::Host,
     stage::{PairStage, pair_stage},
-    traffic::ping,
+    traffic::{BRIEFLY, ping},
 };
 use serde_json::{Value, json};
 
@@ -48,8 +48,8 @@ fn a_broken_record_is_skipped_and_named() -> Result {
     for (id, _) in broken {
         says(&stage.left, id);
     }
-    ensure!(ping(&stage.left.site.netns, [100, 64, 250, 9].into(), "", 5)?);
-    ensure!(ping(&stage.left.site.netns, stage.right.overlay(), "", 5)?);
+    ensure!(ping(&stage.left.site.netns, [100, 64, 250, 9].into(), "", PATIENCE)?);
+    ensure!(ping(&stage.left.site.netns, stage.right.overlay(), "", PATIENCE)?);
     Ok(())
 }
 
@@ -64,7 +64,7 @@ fn a_record_that_claims_what_is_ours_is_refused() -> Result {
     // Whoever claims an address later than its holder does not get it.
     for host in [left, right] {
         let other = if host.name == "left" { right } else { left };
-        ensure!(ping(&host.site.netns, other.overlay(), "", 5)?, "from {}", host.name);
+        ensure!(ping(&host.site.netns, other.overlay(), "", PATIENCE)?, "from {}", host.name);
     }
     let members = left.show("members")?;
     let owner = members
@@ -82,7 +82,7 @@ fn an_outage_is_not_an_empty_fleet() -> Result {
     fs::rename(&registry, &away)?;
     says(&stage.left, "\"stale\":{");
     assert_eq!(stage.left.members()?, ["right"]);
-    ensure!(ping(&stage.left.site.netns, stage.right.overlay(), "", 5)?);
+    ensure!(ping(&stage.left.site.netns, stage.right.overlay(), "", PATIENCE)?);
     fs::rename(&away, &registry)?;
     stage.fleet.add_member("later", [100, 64, 250, 1].into(), "ec2", [10, 0, 0, 61].into())?;
     stage.left.await_members(&["later", "right"]);
@@ -98,11 +98,11 @@ fn broken_fleet_settings_are_reported_and_the_last_good_ones_hold() -> Result {
     let stranger = &stage.pair.stranger.netns;
     stage.fleet.put("fleet", "{ \"overlay\": ")?;
     says(&stage.left, "fleet");
-    ensure!(!ping(stranger, stage.left.real(), "", 1)?, "enforce goes on");
-    ensure!(ping(&stage.left.site.netns, stage.right.overlay(), "", 5)?);
+    ensure!(!ping(stranger, stage.left.real(), "", BRIEFLY)?, "enforce goes on");
+    ensure!(ping(&stage.left.site.netns, stage.right.overlay(), "", PATIENCE)?);
     stage.fleet.set(json!({ "mode": "enforce", "echo": true }))?;
     eventually("repaired settings are taken", || {
-        ping(stranger, stage.left.real(), "", 1).is_ok_and(|answered| answered)
+        ping(stranger, stage.left.real(), "", BRIEFLY).is_ok_and(|answered| answered)
     });
     Ok(())
 }

@@ -237,8 +237,9 @@ pub fn udp(
     Ok(peer)
 }
 
-/// One ping; whether it was answered within `patience`, in whole seconds.
-pub fn ping(netns: &Netns, to: Ipv4Addr, options: &str, patience: u32) -> Result<bool> {
+/// One ping; whether it was answered within `patience`.
+pub fn ping(netns: &Netns, to: Ipv4Addr, options: &str, patience: Duration) -> Result<bool> {
+    let patience = patience.as_secs_f32();
     let output = netns.output(&format!("ping -n -q -c 1 -W {patience} {options} {to}"))?;
     Ok(output.status.success())
 }
