@@ -2,6 +2,7 @@
 //!
 //! It depends on little, for it is the first thing a fresh machine compiles.
 
+mod bench;
 mod build;
 mod ci;
 mod demo;
@@ -50,6 +51,19 @@ enum Task {
     ///
     /// It needs root, works in network namespaces of its own and leaves nothing behind.
     Demo,
+    /// Measure what neti costs, next to the same hosts without it.
+    ///
+    /// Two hosts on one network talk without neti ("bare"), with neti by overlay address ("overlay"), and with neti by
+    /// real address ("direct"): a TCP stream (iperf3), TCP and UDP round trips of one byte, new TCP connections. They
+    /// take turns in every round, and each figure is compared with bare's of the same round. Then, once: how long it
+    /// takes from a member's file in the registry to its first answer, the daemons' memory, and what single packets
+    /// cost in the programs. Figures of a busy machine wander; look at min - max.
+    ///
+    /// It needs root, works in network namespaces of its own and leaves nothing behind. The exit status says whether
+    /// everything worked; no figure is ever judged.
+    ///
+    /// Example: cargo xtask bench --quick --json figures.json
+    Bench(bench::Options),
     /// Everything that a change must pass: format, lints, tests, demo.
     Ci,
 }
@@ -60,6 +74,7 @@ fn main() -> ExitCode {
         Task::Build { release } => build::run(release),
         Task::Test { filter, arguments } => test::run(filter.as_deref(), &arguments),
         Task::Demo => demo::run(),
+        Task::Bench(options) => bench::run(&options),
         Task::Ci => ci::run(),
     };
     match done {

@@ -1,0 +1,178 @@
+//! The calls of bpf(2) that it takes to run a program which another process has loaded, on a packet of ours.
+
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+};
+
+/// `enum bpf_cmd`.
+const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_PROG_TEST_RUN: libc::c_long = 10;
+const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+
+/// `enum bpf_prog_type`.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub enum Kind {
+    SchedClassifier = 3,
+    Xdp = 6,
+}
+
+/// What a program did with a packet.
+pub struct Ran {
+    pub returned: u32,
+    pub nanoseconds: u32,
+}
+
+/// A program that lets everything pass and does nothing else.
+pub fn empty_program(kind: Kind) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Load {
+        prog_type: u32,
+        insn_cnt: u32,
+        insns: u64,
+        license: u64,
+    }
+    /// `struct bpf_insn`.
+    #[repr(C)]
+    struct Instruction {
+        code: u8,
+        registers: u8,
+        offset: i16,
+        immediate: i32,
+    }
+    let pass = match kind {
+        // TCX_NEXT.
+        Kind::SchedClassifier => -1,
+        // XDP_PASS.
+        Kind::Xdp => 2,
+    };
+    // `r0 = pass; exit`.
+    let instructions = [
+        Instruction { code: 0xb7, registers: 0, offset: 0, immediate: pass },
+        Instruction { code: 0x95, registers: 0, offset: 0, immediate: 0 },
+    ];
+    let mut load = Load {
+        prog_type: kind as u32,
+        insn_cnt: instructions.len() as u32,
+        insns: instructions.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+    };
+    // SAFETY: the instructions and the licence outlive the call.
+    unsafe { bpf(BPF_PROG_LOAD, &mut load) }.map(owned)
+}
+
+/// The program of the link that is pinned at `path`.
+pub fn program_of_link(path: &Path) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Get {
+        pathname: u64,
+        bpf_fd: u32,
+        file_flags: u32,
+    }
+    /// The beginning of `struct bpf_link_info`.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        kind: u32,
+        id: u32,
+        prog_id: u32,
+        _pad: u32,
+    }
+    #[repr(C)]
+    struct Query {
+        bpf_fd: u32,
+        info_len: u32,
+        info: u64,
+    }
+    #[repr(C)]
+    struct ById {
+        prog_id: u32,
+        next_id: u32,
+        open_flags: u32,
+    }
+    let pathname = CString::new(path.as_os_str().as_bytes())?;
+    let mut get = Get { pathname: pathname.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+    // SAFETY: the path is a C string that outlives the call.
+    let link = owned(unsafe { bpf(BPF_OBJ_GET, &mut get) }?);
+    let mut info = Info::default();
+    let mut query = Query {
+        bpf_fd: link.as_raw_fd() as u32,
+        info_len: size_of::<Info>() as u32,
+        info: std::ptr::from_mut(&mut info) as u64,
+    };
+    // SAFETY: the kernel writes at most `info_len` bytes to `info`, which outlives the call.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut query) }?;
+    let mut by_id = ById { prog_id: info.prog_id, next_id: 0, open_flags: 0 };
+    // SAFETY: plain integers.
+    unsafe { bpf(BPF_PROG_GET_FD_BY_ID, &mut by_id) }.map(owned)
+}
+
+/// Runs a program once on `frame`, which becomes what the program makes of it.
+///
+/// `interface` is where a tc program finds the packet to be.
+pub fn run(program: &OwnedFd, frame: &mut [u8], interface: Option<u32>) -> io::Result<Ran> {
+    /// `ifindex` is the last that the kernel takes of `struct __sk_buff` here.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Context {
+        before: [u32; 10],
+        ifindex: u32,
+    }
+    #[repr(C)]
+    #[derive(Default)]
+    struct TestRun {
+        prog_fd: u32,
+        retval: u32,
+        data_size_in: u32,
+        data_size_out: u32,
+        data_in: u64,
+        data_out: u64,
+        repeat: u32,
+        duration: u32,
+        ctx_size_in: u32,
+        ctx_size_out: u32,
+        ctx_in: u64,
+        ctx_out: u64,
+    }
+    let context = Context { ifindex: interface.unwrap_or_default(), ..Context::default() };
+    let mut test = TestRun {
+        prog_fd: program.as_raw_fd() as u32,
+        data_size_in: frame.len() as u32,
+        data_size_out: frame.len() as u32,
+        // The kernel copies the packet in before it copies it out.
+        data_in: frame.as_ptr() as u64,
+        data_out: frame.as_mut_ptr() as u64,
+        repeat: 1,
+        ..TestRun::default()
+    };
+    if interface.is_some() {
+        test.ctx_size_in = size_of::<Context>() as u32;
+        test.ctx_in = std::ptr::from_ref(&context) as u64;
+    }
+    // SAFETY: the frame and the context are live and of the sizes given.
+    unsafe { bpf(BPF_PROG_TEST_RUN, &mut test) }?;
+    Ok(Ran { returned: test.retval, nanoseconds: test.duration })
+}
+
+fn owned(fd: i32) -> OwnedFd {
+    // SAFETY: only descriptors that bpf(2) has just returned come here; nobody else has them.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// # Safety
+///
+/// `attribute` is what the kernel expects for `command`, and what it points to outlives the call.
+unsafe fn bpf<T>(command: libc::c_long, attribute: &mut T) -> io::Result<i32> {
+    let attribute = std::ptr::from_mut(attribute);
+    // SAFETY: as the caller promises; the size passed is that of the attribute.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attribute, size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
+}

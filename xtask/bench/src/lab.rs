@@ -1,0 +1,102 @@
+//! The hosts that are measured: a pair without neti, and the same with it.
+
+use std::{collections::BTreeMap, fs, net::Ipv4Addr};
+
+use anyhow::{Context, Result};
+use harness::{
+    host::{Fleet, Host, HostOptions, start_all},
+    netns::Netns,
+    topology::{Lan, Site},
+    traces::Traces,
+};
+use serde_json::json;
+
+use crate::server::Servers;
+
+/// How a client reaches its server.
+pub struct Way {
+    pub name: &'static str,
+    pub client: Netns,
+    pub server: Netns,
+    /// The server's address, as it is dialled.
+    pub address: Ipv4Addr,
+}
+
+/// Everything. Dropped in this order: hosts undo themselves while their fleet still exists.
+pub struct Lab {
+    pub left: Host,
+    pub right: Host,
+    pub fleet: Fleet,
+    /// The network of `left` and `right`.
+    pub lan: Lan,
+    /// The pair without neti, and their network, whose bridge is between them.
+    bare: (Lan, Site, Site),
+    _servers: [Servers; 2],
+}
+
+impl Lab {
+    /// All hosts and servers; neti runs and knows its peers.
+    pub fn new() -> Result<Self> {
+        let bare = pair("bare")?;
+        let (lan, left, right) = pair("ec2")?;
+        let servers = [Servers::start(&bare.2.netns)?, Servers::start(&right.netns)?];
+        let settings =
+            json!({ "overlay": ["100.64.0.0/16"], "mode": "enforce", "identity": "overlay" });
+        let fleet = Fleet::new(settings)?;
+        let options = host_options("tcx");
+        let mut left = fleet.host_with("left", &left, &options)?;
+        let mut right = fleet.host_with("right", &right, &options)?;
+        start_all(&mut [&mut left, &mut right])?;
+        Ok(Self { left, right, fleet, lan, bare, _servers: servers })
+    }
+
+    pub fn hosts(&self) -> [&Host; 2] {
+        [&self.left, &self.right]
+    }
+
+    /// What is compared; the first is what the others are compared with.
+    pub fn ways(&self) -> Result<Vec<Way>> {
+        let (_, client, server) = &self.bare;
+        let between = |name, client: &Netns, server: &Netns, address| {
+            let (client, server) = (client.clone(), server.clone());
+            Way { name, client, server, address }
+        };
+        let (left, right) = (&self.left.site, &self.right.site);
+        Ok(vec![
+            between("bare", &client.netns, &server.netns, server.private),
+            between("overlay", &left.netns, &right.netns, self.right.overlay()),
+            between("direct", &left.netns, &right.netns, right.private),
+        ])
+    }
+
+    /// Resident memory of each daemon, in KiB.
+    pub fn memory(&self) -> Result<BTreeMap<String, u64>> {
+        let resident = |host: &Host| {
+            let pid = host.pid().with_context(|| format!("neti on {} does not run", host.name))?;
+            let status = fs::read_to_string(format!("/proc/{pid}/status"))
+                .with_context(|| format!("neti on {} has ended", host.name))?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+            let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+            let kib = kib.with_context(|| format!("/proc/{pid}/status has no VmRSS"))?;
+            Ok((host.name.clone(), kib))
+        };
+        self.hosts().into_iter().map(resident).collect()
+    }
+
+    /// What this lab leaves on the machine until it is dropped.
+    pub fn traces(&self) -> Traces {
+        Traces::of(&self.fleet, self.hosts())
+    }
+}
+
+/// How neti is configured on every host.
+pub fn host_options(attach: &str) -> HostOptions {
+    HostOptions { extra: format!("attach = \"{attach}\""), ..HostOptions::default() }
+}
+
+/// Two hosts on a network of their own.
+fn pair(network: &'static str) -> Result<(Lan, Site, Site)> {
+    let lan = Lan::new(network)?;
+    let (left, right) = (lan.attach("left", 10)?, lan.attach("right", 11)?);
+    Ok((lan, left, right))
+}

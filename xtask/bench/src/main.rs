@@ -1,0 +1,114 @@
+//! What neti costs, next to the same hosts without it: real daemons, the kernel's real hooks, on one machine, each host
+//! in a network namespace of its own.
+//!
+//! Times on one machine wander, so nothing here is ever judged by one: the ways are measured in turn, round after
+//! round, and compared within a round. The exit status tells whether everything worked, never how fast it was.
+
+mod bpf;
+mod join;
+mod lab;
+mod programs;
+mod progress;
+mod report;
+mod rounds;
+mod server;
+mod statistics;
+mod workload;
+
+use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use harness::interrupt::{self, interrupted};
+use lab::Lab;
+use progress::Progress;
+use report::Report;
+
+/// Measure what neti costs. `cargo xtask bench --help` says more.
+#[derive(Parser)]
+#[command(name = "neti-bench", bin_name = "cargo xtask bench")]
+struct Arguments {
+    /// How often everything is measured.
+    #[arg(long)]
+    rounds: Option<u32>,
+    /// Three short rounds, for a first look.
+    #[arg(long)]
+    quick: bool,
+    /// Also write all figures to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+impl Arguments {
+    fn plan(&self) -> Plan {
+        let milliseconds = Duration::from_millis;
+        let (rounds, stream, other) = if self.quick { (3, 1, 300) } else { (7, 3, 1000) };
+        Plan { rounds: self.rounds.unwrap_or(rounds), stream, other: milliseconds(other) }
+    }
+}
+
+/// How long it is measured.
+pub struct Plan {
+    pub rounds: u32,
+    /// Seconds of each TCP stream.
+    pub stream: u32,
+    /// Time for each of the other workloads.
+    pub other: Duration,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match interrupt::watch().and_then(|()| run(&arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) if interrupted() => {
+            eprintln!("\nbench: interrupted; nothing is left behind");
+            ExitCode::from(130)
+        }
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let plan = arguments.plan();
+    ensure!(plan.rounds > 0, "--rounds 0: give at least 1");
+    let mut progress = Progress::new();
+    progress.show("starting the hosts");
+    let lab = Lab::new()?;
+    let traces = lab.traces();
+    let measured = measure(&plan, &mut progress, lab);
+    progress.done();
+    // Also after a failure: the next run must find a clean machine.
+    let left = traces.left();
+    let report = measured?;
+    ensure!(left.is_empty(), "left behind: {}", left.join(", "));
+    report.print(&mut std::io::stdout().lock()).or_else(report::unless_closed)?;
+    match &arguments.json {
+        Some(file) => fs::write(file, format!("{:#}\n", report.json()))
+            .with_context(|| format!("write {}", file.display())),
+        None => Ok(()),
+    }
+}
+
+/// Consumes the lab: it is gone at the end, whatever happened.
+fn measure(plan: &Plan, progress: &mut Progress, mut lab: Lab) -> Result<Report> {
+    let measured = all(plan, progress, &mut lab);
+    if measured.is_err() && !interrupted() {
+        for host in lab.hosts() {
+            eprintln!("--- neti on {} said:\n{}", host.name, host.log().trim_end());
+        }
+    }
+    measured
+}
+
+fn all(plan: &Plan, progress: &mut Progress, lab: &mut Lab) -> Result<Report> {
+    let series = rounds::measure(plan, progress, &lab.ways()?)?;
+    progress.show("members that join");
+    let joins = join::measure(lab)?;
+    let memory = lab.memory()?;
+    progress.show("single packets");
+    let programs = programs::measure(lab)?;
+    Ok(Report { rounds: plan.rounds, quick: plan.stream == 1, series, joins, memory, programs })
+}

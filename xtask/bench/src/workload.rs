@@ -1,0 +1,192 @@
+//! What is measured in every round: real sockets, one client, one thread.
+
+use std::{
+    io::{self, Read, Write},
+    net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use harness::{interrupt, netns::Netns};
+use serde_json::Value;
+use socket2::{Domain, Socket, Type};
+
+use crate::{
+    Plan,
+    lab::Way,
+    server::{self, PORT},
+    statistics::percentile,
+};
+
+/// A figure that a workload gives.
+pub struct Metric {
+    /// Key in the JSON.
+    pub key: &'static str,
+    pub name: &'static str,
+    pub unit: &'static str,
+    /// Digits after the point that mean something.
+    pub digits: usize,
+}
+
+/// Something that a client does with its server.
+#[derive(Clone, Copy)]
+pub enum Workload {
+    Stream,
+    RoundTrip,
+    Connections,
+    Datagrams,
+}
+
+impl Workload {
+    pub const ALL: [Self; 4] = [Self::Stream, Self::RoundTrip, Self::Connections, Self::Datagrams];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stream => "TCP stream",
+            Self::RoundTrip => "TCP round trips",
+            Self::Connections => "TCP connections",
+            Self::Datagrams => "UDP round trips",
+        }
+    }
+
+    /// What [`Workload::run`] gives, in its order.
+    pub fn metrics(self) -> &'static [Metric] {
+        const fn metric(
+            key: &'static str,
+            name: &'static str,
+            unit: &'static str,
+            digits: usize,
+        ) -> Metric {
+            Metric { key, name, unit, digits }
+        }
+        match self {
+            Self::Stream => const { &[metric("tcp_stream", "TCP stream", "Gbit/s", 2)] },
+            Self::RoundTrip => {
+                const {
+                    &[
+                        metric("tcp_round_trip_p50", "TCP round trip p50", "µs", 1),
+                        metric("tcp_round_trip_p99", "TCP round trip p99", "µs", 1),
+                    ]
+                }
+            }
+            Self::Connections => {
+                const { &[metric("tcp_connections", "TCP connections", "new ones/s", 0)] }
+            }
+            Self::Datagrams => {
+                const {
+                    &[
+                        metric("udp_round_trip_p50", "UDP round trip p50", "µs", 1),
+                        metric("udp_round_trip_p99", "UDP round trip p99", "µs", 1),
+                    ]
+                }
+            }
+        }
+    }
+
+    /// Does it once.
+    pub fn run(self, way: &Way, plan: &Plan) -> Result<Vec<f64>> {
+        let to = SocketAddrV4::new(way.address, PORT);
+        let measured = match self {
+            Self::Stream => stream(way, plan.stream).map(|rate| vec![rate]),
+            Self::RoundTrip => way.client.run(|| round_trips(to, plan.other)),
+            Self::Connections => {
+                way.client.run(|| connections(to, plan.other)).map(|rate| vec![rate])
+            }
+            Self::Datagrams => way.client.run(|| datagrams(to, plan.other)),
+        };
+        measured.with_context(|| format!("{}, {}", self.name(), way.name))
+    }
+}
+
+/// After so long a peer that says nothing is gone. Where nothing is lost, only a broken way comes to this.
+const SILENCE: Duration = Duration::from_secs(3);
+/// What a connection or a socket does before it is measured.
+const WARM_UP: usize = 200;
+
+/// Gbit/s that arrive.
+fn stream(way: &Way, seconds: u32) -> Result<f64> {
+    let _server = server::iperf(&way.server)?;
+    report(&way.client, way.address, seconds)
+}
+
+fn report(client: &Netns, to: Ipv4Addr, seconds: u32) -> Result<f64> {
+    let output = client
+        .output(&format!("iperf3 --json --time {seconds} --connect-timeout 3000 --client {to}"))?;
+    let report: Value = serde_json::from_slice(&output.stdout).context("read iperf3's report")?;
+    if let Some(error) = report["error"].as_str() {
+        bail!("iperf3 to {to}: {error}");
+    }
+    let rate = report["end"]["sum_received"]["bits_per_second"].as_f64();
+    Ok(rate.context("iperf3 reports no rate")? / 1e9)
+}
+
+/// A byte there and back over one connection; p50 and p99 in microseconds.
+fn round_trips(to: SocketAddrV4, time: Duration) -> Result<Vec<f64>> {
+    let mut stream = connect(to)?;
+    ping_pong(time, || ping(&mut stream))
+}
+
+/// A byte there and back in datagrams of one socket; p50 and p99 in microseconds.
+fn datagrams(to: SocketAddrV4, time: Duration) -> Result<Vec<f64>> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    socket.set_read_timeout(Some(SILENCE))?;
+    socket.connect(to)?;
+    ping_pong(time, || {
+        let mut byte = [0];
+        socket.send(&byte)?;
+        socket.recv(&mut byte).map(drop)
+    })
+}
+
+fn ping_pong(time: Duration, mut ping: impl FnMut() -> io::Result<()>) -> Result<Vec<f64>> {
+    for _ in 0..WARM_UP {
+        ping().context("no answer")?;
+    }
+    let mut trips = Vec::new();
+    let begun = Instant::now();
+    while begun.elapsed() < time {
+        let sent = Instant::now();
+        ping().with_context(|| format!("no answer after {} round trips", trips.len()))?;
+        trips.push(sent.elapsed().as_secs_f64() * 1e6);
+        interrupt::go_on()?;
+    }
+    trips.sort_by(f64::total_cmp);
+    Ok(vec![percentile(&trips, 50), percentile(&trips, 99)])
+}
+
+/// Connections that are made, used for a byte there and back, and closed, one after the other; per second.
+fn connections(to: SocketAddrV4, time: Duration) -> Result<f64> {
+    for _ in 0..WARM_UP {
+        converse(to)?;
+    }
+    let mut made = 0_u32;
+    let begun = Instant::now();
+    while begun.elapsed() < time {
+        converse(to).with_context(|| format!("after {made} connections"))?;
+        made += 1;
+        interrupt::go_on()?;
+    }
+    Ok(f64::from(made) / begun.elapsed().as_secs_f64())
+}
+
+fn converse(to: SocketAddrV4) -> Result<()> {
+    ping(&mut connect(to)?).context("no answer")
+}
+
+/// A connection that is reset when dropped: ports in TIME_WAIT would run out within one measurement.
+fn connect(to: SocketAddrV4) -> Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_linger(Some(Duration::ZERO))?;
+    socket.set_read_timeout(Some(SILENCE))?;
+    // For connect(2) too.
+    socket.set_write_timeout(Some(SILENCE))?;
+    socket.connect(&to.into()).with_context(|| format!("connect to {to}"))?;
+    Ok(socket.into())
+}
+
+fn ping(stream: &mut TcpStream) -> io::Result<()> {
+    let mut byte = [0];
+    stream.write_all(&byte)?;
+    stream.read_exact(&mut byte)
+}
