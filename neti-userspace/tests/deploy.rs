@@ -1,4 +1,5 @@
 //! The files in deploy/ match the binary: every path, flag and key that they name is one that it knows.
+#![allow(clippy::unwrap_used, reason = "clippy.toml exempts test functions, not their helpers")]
 
 use std::{
     collections::BTreeSet,
