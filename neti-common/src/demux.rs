@@ -4,8 +4,8 @@ use crate::{
     family::Family,
     headers::{Kind, TCP, UDP},
     hints,
-    maps::{Ends, Flow, Settings, Tuple, identity},
-    tables::{Socket, Tables},
+    maps::{Ends, Flow, Hint, Settings, Tuple, identity},
+    tables::{Class, Socket, Tables},
 };
 
 /// A form: which name a flow's sockets use for the peer and for us.
@@ -70,32 +70,32 @@ impl<F: Family> Names<F> {
 #[derive(Debug, Clone, Copy)]
 pub struct Found<F: Family> {
     pub ends: Ends<F>,
-    /// A socket, connected or not, is behind it (or, for flows without sockets, a hint).
+    /// The socket behind it, connected or not.
     pub socket: Socket,
+    /// The hint that named it.
+    pub hint: Option<(Class, Hint<F>)>,
 }
 
-/// The names by which a member's flow is known to what receives it here, with `kind` the packet's part in the flow.
+/// The names by which a member's flow is known to what receives it here. `key` is its [`hints::member_key`], `kind` the
+/// packet's part in it.
 #[inline(always)]
 pub fn demux<F: Family, T: Tables<F>>(
     tables: &T,
     settings: &Settings<F>,
-    flow: &Flow<F>,
+    key: &Flow<F>,
     names: &Names<F>,
     kind: Kind,
 ) -> Found<F> {
-    let (found, connected) = match flow.protocol {
-        TCP | UDP => by_socket(tables, settings, names, flow.protocol),
-        _ => (Found { ends: default(settings, names), socket: Socket::None }, false),
+    let (found, connected) = match key.protocol {
+        TCP | UDP => by_socket(tables, settings, names, key.protocol),
+        _ => (Found { ends: default(settings, names), socket: Socket::None, hint: None }, false),
     };
     // A pure SYN begins a connection: no hint can be about it.
     if connected || kind == Kind::TcpSyn || kind == Kind::EchoRequest {
         return found;
     }
-    match hints::find(tables, flow, true) {
-        Some((class, hint)) => {
-            hints::answered(tables, flow, class, hint);
-            Found { ends: hint.ends, socket: Socket::Live }
-        }
+    match hints::find(tables, key, true) {
+        Some((class, hint)) => Found { ends: hint.ends, hint: Some((class, hint)), ..found },
         None => found,
     }
 }
@@ -121,7 +121,7 @@ fn by_socket<F: Family, T: Tables<F>>(
         let socket =
             if protocol == TCP { tables.tcp_socket(&tuple) } else { tables.udp_socket(&tuple) };
         if matches!(socket, Socket::Live | Socket::HalfOpen) {
-            return (Found { ends: names.ends(form), socket }, true);
+            return (Found { ends: names.ends(form), socket, hint: None }, true);
         }
         // The mixed forms find the same unconnected sockets as these two.
         match form {
@@ -136,7 +136,7 @@ fn by_socket<F: Family, T: Tables<F>>(
         _ if settings.identity == identity::OVERLAY => (names.overlay, overlay),
         _ => (names.real, real),
     };
-    (Found { ends, socket }, false)
+    (Found { ends, socket, hint: None }, false)
 }
 
 /// Whether an unconnected UDP flow would be named `ends` with no hint at all, so that it needs none.

@@ -183,7 +183,6 @@ fn remember<F: Family, P: Skb, T: Tables<F>>(
     let mut on_wire = flow(ip.protocol, Tuple { src: wire.own, dst: wire.peer, sport, dport });
     let mut port = SourcePort::Own;
     if has_ports(ip.protocol)
-        && !forwarded
         && let Some(twin) = twins::outbound(tables, &socket)
     {
         port = SourcePort::Twin(twin);
@@ -200,35 +199,31 @@ fn remember<F: Family, P: Skb, T: Tables<F>>(
         Some(path) => Some(path),
         None => tables.member(&ip.dst).and_then(|member| tables.path(&member.overlays[0])),
     };
+    let mut key = match path {
+        Some(path) => hints::member_key(settings, &on_wire, &path.primary),
+        None => on_wire,
+    };
     let class = Class::of(forwarded, path.is_some());
     let ends = Ends { peer: ip.dst, own: ip.src };
-    let kept = if hinted { hints::kept(tables, class, &on_wire, &ends, kind) } else { Kept::No };
+    let kept = if hinted { hints::kept(tables, class, &key, &ends, kind) } else { Kept::None };
     let hint = match kept {
         Kept::Same => return Ok(port),
         Kept::Refreshed(hint) => hint,
-        Kept::No => {
+        Kept::None | Kept::Other => {
             if !hints::may_open(kind, forwarded) && !begins {
                 return Ok(port);
             }
             let needed = match path {
-                // What anyone may send to a port that is open to him needs no hint, or spoofed queries would fill the
-                // table.
-                None => {
-                    kind != Kind::Udp || admission(tables, &ip.dst, UDP, sport) == Admission::No
-                }
-                Some(_)
-                    if forwarded
-                        || !has_ports(ip.protocol)
-                        || matches!(port, SourcePort::Twin(_)) =>
-                {
-                    true
-                }
+                // What a peer may send to this port at any time needs no hint, or spoofed queries would fill the table.
+                None => admission(tables, &ip.dst, ip.protocol, sport) == Admission::No,
                 Some(path) => {
                     let names = Names::of(&on_wire, &path.primary, settings);
-                    let named =
-                        kind == Kind::Udp && demux::is_default_udp(tables, settings, &names, &ends);
-                    if !named {
-                        port = separate(tables, settings, path, &socket, &on_wire)?;
+                    let named = kind == Kind::Udp
+                        && !forwarded
+                        && matches!(kept, Kept::None)
+                        && demux::is_default_udp(tables, settings, &names, &ends);
+                    if !named && has_ports(ip.protocol) && matches!(port, SourcePort::Own) {
+                        port = separate(tables, settings, path, &socket, &key)?;
                     }
                     !named
                 }
@@ -240,9 +235,9 @@ fn remember<F: Family, P: Skb, T: Tables<F>>(
         }
     };
     if let SourcePort::Twin(twin) = port {
-        on_wire.tuple.sport = twin;
+        key.tuple.sport = twin;
     }
-    tables.keep_hint(class, &on_wire, &hint);
+    tables.keep_hint(class, &key, &hint);
     Ok(port)
 }
 
@@ -259,16 +254,16 @@ fn separate<F: Family, T: Tables<F>>(
     settings: &Settings<F>,
     path: &Path<F>,
     socket: &Flow<F>,
-    on_wire: &Flow<F>,
+    key: &Flow<F>,
 ) -> Result<SourcePort, Reason> {
-    let Some(other) = twins::find(tables, settings, path, socket, on_wire) else {
-        twins::take_over(tables, path, socket);
+    let Some(other) = twins::find(tables, settings, path, socket, key) else {
+        twins::take_over(tables, socket, key);
         return Ok(SourcePort::Own);
     };
     if socket.protocol == UDP && socket.tuple.sport == socket.tuple.dport {
         return Ok(SourcePort::Shared);
     }
-    match twins::separate(tables, settings, path, socket, &other) {
+    match twins::separate(tables, settings, socket, key, &other) {
         Some(port) => Ok(SourcePort::Twin(port)),
         None => Err(Reason::PortTwin),
     }

@@ -134,15 +134,17 @@ pub fn judge<'a, F: Family, P: Packet, T: Tables<F>>(
         return Judged { reason: Reason::Malformed, member, what: What::Nothing };
     };
     if transport.kind == Kind::IcmpError {
-        return match icmp::related(packet, tables, settings, ip) {
-            Some(related) => {
-                Judged { reason: Reason::IcmpError, member, what: What::Error(related) }
+        let (reason, what) = match icmp::related(packet, tables, settings, ip) {
+            Ok(related) => (Reason::IcmpError, What::Error(related)),
+            Err(Reason::IcmpUnrelated) if member.is_some() => (Reason::Member, What::Nothing),
+            Err(Reason::IcmpUnrelated)
+                if admission(tables, &ip.src, ip.protocol, [0; 2]) != Admission::No =>
+            {
+                (Reason::Allowed, What::Nothing)
             }
-            None if member.is_some() => {
-                Judged { reason: Reason::Member, member, what: What::Nothing }
-            }
-            None => Judged { reason: Reason::IcmpUnrelated, member, what: What::Nothing },
+            Err(reason) => (reason, What::Nothing),
         };
+        return Judged { reason, member, what };
     }
     let reason = match member {
         Some(_) => Reason::Member,
@@ -183,7 +185,9 @@ fn stranger<F: Family, T: Tables<F>>(
                 return Reason::Reply;
             }
         }
-        Kind::EchoReply | Kind::IcmpError | Kind::Icmp | Kind::Other => {}
+        // It has neither ports nor an identifier that a hint could know it by.
+        Kind::Icmp | Kind::IcmpError => return Reason::Stranger,
+        Kind::EchoReply | Kind::Other => {}
     }
     let flow = flow_in(ip, transport);
     if let Some((class, hint)) = hints::find(tables, &flow, false) {

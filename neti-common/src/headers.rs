@@ -58,14 +58,14 @@ pub fn carried<F: Family, P: Packet, T: Tables<F>>(
         }
         tags += 1;
         if tags > MAX_TAGS {
-            return Err(Reason::Unparsed);
+            return Err(Reason::TooManyTags);
         }
         let control: [u8; 2] = packet.load(l3).ok_or(Reason::Malformed)?;
         own_vlan(u16::from_be_bytes(control) & 0x0fff, tables)?;
         l3 += 4;
         ethertype = load_ethertype(packet, l3)?;
     }
-    Err(Reason::Unparsed)
+    Err(Reason::TooManyTags)
 }
 
 /// As [`carried`], whatever the tags are: what leaves is judged by what is inside.

@@ -4,7 +4,7 @@
 use crate::{
     family::Family,
     headers::Kind,
-    maps::{Ends, Flow, Hint},
+    maps::{Ends, Flow, Hint, Settings},
     tables::{Class, Tables},
 };
 
@@ -29,6 +29,19 @@ const TCP_TRANSITORY: u64 = 240 * SECOND;
 /// A hint that was refreshed less than this long ago is left alone: it spares a write for each packet.
 const REFRESH: u64 = SECOND;
 
+/// The key of a member's flow: the same on every path to it, because paths change under live flows. `flow` is seen from
+/// here, on the wire; `primary` is the member's primary overlay address. Addresses that are not ours alone (routed
+/// containers) stay in the key.
+#[inline(always)]
+pub fn member_key<F: Family>(settings: &Settings<F>, flow: &Flow<F>, primary: &F::Addr) -> Flow<F> {
+    let mut key = *flow;
+    key.tuple.dst = *primary;
+    if settings.is_own_real(&flow.tuple.src) {
+        key.tuple.src = F::UNSPECIFIED;
+    }
+    key
+}
+
 /// Whether a hint still admits at time `now`.
 #[inline(always)]
 pub fn is_fresh<F: Family>(hint: &Hint<F>, protocol: u8, now: u64) -> bool {
@@ -42,7 +55,7 @@ pub fn is_fresh<F: Family>(hint: &Hint<F>, protocol: u8, now: u64) -> bool {
     age < limit
 }
 
-/// The fresh hint of a flow, our own or forwarded.
+/// The fresh hint of a flow, our own or forwarded; `flow` is on the wire, of a member its [`member_key`].
 #[inline(always)]
 pub fn find<F: Family, T: Tables<F>>(
     tables: &T,
@@ -95,8 +108,10 @@ pub fn may_refresh(kind: Kind, forwarded: bool) -> bool {
 /// A hint as a packet that leaves finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept<F: Family> {
-    /// None that is fresh and names the same ends.
-    No,
+    /// None that is fresh.
+    None,
+    /// A fresh one of another flow, which names other ends.
+    Other,
     /// It is as it should be.
     Same,
     /// It is to be written like this.
@@ -112,10 +127,15 @@ pub fn kept<F: Family, T: Tables<F>>(
     ends: &Ends<F>,
     kind: Kind,
 ) -> Kept<F> {
-    let Some(mut hint) = tables.hint(class, flow) else { return Kept::No };
+    let Some(mut hint) = tables.hint(class, flow) else { return Kept::None };
     let now = tables.now();
-    if !is_fresh(&hint, flow.protocol, now) || hint.ends != *ends {
-        return Kept::No;
+    // A SYN on a tuple that was used before begins another connection.
+    let begins = kind == Kind::TcpSyn && hint.state != state::OPENED;
+    if begins || !is_fresh(&hint, flow.protocol, now) {
+        return Kept::None;
+    }
+    if hint.ends != *ends {
+        return Kept::Other;
     }
     let closing = kind == Kind::TcpClose && hint.state != state::CLOSING;
     if !closing && now.saturating_sub(hint.seen) < REFRESH {

@@ -9,7 +9,7 @@ use crate::{
     hints,
     maps::{Ends, Flow, Settings, Tuple},
     packet::{Packet, Skb},
-    rewrite::{self, Quote},
+    rewrite::{self, Port, Quote},
     tables::{Socket, Tables},
     twins,
     verdict::Reason,
@@ -30,19 +30,20 @@ pub struct Related<F: Family> {
     port: Option<[u8; 2]>,
 }
 
+/// The packet that an error quotes, with its ports; `None` where it is too short or has none.
 #[inline(always)]
-fn quote<F: Family, P: Packet>(packet: &mut P, outer: &Ip<F>) -> Option<(Ip<F>, Transport)> {
+fn quote<F: Family, P: Packet>(packet: &mut P, outer: &Ip<F>) -> Option<(Ip<F>, Flow<F>)> {
     let start = outer.l4 + ERROR_HEADER;
     packet.pull(start + QUOTE);
     let ip = F::parse(packet, start, true)?;
-    if ip.part == Part::Later {
-        return None;
-    }
-    let transport = quoted_transport(packet, &ip)?;
-    Some((ip, transport))
+    let Transport { sport, dport, .. } = match ip.part {
+        Part::Later => Transport { sport: [0; 2], dport: [0; 2], kind: Kind::Other },
+        Part::Whole | Part::First => quoted_transport(packet, &ip)?,
+    };
+    Some((ip, flow(ip.protocol, Tuple { src: ip.src, dst: ip.dst, sport, dport })))
 }
 
-/// Whether an error that comes in is about a packet of ours: one that a socket or a fresh hint stands for. Any router may
+/// The packet of ours that an error which comes in is about: one that a socket or a fresh hint stands for. Any router may
 /// send it, so nothing is asked of the sender.
 #[inline(always)]
 pub fn related<F: Family, P: Packet, T: Tables<F>>(
@@ -50,40 +51,55 @@ pub fn related<F: Family, P: Packet, T: Tables<F>>(
     tables: &T,
     settings: &Settings<F>,
     outer: &Ip<F>,
-) -> Option<Related<F>> {
-    let (quoted, transport) = quote(packet, outer)?;
-    if quoted.src != outer.dst {
-        return None;
+) -> Result<Related<F>, Reason> {
+    let (quoted, flow) = quote(packet, outer).ok_or(Reason::IcmpUnrelated)?;
+    if settings.is_overlay(&quoted.src) || settings.is_overlay(&quoted.dst) {
+        return Err(Reason::SpoofedOverlay);
     }
-    let tuple =
-        Tuple { src: quoted.src, dst: quoted.dst, sport: transport.sport, dport: transport.dport };
-    let flow = flow(quoted.protocol, tuple);
-    let Some(member) = tables.member(&quoted.dst) else {
-        let ends = Ends { peer: quoted.dst, own: quoted.src };
-        return is_ours(tables, &flow).then_some(Related { quoted, ends, port: None });
+    if quoted.src != outer.dst || quoted.part == Part::Later {
+        return Err(Reason::IcmpUnrelated);
+    }
+    let real = Related { quoted, ends: Ends { peer: quoted.dst, own: quoted.src }, port: None };
+    let member = tables.member(&quoted.dst);
+    let Some(member) = member else {
+        return if is_ours(tables, &flow, &flow, false) {
+            Ok(real)
+        } else {
+            Err(Reason::IcmpUnrelated)
+        };
     };
-    if let Some(twin) = twins::inbound(tables, &flow, &member.overlays[0]) {
-        return Some(Related { quoted, ends: twin.ends, port: Some(twin.port) });
-    }
+    let primary = &member.overlays[0];
+    let key = hints::member_key(settings, &flow, primary);
     if !settings.is_own_real(&quoted.src) {
-        let ends = Ends { peer: quoted.dst, own: quoted.src };
-        return is_ours(tables, &flow).then_some(Related { quoted, ends, port: None });
+        return if is_ours(tables, &flow, &key, true) {
+            Ok(real)
+        } else {
+            Err(Reason::IcmpUnrelated)
+        };
     }
-    let names = Names::of(&flow, &member.overlays[0], settings);
+    if let Some(twin) = twins::inbound(tables, &key) {
+        return Ok(Related { ends: twin.ends, port: Some(twin.port), ..real });
+    }
     // Whatever the quoted packet was, we sent it: a hint may stand for it.
-    let found = demux(tables, settings, &flow, &names, Kind::Other);
+    let names = Names::of(&flow, primary, settings);
+    let found = demux(tables, settings, &key, &names, Kind::Other);
     let ours = match found.socket {
         Socket::Live | Socket::HalfOpen => true,
         // An unconnected UDP socket answers any member, and keeps no hint for that.
-        Socket::Wildcard | Socket::Specific => flow.protocol == UDP,
-        Socket::None => false,
+        Socket::Wildcard | Socket::Specific => flow.protocol == UDP || found.hint.is_some(),
+        Socket::None => found.hint.is_some(),
     };
-    ours.then_some(Related { quoted, ends: found.ends, port: None })
+    if ours { Ok(Related { ends: found.ends, ..real }) } else { Err(Reason::IcmpUnrelated) }
 }
 
-/// Whether a flow with real addresses on both ends is ours.
+/// Whether a flow that has one form only is ours; `key` is what its hint would have.
 #[inline(always)]
-fn is_ours<F: Family, T: Tables<F>>(tables: &T, flow: &Flow<F>) -> bool {
+fn is_ours<F: Family, T: Tables<F>>(
+    tables: &T,
+    flow: &Flow<F>,
+    key: &Flow<F>,
+    member: bool,
+) -> bool {
     let Tuple { src, dst, sport, dport } = flow.tuple;
     let inbound = Tuple { src: dst, dst: src, sport: dport, dport: sport };
     let socket = match flow.protocol {
@@ -93,16 +109,16 @@ fn is_ours<F: Family, T: Tables<F>>(tables: &T, flow: &Flow<F>) -> bool {
     };
     match socket {
         Socket::Live | Socket::HalfOpen => return true,
-        // A server on an open port keeps no hints.
+        // A server keeps no hints of those who may always ask it.
         Socket::Wildcard | Socket::Specific
             if flow.protocol == UDP
-                && filter::admission(tables, &dst, UDP, sport) != Admission::No =>
+                && (member || filter::admission(tables, &dst, UDP, sport) != Admission::No) =>
         {
             return true;
         }
         _ => {}
     }
-    hints::find(tables, flow, false).is_some()
+    hints::find(tables, key, member).is_some()
 }
 
 /// Translates an error about a packet of ours for whoever sent that packet. The error's own source is translated where it
@@ -117,7 +133,12 @@ pub fn translate_in<F: Family, P: Skb>(
     if ends.own == quoted.src && ends.peer == quoted.dst && port.is_none() {
         return Some(Reason::IcmpError);
     }
-    rewrite::quoted(packet, outer, quoted, &Quote { src: ends.own, dst: ends.peer, sport: *port })?;
+    rewrite::quoted(
+        packet,
+        outer,
+        quoted,
+        &Quote { src: ends.own, dst: ends.peer, port: port.map(|port| (Port::Source, port)) },
+    )?;
     let src = if outer.src == quoted.dst { ends.peer } else { outer.src };
     rewrite::addresses(packet, outer, &src, &ends.own)?;
     Some(Reason::IcmpError)
@@ -132,22 +153,18 @@ pub fn translate_out<F: Family, P: Skb, T: Tables<F>>(
     settings: &Settings<F>,
     outer: &Ip<F>,
 ) -> Result<(), Reason> {
-    let start = outer.l4 + ERROR_HEADER;
-    packet.pull(start + QUOTE);
-    let Some(quoted) = F::parse(packet, start, true) else { return Ok(()) };
-    let src = match real_of(tables, settings, &quoted.src) {
-        Some(real) => real,
-        None => return Err(Reason::UnknownOverlay),
-    };
-    let dst = match real_of(tables, settings, &quoted.dst) {
-        Some(real) => real,
-        None => return Err(Reason::UnknownOverlay),
-    };
-    if src == quoted.src && dst == quoted.dst {
+    let Some((quoted, received)) = quote(packet, outer) else { return Ok(()) };
+    let src = real_of(tables, settings, &quoted.src).ok_or(Reason::UnknownOverlay)?;
+    let dst = real_of(tables, settings, &quoted.dst).ok_or(Reason::UnknownOverlay)?;
+    let Tuple { src: peer, dst: own, sport: peer_port, dport: own_port } = received.tuple;
+    let socket =
+        flow(quoted.protocol, Tuple { src: own, dst: peer, sport: own_port, dport: peer_port });
+    // It came to the port that its flow has on the wire.
+    let port = twins::outbound(tables, &socket).map(|port| (Port::Destination, port));
+    if src == quoted.src && dst == quoted.dst && port.is_none() {
         return Ok(());
     }
-    rewrite::quoted(packet, outer, &quoted, &Quote { src, dst, sport: None })
-        .ok_or(Reason::RewriteFailed)
+    rewrite::quoted(packet, outer, &quoted, &Quote { src, dst, port }).ok_or(Reason::RewriteFailed)
 }
 
 /// The real address behind any address: itself, or its path's; `None` for an overlay address that nobody has.

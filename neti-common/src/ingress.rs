@@ -6,7 +6,7 @@ use crate::{
     filter::{Judged, What, arrive, judge},
     fragments,
     headers::{Ip, Part, Transport, flow, flow_in},
-    icmp,
+    hints, icmp,
     maps::{Ends, Member, Settings, Tuple},
     packet::Skb,
     rewrite::{self, Port},
@@ -78,11 +78,20 @@ fn name<F: Family, T: Tables<F>>(
     member: &Member<F>,
 ) -> (Ends<F>, Option<[u8; 2]>) {
     let flow = flow_in(ip, transport);
-    if let Some(twin) = twins::inbound(tables, &flow, &member.overlays[0]) {
+    let primary = &member.overlays[0];
+    let key = hints::member_key(settings, &flow, primary);
+    if let Some(twin) = twins::inbound(tables, &key) {
+        if let Some((class, hint)) = hints::find(tables, &key, true) {
+            hints::answered(tables, &key, class, hint);
+        }
         return (twin.ends, Some(twin.port));
     }
-    let names = Names::of(&flow, &member.overlays[0], settings);
-    (demux(tables, settings, &flow, &names, transport.kind).ends, None)
+    let names = Names::of(&flow, primary, settings);
+    let found = demux(tables, settings, &key, &names, transport.kind);
+    if let Some((class, hint)) = found.hint {
+        hints::answered(tables, &key, class, hint);
+    }
+    (found.ends, None)
 }
 
 /// The names of a member's fragment whose first one was not seen.

@@ -66,7 +66,7 @@ pub const VLAN_WORDS: u32 = 4_096 / 64;
 
 /// What the filter does with what nothing admits ([`Settings::mode`]).
 pub mod mode {
-    /// Let it pass and count it as would-drop. Zero, so that maps never filled observe.
+    /// Let it pass and count it as would-drop.
     pub const OBSERVE: u8 = 0;
     /// Drop it.
     pub const ENFORCE: u8 = 1;
@@ -281,7 +281,7 @@ pub struct Ends<F: Family> {
     pub own: F::Addr,
 }
 
-/// A flow that no socket stands for. Key: the flow as on the wire.
+/// A flow that no socket stands for. Key: the flow as on the wire; of a member its [`crate::hints::member_key`].
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hint<F: Family> {
@@ -324,8 +324,7 @@ pub struct TwinOut {
 }
 
 /// The flow behind a port on the wire that twins contend for: the port that one of them got, or the one that the other
-/// has by itself. Key: a [`Flow`] with `src` [`Family::UNSPECIFIED`], `dst` the peer's primary overlay address and
-/// `sport` the port on the wire, so that it holds on whichever path the peer answers.
+/// has by itself. Key: the flow's [`crate::hints::member_key`].
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TwinIn<F: Family> {

@@ -60,12 +60,13 @@ pub fn port<F: Family, P: Skb>(
     )
 }
 
-/// The ends and the port that a packet quoted in an ICMP error is to have; its source is whoever gets the error.
+/// What a packet quoted in an ICMP error is to have; its source is whoever gets the error.
 #[derive(Debug, Clone, Copy)]
 pub struct Quote<F: Family> {
     pub src: F::Addr,
     pub dst: F::Addr,
-    pub sport: Option<[u8; 2]>,
+    /// Another port, network order.
+    pub port: Option<(Port, [u8; 2])>,
 }
 
 /// Rewrites a packet quoted in the ICMP error `outer`, its checksums as far as they are quoted, and the error's own.
@@ -89,9 +90,10 @@ pub fn quoted<F: Family, P: Skb>(
         change = checksum::add(change, checksum::difference16(old, new));
     }
     let mut covered = addresses;
-    if let Some(port) = quote.sport {
-        let old = packet.load(inner.l4)?;
-        packet.store(inner.l4, &port)?;
+    if let Some((which, port)) = quote.port {
+        let offset = inner.l4 + which as usize;
+        let old = packet.load(offset)?;
+        packet.store(offset, &port)?;
         let difference = checksum::difference16(old, port);
         covered = checksum::add(covered, difference);
         change = checksum::add(change, difference);

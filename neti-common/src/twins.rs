@@ -17,29 +17,13 @@ const TRIES: u32 = 8;
 const PEER_NAMES: usize = 3;
 const OWN_NAMES: usize = 2;
 
-/// The key of the inbound table: the same on every path to the peer.
+/// The flow behind a port on the wire, where it is one of twins; `key` is the flow's [`hints::member_key`].
 #[inline(always)]
-fn wire_key<F: Family>(
-    protocol: u8,
-    primary: &F::Addr,
-    port: [u8; 2],
-    peer_port: [u8; 2],
-) -> Flow<F> {
-    flow(protocol, Tuple { src: F::UNSPECIFIED, dst: *primary, sport: port, dport: peer_port })
-}
-
-/// The flow behind a port on the wire, where it is one of twins; `flow` is seen from here, `primary` the peer's primary
-/// overlay address.
-#[inline(always)]
-pub fn inbound<F: Family, T: Tables<F>>(
-    tables: &T,
-    flow: &Flow<F>,
-    primary: &F::Addr,
-) -> Option<TwinIn<F>> {
+pub fn inbound<F: Family, T: Tables<F>>(tables: &T, key: &Flow<F>) -> Option<TwinIn<F>> {
     if !tables.has_twins() {
         return None;
     }
-    tables.twin_in(&wire_key(flow.protocol, primary, flow.tuple.sport, flow.tuple.dport))
+    tables.twin_in(key)
 }
 
 /// The port on the wire of a flow that leaves, where it is a twin's; `flow` as its socket names it.
@@ -51,15 +35,16 @@ pub fn outbound<F: Family, T: Tables<F>>(tables: &T, flow: &Flow<F>) -> Option<[
     tables.twin_out(flow).map(|twin| twin.port)
 }
 
-/// The twin of a flow that leaves for the first time, `socket` as its socket names it: a flow with the same ports and
-/// other names for the same two hosts. Names are tried under every real address of the peer, because paths change.
+/// The twin of a flow that leaves for the first time: another flow with the same port on the wire and other names for
+/// the same two hosts. `socket` is the flow as its socket names it, `key` its [`hints::member_key`]. Names are tried
+/// under every real address of the peer, because paths change.
 #[inline(always)]
 pub fn find<F: Family, T: Tables<F>>(
     tables: &T,
     settings: &Settings<F>,
     path: &Path<F>,
     socket: &Flow<F>,
-    wire: &Flow<F>,
+    key: &Flow<F>,
 ) -> Option<Ends<F>> {
     let ends = Ends { peer: socket.tuple.dst, own: socket.tuple.src };
     let peers: [F::Addr; PEER_NAMES] = [path.primary, path.reals[0], path.reals[1]];
@@ -76,28 +61,32 @@ pub fn find<F: Family, T: Tables<F>>(
             } else {
                 tables.udp_socket(&inbound)
             };
-            if matches!(other, Socket::Live | Socket::HalfOpen) {
+            if !matches!(other, Socket::Live | Socket::HalfOpen) {
+                continue;
+            }
+            // A flow that has another port on the wire already is in nobody's way.
+            let names = Tuple { src: own, dst: peer, ..socket.tuple };
+            if outbound(tables, &flow(socket.protocol, names)).is_none() {
                 return Some(Ends { peer, own });
             }
         }
     }
-    // Of the host's own flows, only UDP ones have ports and hints.
-    if wire.protocol == TCP {
-        return None;
+    for class in [Class::LocalMember, Class::ForwardMember] {
+        if let Some(hint) = tables.hint(class, key)
+            && hint.ends != ends
+            && hints::is_fresh(&hint, key.protocol, tables.now())
+        {
+            return Some(hint.ends);
+        }
     }
-    let hint = tables.hint(Class::LocalMember, wire)?;
-    (hint.ends != ends && hints::is_fresh(&hint, wire.protocol, tables.now())).then_some(hint.ends)
+    None
 }
 
 /// Takes over a port that an earlier twin, which is no more, has left behind.
 #[inline(always)]
-pub fn take_over<F: Family, T: Tables<F>>(tables: &T, path: &Path<F>, socket: &Flow<F>) {
-    if !tables.has_twins() {
-        return;
-    }
-    let wire = wire_key(socket.protocol, &path.primary, socket.tuple.sport, socket.tuple.dport);
-    if tables.twin_in(&wire).is_some() {
-        tables.keep_twin_in(&wire, &own_port(socket));
+pub fn take_over<F: Family, T: Tables<F>>(tables: &T, socket: &Flow<F>, key: &Flow<F>) {
+    if inbound(tables, key).is_some() {
+        tables.keep_twin_in(key, &own_port(socket));
     }
 }
 
@@ -108,14 +97,14 @@ fn own_port<F: Family>(socket: &Flow<F>) -> TwinIn<F> {
     TwinIn { ends: Ends { peer: dst, own: src }, port: sport, _pad: [0; 2] }
 }
 
-/// Finds and keeps a port on the wire for a flow whose `twin` has its own; `None` where the range or the table is full.
-/// The range is reserved, so that only twins can be in the way.
+/// Finds and keeps a port on the wire for a flow whose `twin` has its own; `None` where none of the ports tried is free
+/// or the table is full. The range is reserved, so that only twins can be in the way.
 #[inline(always)]
 pub fn separate<F: Family, T: Tables<F>>(
     tables: &T,
     settings: &Settings<F>,
-    path: &Path<F>,
     socket: &Flow<F>,
+    key: &Flow<F>,
     twin: &Ends<F>,
 ) -> Option<[u8; 2]> {
     let first = settings.twin_first as u32;
@@ -124,11 +113,14 @@ pub fn separate<F: Family, T: Tables<F>>(
         return None;
     }
     let flow = own_port(socket);
-    let start = tables.random();
-    let mut wire = wire_key(socket.protocol, &path.primary, socket.tuple.sport, socket.tuple.dport);
-    tables.keep_twin_in(&wire, &TwinIn { ends: *twin, ..flow });
+    tables.keep_twin_in(key, &TwinIn { ends: *twin, ..flow });
+    let mut wire = *key;
+    // From anywhere in the range, by an odd step: neighbours of a taken port are taken more often than others.
+    let random = tables.random();
+    let step = (random >> 16) | 1;
     for n in 0..TRIES {
-        wire.tuple.sport = ((first + start.wrapping_add(n) % span) as u16).to_be_bytes();
+        let offset = random.wrapping_add(step.wrapping_mul(n)) % span;
+        wire.tuple.sport = ((first + offset) as u16).to_be_bytes();
         if tables.claim_twin(&wire, &flow) {
             return tables.keep_twin_out(socket, &wire).then_some(wire.tuple.sport);
         }

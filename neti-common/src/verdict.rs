@@ -101,7 +101,7 @@ reasons! {
     /// A later fragment of a datagram that was let in.
     Fragment = "fragment", Pass;
 
-    /// Neither IP nor ARP nor layer-2 control, or more than two VLAN tags.
+    /// Neither IP nor ARP nor layer-2 control.
     Unparsed = "unparsed", Refuse;
     /// A VLAN that has no interface here.
     UnknownVlan = "unknown-vlan", Refuse;
@@ -118,6 +118,8 @@ reasons! {
     /// A stranger's later fragment whose first one was not seen.
     FragmentWithoutFirst = "fragment-without-first", Refuse;
 
+    /// More than two VLAN tags: the kernel may strip them and find what was not judged.
+    TooManyTags = "too-many-tags", Drop;
     /// An overlay address on the wire.
     SpoofedOverlay = "spoofed-overlay", Drop;
     /// To an overlay address that no member has.
@@ -126,7 +128,7 @@ reasons! {
     OverlaySource = "overlay-source", Drop;
     /// An IP option that would carry an overlay address onto the wire.
     OverlayOption = "overlay-option", Drop;
-    /// No port left to tell this connection from its twin in the other form; it is reset.
+    /// No port found to tell this flow from its twin in the other form; a connection is reset.
     PortTwin = "port-twin", Drop;
     /// The packet could not be rewritten.
     RewriteFailed = "rewrite-failed", Drop;
