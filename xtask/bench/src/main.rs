@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     match interrupt::watch().and_then(|()| run(&arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) if interrupted() => {
-            eprintln!("\nbench: interrupted; nothing is left behind");
+            eprintln!("bench: interrupted");
             ExitCode::from(130)
         }
         Err(error) => {
@@ -74,16 +74,25 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     let plan = arguments.plan();
     ensure!(plan.rounds > 0, "--rounds 0: give at least 1");
+    if let Some(file) = &arguments.json {
+        // Rather than after minutes.
+        let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let exists = directory.is_none_or(|directory| directory.is_dir());
+        ensure!(exists, "--json {}: no such directory", file.display());
+    }
     let mut progress = Progress::new();
     progress.show("starting the hosts");
     let lab = Lab::new()?;
     let traces = lab.traces();
     let measured = measure(&plan, &mut progress, lab);
     progress.done();
-    // Also after a failure: the next run must find a clean machine.
+    // Also after a failure or Ctrl-C: the next run must find a clean machine.
     let left = traces.left();
+    for trace in &left {
+        eprintln!("bench: left behind: {trace}");
+    }
     let report = measured?;
-    ensure!(left.is_empty(), "left behind: {}", left.join(", "));
+    ensure!(left.is_empty(), "not everything could be removed");
     report.print(&mut std::io::stdout().lock()).or_else(report::unless_closed)?;
     match &arguments.json {
         Some(file) => fs::write(file, format!("{:#}\n", report.json()))

@@ -27,7 +27,7 @@ impl Report {
     pub fn print(&self, out: &mut impl Write) -> Result<()> {
         writeln!(
             out,
-            "{} rounds of one client on one machine; of bare: in the same round.\n\
+            "Rounds: {}, of one client on one machine. Of bare: of the same round.\n\
              bare: no neti. overlay, direct: neti on both hosts (tcx, enforce), dialled by\n\
              overlay or real address.\n",
             self.rounds
