@@ -254,7 +254,7 @@ impl Tables<V4> for KernelTables {
             unsafe { core::ptr::write_volatile(used, 1) };
         }
         let out = TwinOut { port: wire.tuple.sport, _pad: [0; 2] };
-        if TWINS_OUT4.insert(socket, &out, BPF_ANY as u64).is_err() {
+        if TWINS_OUT4.insert(socket, out, BPF_ANY as u64).is_err() {
             let _ = TWINS_IN4.remove(wire);
             return false;
         }
