@@ -123,8 +123,7 @@ fn leave<F: Family, P: Skb, T: Tables<F>>(
         }
     }
     // `ip_options_build` records the overlay route's source address.
-    if leaving.is_translated() && F::any_option(packet, ip, |address| settings.is_overlay(address))
-    {
+    if F::any_option(packet, ip, |address| settings.is_overlay(address)) {
         return Verdict::drop(Reason::OverlayOption);
     }
     rewrite(packet, &leaving, port).unwrap_or(Verdict::drop(Reason::RewriteFailed))

@@ -111,6 +111,15 @@ pub fn leave(world: &World<V4>, frame: &mut [u8]) -> Verdict {
     verdict
 }
 
+/// As [`leave`], of a packet that came in through another interface.
+pub fn forwarded(world: &World<V4>, frame: &mut [u8]) -> Verdict {
+    let mut packet = Frame::new(frame);
+    packet.forwarded = true;
+    let verdict = egress(&mut packet, world);
+    assert_valid(frame);
+    verdict
+}
+
 pub fn arrive(world: &World<V4>, frame: &mut [u8]) -> Verdict {
     let verdict = ingress(&mut Frame::new(frame), world);
     assert_valid(frame);

@@ -113,3 +113,50 @@ fn a_strangers_fragments_need_their_first() {
     passes(arrive(&world, &mut first), Reason::OpenPort);
     passes(arrive(&world, &mut second), Reason::Fragment);
 }
+
+#[test]
+fn an_error_that_quotes_an_overlay_address_is_forged() {
+    for mode in [mode::OBSERVE, mode::ENFORCE] {
+        let mut world = hudson(identity::OVERLAY);
+        world.settings.mode = mode;
+        world.connect(TCP, OVERLAY, 40_000, 80);
+        let about = tcp(HUDSON_OVERLAY, WALDEN_OVERLAY, 40_000, 80, "A");
+        for sender in [WALDEN, ROUTER] {
+            let mut error = too_big(sender, HUDSON, &about);
+            drops(arrive(&world, &mut error), Reason::SpoofedOverlay);
+        }
+    }
+}
+
+#[test]
+fn errors_reach_containers_that_are_routed_and_senders_that_are_allowed() {
+    const POD: Addr = [10, 5, 5, 5];
+    let mut world = hudson(identity::REAL);
+    let mut datagram = udp(POD, WALDEN, 5_000, 53);
+    forwarded(&world, &mut datagram);
+    passes(arrive(&world, &mut too_big(ROUTER, POD, &datagram)), Reason::IcmpError);
+    let unrelated = udp(POD, WALDEN, 5_001, 53);
+    drops(arrive(&world, &mut too_big(ROUTER, POD, &unrelated)), Reason::IcmpUnrelated);
+    let mut allow = crate::maps::Allow { count: 1, ..Default::default() };
+    allow.entries[0].protocol = crate::maps::AllowEntry::ANY_PROTOCOL;
+    world.allow.push((32, Prefix { network: ROUTER, mask: V4::mask(32) }, allow));
+    passes(arrive(&world, &mut too_big(ROUTER, POD, &unrelated)), Reason::Allowed);
+}
+
+#[test]
+fn three_tags_are_never_looked_behind() {
+    let mut world = hudson(identity::REAL);
+    world.settings.mode = mode::OBSERVE;
+    let plain = udp(WALDEN_OVERLAY, HUDSON, 1, 2);
+    let tagged = |tags: usize| {
+        let mut frame = plain[..12].to_vec();
+        for _ in 0..tags {
+            frame.extend_from_slice(&[0x81, 0x00, 0x00, 0x00]);
+        }
+        frame.extend_from_slice(&plain[12..]);
+        frame
+    };
+    drops(arrive(&world, &mut tagged(1)), Reason::SpoofedOverlay);
+    drops(arrive(&world, &mut tagged(2)), Reason::SpoofedOverlay);
+    drops(arrive(&world, &mut tagged(3)), Reason::TooManyTags);
+}

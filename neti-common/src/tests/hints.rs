@@ -5,12 +5,6 @@ use crate::{hints::state, tables::Class};
 
 const SECOND: u64 = 1_000_000_000;
 
-fn forwarded(world: &World<V4>, frame: &mut [u8]) -> Verdict {
-    let mut frame = Frame::new(frame);
-    frame.forwarded = true;
-    egress(&mut frame, world)
-}
-
 #[test]
 fn a_ping_to_a_stranger_is_answered_while_it_is_fresh() {
     let world = hudson(identity::REAL);
@@ -98,4 +92,64 @@ fn a_containers_connection_to_a_member_keeps_its_form() {
     let mut answer = tcp(WALDEN, HUDSON, 80, 5_000, "SA");
     arrive(&world, &mut answer);
     assert_eq!(addresses(&answer), (WALDEN_OVERLAY, HUDSON));
+}
+
+#[test]
+fn a_change_of_path_leaves_every_flow_its_names() {
+    for identity in both_identities() {
+        let mut world = hudson(identity);
+        forwarded(&world, &mut tcp(HUDSON, WALDEN_OVERLAY, 5_000, 80, "S"));
+        leave(&world, &mut echo_request(HUDSON_OVERLAY, WALDEN_OVERLAY, 7));
+        if let Some(path) = world.paths.get_mut(&WALDEN_OVERLAY) {
+            path.real = WALDEN_OTHER;
+        }
+        let mut more = tcp(HUDSON, WALDEN_OVERLAY, 5_000, 80, "A");
+        forwarded(&world, &mut more);
+        assert_eq!(addresses(&more), (HUDSON, WALDEN_OTHER));
+        for real in [WALDEN, WALDEN_OTHER] {
+            let mut answer = tcp(real, HUDSON, 80, 5_000, "A");
+            arrive(&world, &mut answer);
+            assert_eq!(addresses(&answer), (WALDEN_OVERLAY, HUDSON));
+            let mut pong = echo_reply(real, HUDSON, 7);
+            arrive(&world, &mut pong);
+            assert_eq!(addresses(&pong), (WALDEN_OVERLAY, HUDSON_OVERLAY));
+        }
+    }
+}
+
+#[test]
+fn a_tuple_used_again_begins_a_new_life() {
+    let world = hudson(identity::REAL);
+    let go = |flags| {
+        forwarded(&world, &mut tcp(HUDSON, STRANGER, 5_000, 443, flags));
+        let answer = if flags == "S" { "SA" } else { "A" };
+        arrive(&world, &mut tcp(STRANGER, HUDSON, 443, 5_000, answer)).reason
+    };
+    assert_eq!(go("S"), Reason::Hinted);
+    go("FA");
+    world.now.set(world.now.get() + 100 * SECOND);
+    assert_eq!(go("S"), Reason::Hinted);
+    world.now.set(world.now.get() + 300 * SECOND);
+    let mut late = tcp(STRANGER, HUDSON, 443, 5_000, "A");
+    passes(arrive(&world, &mut late), Reason::Hinted);
+}
+
+#[test]
+fn only_the_peer_itself_answers_a_hint() {
+    let world = hudson(identity::REAL);
+    let mut query = udp(HUDSON_OVERLAY, WALDEN_OVERLAY, 5_000, 53);
+    leave(&world, &mut query);
+    arrive(&world, &mut too_big(ROUTER, HUDSON, &query));
+    assert_eq!(world.hints.borrow().values().next().unwrap().state, state::OPENED);
+}
+
+#[test]
+fn a_ping_of_identifier_zero_admits_no_other_icmp() {
+    let world = hudson(identity::REAL);
+    leave(&world, &mut echo_request(HUDSON, STRANGER, 0));
+    let mut redirect = Vec::new();
+    let step = link().ipv4(STRANGER, HUDSON, 64).icmpv4_raw(5, 1, [10, 0, 0, 66]);
+    step.write(&mut redirect, &echo_request(HUDSON, STRANGER, 0)[14..]).unwrap();
+    drops(arrive(&world, &mut redirect), Reason::Stranger);
+    passes(arrive(&world, &mut echo_reply(STRANGER, HUDSON, 0)), Reason::Hinted);
 }

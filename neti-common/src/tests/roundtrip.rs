@@ -62,10 +62,10 @@ proptest! {
 #[test]
 fn options_go_through_unless_they_carry_an_overlay_address() {
     let hudson = hudson(identity::OVERLAY);
-    let with_options = |options: &[u8]| {
+    let with_options = |src: Addr, dst: Addr, options: &[u8]| {
         let ip = etherparse::Ipv4Header {
             options: options.try_into().unwrap(),
-            ..etherparse::Ipv4Header::new(8, 64, 17.into(), HUDSON_OVERLAY, WALDEN_OVERLAY).unwrap()
+            ..etherparse::Ipv4Header::new(8, 64, 17.into(), src, dst).unwrap()
         };
         let mut frame = Vec::new();
         link()
@@ -75,13 +75,17 @@ fn options_go_through_unless_they_carry_an_overlay_address() {
             .unwrap();
         frame
     };
-    let mut nops = with_options(&[1, 1, 1, 0]);
+    let mut nops = with_options(HUDSON_OVERLAY, WALDEN_OVERLAY, &[1, 1, 1, 0]);
     passes(leave(&hudson, &mut nops), Reason::Translated);
     assert_eq!(addresses(&nops), (HUDSON, WALDEN));
     // A record route option (RFC 791) that has our overlay address already, at an odd offset.
-    let mut record = with_options(&[7, 7, 8, 100, 64, 1, 1, 0]);
-    drops(leave(&hudson, &mut record), Reason::OverlayOption);
-    let mut others = with_options(&[7, 7, 8, 192, 0, 2, 1, 0]);
+    let record = [7, 7, 8, 100, 64, 1, 1, 0];
+    drops(
+        leave(&hudson, &mut with_options(HUDSON_OVERLAY, WALDEN_OVERLAY, &record)),
+        Reason::OverlayOption,
+    );
+    drops(leave(&hudson, &mut with_options(HUDSON, STRANGER, &record)), Reason::OverlayOption);
+    let mut others = with_options(HUDSON_OVERLAY, WALDEN_OVERLAY, &[7, 7, 8, 192, 0, 2, 1, 0]);
     passes(leave(&hudson, &mut others), Reason::Translated);
 }
 

@@ -86,17 +86,89 @@ fn a_datagrams_twin_gets_another_port_unless_both_ports_are_one() {
     let mut first = udp(HUDSON_OVERLAY, WALDEN_OVERLAY, 5_000, 53);
     leave(&world, &mut first);
     assert_eq!(ports(&first).0, 5_000);
-    let mut second = udp(HUDSON_OVERLAY, WALDEN, 5_000, 53);
-    leave(&world, &mut second);
-    let port = ports(&second).0;
-    assert_ne!(port, 5_000);
-    let mut answer = udp(WALDEN, HUDSON, 53, port);
-    arrive(&world, &mut answer);
-    assert_eq!((addresses(&answer), ports(&answer).1), ((WALDEN, HUDSON_OVERLAY), 5_000));
+    // The second is in a mixed form or in the one that the setting says, which alone would need no hint.
+    for (own, peer) in [(HUDSON_OVERLAY, WALDEN), (HUDSON, WALDEN)] {
+        let mut second = udp(own, peer, 5_000, 53);
+        leave(&world, &mut second);
+        let port = ports(&second).0;
+        assert_ne!(port, 5_000);
+        let mut answer = udp(WALDEN, HUDSON, 53, port);
+        arrive(&world, &mut answer);
+        assert_eq!((addresses(&answer), ports(&answer).1), ((peer, own), 5_000));
+    }
 
     for (dst, reason) in [(WALDEN_OVERLAY, Reason::Translated), (WALDEN, Reason::PortShared)] {
         let mut frame = udp(HUDSON_OVERLAY, dst, 123, 123);
         passes(leave(&world, &mut frame), reason);
         assert_eq!(ports(&frame), (123, 123));
     }
+}
+
+#[test]
+fn each_of_four_forms_keeps_its_answers_in_any_order() {
+    let forms = [
+        OVERLAY,
+        REAL,
+        Ends { peer: WALDEN_OVERLAY, own: HUDSON },
+        Ends { peer: WALDEN, own: HUDSON_OVERLAY },
+    ];
+    for first in 0..forms.len() {
+        let mut world = hudson(identity::REAL);
+        let mut wires = Vec::new();
+        for n in 0..forms.len() {
+            let ends = forms[(first + n) % forms.len()];
+            let mut syn = tcp(ends.own, ends.peer, 40_000, 80, "S");
+            leave(&world, &mut syn);
+            world.connect(TCP, ends, 40_000, 80);
+            wires.push((ends, ports(&syn).0));
+        }
+        // A SYN that is sent again goes where the first one went, also once it has twins.
+        for (ends, wire) in &wires {
+            let mut again = tcp(ends.own, ends.peer, 40_000, 80, "S");
+            leave(&world, &mut again);
+            assert_eq!(ports(&again).0, *wire);
+        }
+        for (ends, wire) in &wires {
+            let mut answer = tcp(WALDEN, HUDSON, 80, *wire, "SA");
+            arrive(&world, &mut answer);
+            assert_eq!((addresses(&answer), ports(&answer).1), ((ends.peer, ends.own), 40_000));
+        }
+    }
+}
+
+#[test]
+fn a_containers_connection_that_would_be_the_hosts_gets_another_port() {
+    let world = with_connection(REAL);
+    // After masquerading, for which the two destinations are two flows.
+    let mut syn = tcp(HUDSON, WALDEN_OVERLAY, 40_000, 80, "S");
+    forwarded(&world, &mut syn);
+    let (port, _) = ports(&syn);
+    assert_ne!(port, 40_000);
+    let mut answer = tcp(WALDEN, HUDSON, 80, port, "SA");
+    arrive(&world, &mut answer);
+    assert_eq!((addresses(&answer), ports(&answer).1), ((WALDEN_OVERLAY, HUDSON), 40_000));
+
+    // Two containers, one by overlay and one direct.
+    let world = hudson(identity::REAL);
+    let mut first = tcp(HUDSON, WALDEN_OVERLAY, 40_000, 80, "S");
+    forwarded(&world, &mut first);
+    let mut second = tcp(HUDSON, WALDEN, 40_000, 80, "S");
+    forwarded(&world, &mut second);
+    assert_eq!(ports(&first).0, 40_000);
+    assert_ne!(ports(&second).0, 40_000);
+    let mut answer = tcp(WALDEN, HUDSON, 80, 40_000, "SA");
+    arrive(&world, &mut answer);
+    assert_eq!(addresses(&answer), (WALDEN_OVERLAY, HUDSON));
+}
+
+#[test]
+fn our_error_about_a_packet_to_a_twin_quotes_the_port_on_the_wire() {
+    let mut world = with_connection(OVERLAY);
+    let mut syn = tcp(HUDSON, WALDEN, 40_000, 80, "S");
+    leave(&world, &mut syn);
+    world.connect(TCP, REAL, 40_000, 80);
+    let received = tcp(WALDEN, HUDSON, 80, 40_000, "A");
+    let mut error = too_big(HUDSON, WALDEN, &received);
+    leave(&world, &mut error);
+    assert_eq!(ports(&error[28..]).1, ports(&syn).0);
 }
