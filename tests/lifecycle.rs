@@ -67,6 +67,12 @@ fn down_leaves_nothing_behind_with_notrack() -> Result {
 }
 
 #[test]
+fn down_leaves_nothing_behind_with_xdp() -> Result {
+    let options = HostOptions { extra: "attach = \"xdp\"\n".to_owned(), ..HostOptions::default() };
+    leaves_nothing(&pair()?.left, &options)
+}
+
+#[test]
 fn down_ends_a_dataplane_whose_daemon_was_killed() -> Result {
     let pair = pair()?;
     let fleet = Fleet::new(json!({}))?;

@@ -15,7 +15,7 @@ use crate::{
     packet::{ACK, Addr, Packet, SYN},
     scene::{
         FAR, FAR_OVERLAY, NEIGHBOUR, NOBODY, OWN, OWN_MAC, OWN_OVERLAY, ROUTER, ROUTER_MAC,
-        STRANGER, arp, come, ends, flow, frame, hint, host, host_with, observing_host,
+        STRANGER, arp, come, ends, flow, frame, hint, host, host_with, member_flow, observing_host,
         overlay_host, tagged,
     },
 };
@@ -94,8 +94,7 @@ fn strangers() -> Vec<Case> {
             Hook::Ingress,
             host_with(|world| world.settings = neti_common::maps::Settings::UNSET),
             come(&to_udp(STRANGER)),
-        )
-        .ends(Reason::Stranger),
+        ),
     ]
 }
 
@@ -231,7 +230,8 @@ fn frames() -> Vec<Case> {
         tags("a stranger under a priority tag", host(), &stranger, &[0]).ends(Reason::Stranger),
         tags("a stranger under two priority tags", host(), &stranger, &[0, 0])
             .ends(Reason::Stranger),
-        tags("a stranger under three tags", host(), &stranger, &[0, 0, 0]).ends(Reason::Unparsed),
+        tags("a stranger under three tags", host(), &stranger, &[0, 0, 0])
+            .ends(Reason::TooManyTags),
         tags("a member under a priority tag", host(), &come(&to_udp(FAR)), &[0])
             .ends(Reason::Member),
         tags("a VLAN that has no interface", host(), &stranger, &[7]).ends(Reason::UnknownVlan),
@@ -375,7 +375,7 @@ fn demux() -> Vec<Case> {
 /// A packet to a port that a twin has on the wire.
 fn twin() -> Case {
     let world = host_with(|world| {
-        let wire = flow(TCP, ([0; 4], 61_500), (FAR_OVERLAY, PEER));
+        let wire = member_flow(TCP, 61_500, (FAR_OVERLAY, PEER));
         let twin =
             TwinIn { ends: ends(FAR_OVERLAY, OWN_OVERLAY), port: PORT.to_be_bytes(), _pad: [0; 2] };
         let socket = flow(TCP, (OWN_OVERLAY, PORT), (FAR_OVERLAY, PEER));
@@ -394,13 +394,13 @@ fn twin() -> Case {
 fn flows_without_sockets() -> Vec<Case> {
     let pinged = |age| {
         let world = host();
-        let flow = flow(1, (OWN, 9), (FAR, 9));
+        let flow = member_flow(1, 9, (FAR_OVERLAY, 9));
         hint(&world, Class::LocalMember, flow, ends(FAR_OVERLAY, OWN_OVERLAY), age);
         world
     };
     let asked = host_with(|world| world.listen(UDP, ANY, PORT));
-    let wire = flow(UDP, (OWN, PORT), (FAR, PEER));
-    hint(&asked, Class::LocalMember, wire, ends(FAR_OVERLAY, OWN_OVERLAY), 1);
+    let key = member_flow(UDP, PORT, (FAR_OVERLAY, PEER));
+    hint(&asked, Class::LocalMember, key, ends(FAR_OVERLAY, OWN_OVERLAY), 1);
     let overlay_pong = Packet::pong(FAR_OVERLAY, OWN_OVERLAY, 9);
     vec![
         named(
@@ -479,7 +479,7 @@ fn errors() -> Vec<Case> {
     let sent = |own, peer| Packet::tcp((own, PORT), (peer, PEER), ACK);
     let asked = |own, peer| Packet::udp((own, PORT), (peer, PEER));
     let pinged = host();
-    hint(&pinged, Class::LocalMember, flow(1, (OWN, 9), (FAR, 9)), overlay, 1);
+    hint(&pinged, Class::LocalMember, member_flow(1, 9, (FAR_OVERLAY, 9)), overlay, 1);
     let told = |case: Case| case.ends(Reason::IcmpError);
     vec![
         told(

@@ -12,7 +12,8 @@ use crate::{
     packet::{ACK, Packet, RST, SYN},
     scene::{
         FAR, FAR_OVERLAY, NEAR, NEAR_OVERLAY, NEIGHBOUR, NOBODY, OWN, OWN_MAC, OWN_OVERLAY,
-        ROUTER_MAC, STRANGER, arp, ends, flow, frame, hint, host, host_with, out, tagged,
+        ROUTER_MAC, STRANGER, arp, ends, flow, frame, hint, host, host_with, member_flow, out,
+        tagged,
     },
 };
 
@@ -201,7 +202,7 @@ fn twins() -> Vec<Case> {
         };
         let port = 61_500_u16.to_be_bytes();
         world.twins_out.get_mut().insert(socket, TwinOut { port, _pad: [0; 2] });
-        let wire = flow(TCP, ([0; 4], 61_500), (FAR_OVERLAY, 80));
+        let wire = member_flow(TCP, 61_500, (FAR_OVERLAY, 80));
         world.twins_in.get_mut().insert(wire, twin);
     });
     // One port only, so that which one is taken is no accident.
@@ -217,8 +218,8 @@ fn twins() -> Vec<Case> {
     // The window stays the SYN's.
     refused.truncate(14 + 40);
     let hinted = host_with(|world| {
-        let wire = flow(UDP, (OWN, 4000), (FAR, 53));
-        hint(world, Class::LocalMember, wire, ends(FAR, OWN), 1);
+        let key = member_flow(UDP, 4000, (FAR_OVERLAY, 53));
+        hint(world, Class::LocalMember, key, ends(FAR, OWN), 1);
         (world.settings.twin_first, world.settings.twin_last) = (61_000, 61_000);
     });
     vec![

@@ -69,6 +69,11 @@ pub fn flow(protocol: u8, own: (Addr, u16), peer: (Addr, u16)) -> Flow<V4> {
     Flow { tuple, protocol, _pad: [0; 3] }
 }
 
+/// The key of a flow with a member: the same on every path to it.
+pub fn member_flow(protocol: u8, own: u16, peer: (Addr, u16)) -> Flow<V4> {
+    flow(protocol, (V4::UNSPECIFIED, own), peer)
+}
+
 /// Notes a hint, `age` seconds old.
 pub fn hint(world: &World<V4>, class: Class, flow: Flow<V4>, ends: Ends<V4>, age: u64) {
     let seen = world.now.get() - age * 1_000_000_000;

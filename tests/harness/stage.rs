@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use crate::{
-    host::{Fleet, Host, start_all},
+    host::{Fleet, Host, HostOptions, start_all},
     topology::{Demo, Pair, demo, pair},
 };
 
@@ -19,10 +19,15 @@ pub struct PairStage {
 
 /// Two hosts on one network that know each other.
 pub fn pair_stage(settings: Value) -> Result<PairStage> {
+    pair_stage_with(settings, &HostOptions::default())
+}
+
+/// Like [`pair_stage`], with more configuration for both.
+pub fn pair_stage_with(settings: Value, options: &HostOptions) -> Result<PairStage> {
     let pair = pair()?;
     let fleet = Fleet::new(settings)?;
-    let mut left = fleet.host("left", &pair.left)?;
-    let mut right = fleet.host("right", &pair.right)?;
+    let mut left = fleet.host_with("left", &pair.left, options)?;
+    let mut right = fleet.host_with("right", &pair.right, options)?;
     start_all(&mut [&mut left, &mut right])?;
     Ok(PairStage { left, right, fleet, pair })
 }

@@ -1,0 +1,120 @@
+//! Promise: where the filter runs in XDP it refuses the same packets, before the stack sees them, and what it lets in is
+//! translated as ever.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
+use anyhow::{Context, ensure};
+use harness::{
+    PATIENCE, eventually,
+    host::{Host, HostOptions},
+    packets::{Link, Wire, tagged},
+    stage::{PairStage, pair_stage_with},
+    topology::UPLINK,
+    traffic::{BRIEFLY, TcpEcho, UdpClient, UdpEcho, ping, tcp, tcp_silent, udp},
+};
+use serde_json::json;
+
+type Result = anyhow::Result<()>;
+
+const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+const PORT: u16 = 7000;
+
+fn stage(mode: &str) -> anyhow::Result<PairStage> {
+    let options = HostOptions { extra: "attach = \"xdp\"\n".to_owned(), ..HostOptions::default() };
+    let stage = pair_stage_with(json!({ "mode": mode }), &options)?;
+    let link = stage.right.site.netns.ip(&format!("-details link show dev {UPLINK}"))?;
+    ensure!(link.contains("prog/xdp"), "the filter is in XDP: {link}");
+    Ok(stage)
+}
+
+/// Packets with a reason that the XDP program has counted.
+fn filtered(host: &Host, reason: &str) -> anyhow::Result<u64> {
+    host.count("filter", reason)
+}
+
+#[test]
+fn members_talk_in_both_forms() -> Result {
+    let stage = stage("enforce")?;
+    let (left, right) = (&stage.left, &stage.right);
+    let _tcp = TcpEcho::on(&right.site.netns, (ANY, PORT))?;
+    let _udp = UdpEcho::on(&right.site.netns, (ANY, PORT))?;
+    for dialled in [right.overlay(), right.real()] {
+        let to = SocketAddrV4::new(dialled, PORT);
+        tcp(&left.site.netns, None, to)?;
+        for connected in [true, false] {
+            // Fragments: the filter's decision about the first one holds for all, in both programs.
+            let client = UdpClient { connected, from: None };
+            let answer = udp(&left.site.netns, client, to, 8000, PATIENCE)
+                .with_context(|| format!("udp {to}, connected {connected}"))?;
+            assert_eq!(answer, SocketAddr::from(to));
+        }
+        ensure!(ping(&left.site.netns, dialled, "-s 4000", PATIENCE)?, "ping {dialled}");
+    }
+    ensure!(filtered(right, "member")? > 0);
+    ensure!(left.count("ingress", "translated")? > 0, "the answers are translated after XDP");
+    Ok(())
+}
+
+#[test]
+fn strangers_are_refused_before_the_stack() -> Result {
+    let stage = stage("enforce")?;
+    let right = &stage.right;
+    let echo = UdpEcho::on(&right.site.netns, (ANY, PORT))?;
+    let _tcp = TcpEcho::on(&right.site.netns, (ANY, PORT))?;
+    let to = SocketAddrV4::new(right.real(), PORT);
+    let stranger = &stage.pair.stranger.netns;
+    ensure!(tcp_silent(stranger, to));
+    let client = UdpClient { connected: false, from: None };
+    ensure!(udp(stranger, client, to, 3000, BRIEFLY).is_err());
+    ensure!(!ping(stranger, right.real(), "", BRIEFLY)?);
+    ensure!(filtered(right, "stranger")? >= 3);
+    assert_eq!(right.count("ingress", "stranger")?, 0, "tc does not see them");
+
+    let neighbour = &stage.pair.neighbour;
+    let link = Link { from: neighbour.netns.mac(UPLINK)?, to: right.site.netns.mac(UPLINK)? };
+    let wire = Wire::open(&neighbour.netns, UPLINK)?;
+    for (from, reason) in
+        [(neighbour.private, "stranger"), (stage.left.overlay(), "spoofed-overlay")]
+    {
+        let frame = link.udp((from, 4000).into(), to.into(), b"injected");
+        for tags in [&[][..], &[0], &[0, 0]] {
+            let before = filtered(right, reason)?;
+            wire.send(&tagged(&frame, tags))?;
+            eventually(&format!("{reason} under tags {tags:?} is counted"), || {
+                filtered(right, reason).is_ok_and(|after| after > before)
+            });
+        }
+    }
+    assert_eq!(echo.try_seen(), None, "none of them is delivered");
+    Ok(())
+}
+
+#[test]
+fn answers_of_strangers_come_in() -> Result {
+    let stage = stage("enforce")?;
+    let netns = &stage.right.site.netns;
+    let stranger = &stage.pair.stranger;
+    let _tcp = TcpEcho::on(&stranger.netns, (ANY, PORT))?;
+    let _udp = UdpEcho::on(&stranger.netns, (ANY, PORT))?;
+    let to = SocketAddrV4::new(stranger.private, PORT);
+    tcp(netns, None, to)?;
+    for connected in [true, false] {
+        udp(netns, UdpClient { connected, from: None }, to, 3000, PATIENCE)?;
+    }
+    ensure!(ping(netns, stranger.private, "", PATIENCE)?);
+    ensure!(filtered(&stage.right, "reply")? > 0 && filtered(&stage.right, "hinted")? > 0);
+    Ok(())
+}
+
+#[test]
+fn observe_lets_strangers_in() -> Result {
+    let stage = stage("observe")?;
+    let _echo = TcpEcho::on(&stage.right.site.netns, (ANY, PORT))?;
+    let to = SocketAddrV4::new(stage.right.real(), PORT);
+    tcp(&stage.pair.stranger.netns, None, to)?;
+    let would = stage
+        .right
+        .count_where(|counter| counter["hook"] == "filter" && counter["action"] == "would-drop")?;
+    ensure!(would > 0);
+    Ok(())
+}
