@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use aya::maps::{Array, HashMap, Map, MapData};
 use neti_common::{
     family::V4,
+    hints::is_fresh,
     maps::{Ends, Flow, Hint, Tuple, TwinIn, TwinOut, name},
 };
 use nix::time::{ClockId, clock_gettime};
@@ -24,15 +25,15 @@ use crate::{
 
 /// Time between two rounds.
 const ROUND: Duration = Duration::from_secs(5);
-/// A hint not renewed for so long belongs to no flow.
-const HINT_LIFE: Duration = Duration::from_secs(180);
+/// The hints of members' flows: our own, and those that we forward.
+const HINTS: [&str; 2] = [name::HINTS_LOCAL_MEMBER4, name::HINTS_FORWARD_MEMBER4];
 
 /// The maps concerned.
 pub struct Twins {
     out: HashMap<MapData, Flow<V4>, TwinOut>,
     back: HashMap<MapData, Flow<V4>, TwinIn<V4>>,
     used: Array<MapData, u32>,
-    hints: HashMap<MapData, Flow<V4>, Hint<V4>>,
+    hints: [HashMap<MapData, Flow<V4>, Hint<V4>>; HINTS.len()],
     /// Entries whose flow had ended in the round before.
     ended: BTreeSet<Key>,
 }
@@ -64,11 +65,12 @@ impl Entry {
 
 impl Twins {
     pub fn open(pins: &Pins) -> Result<Self> {
+        let [local, forwarded] = HINTS.map(|name| open(pins, name, Map::LruHashMap));
         Ok(Self {
             out: open(pins, name::TWINS_OUT4, Map::HashMap)?,
             back: open(pins, name::TWINS_IN4, Map::HashMap)?,
             used: open(pins, name::TWINS_USED, Map::Array)?,
-            hints: open(pins, name::HINTS_LOCAL_MEMBER4, Map::LruHashMap)?,
+            hints: [local?, forwarded?],
             ended: BTreeSet::new(),
         })
     }
@@ -130,12 +132,14 @@ impl Twins {
     /// The flows that have a fresh hint, as [`Entry::hinted`] gives them.
     fn hinted(&self) -> Result<BTreeSet<Flow<V4>>> {
         let now = clock_gettime(ClockId::CLOCK_MONOTONIC).context("reading the clock")?;
-        let oldest = Duration::from(now).saturating_sub(HINT_LIFE).as_nanos() as u64;
+        let now = Duration::from(now).as_nanos() as u64;
         let mut fresh = BTreeSet::new();
-        for entry in self.hints.iter() {
-            let (key, hint) = entry.context(name::HINTS_LOCAL_MEMBER4)?;
-            if hint.seen >= oldest {
-                fresh.insert(named(&key, &hint.ends, key.tuple.sport));
+        for (hints, name) in self.hints.iter().zip(HINTS) {
+            for entry in hints.iter() {
+                let (key, hint) = entry.context(name)?;
+                if is_fresh(&hint, key.protocol, now) {
+                    fresh.insert(named(&key, &hint.ends, key.tuple.sport));
+                }
             }
         }
         Ok(fresh)
