@@ -3,6 +3,7 @@
 pub mod lock;
 pub mod overlap;
 pub mod overlay;
+pub mod ports;
 pub mod routes;
 
 use std::net::IpAddr;

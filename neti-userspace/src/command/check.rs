@@ -16,7 +16,7 @@ use crate::{
     loader::{self, attach, permission, pins, pins::Pins},
     notrack,
     registry::{self, Registry},
-    uplink::{self, Uplink, overlap},
+    uplink::{self, Uplink, overlap, ports},
 };
 
 /// What one check found: its subject, and what is good or wrong with it.
@@ -70,7 +70,10 @@ async fn check(args: &Check) -> Vec<Finding> {
         }
         Err(error) => findings.push(("uplink", Err(error))),
     }
-    findings.push(("fleet", fleet(&config, &netlink, index).await));
+    match registry::open(&config.registry) {
+        Ok(registry) => findings.extend(fleet(&registry, &netlink, index).await),
+        Err(error) => findings.push(("registry", Err(error))),
+    }
     findings
 }
 
@@ -105,10 +108,17 @@ fn describe(config: &Config, uplink: &Uplink) -> Result<String> {
     Ok(format!("{} (index {}), {address}, {next_hop}", uplink.name, uplink.index))
 }
 
-async fn fleet(config: &Config, netlink: &Handle, uplink: u32) -> Result<String> {
-    let fleet = registry::open(&config.registry)?.fleet().await?;
+async fn fleet(registry: &impl Registry, netlink: &Handle, uplink: u32) -> Vec<Finding> {
+    let fleet = match registry.fleet().await {
+        Ok(fleet) => fleet,
+        Err(error) => return vec![("fleet", Err(error))],
+    };
     let ranges: Vec<IpNet> = fleet.overlay.iter().copied().map(IpNet::V4).collect();
-    overlap::check(netlink, uplink, &ranges).await?;
-    let ranges: Vec<_> = ranges.iter().map(IpNet::to_string).collect();
-    Ok(format!("overlay {}, {}", ranges.join(", "), fleet.mode.as_str()))
+    let names: Vec<_> = ranges.iter().map(IpNet::to_string).collect();
+    let good = format!("overlay {}, {}", names.join(", "), fleet.mode.as_str());
+    let twins = format!("{}, which the kernel gives to no socket", fleet.twin_ports);
+    vec![
+        ("fleet", overlap::check(netlink, uplink, &ranges).await.map(|()| good)),
+        ("twin ports", ports::check(fleet.twin_ports).map(|()| twins)),
+    ]
 }

@@ -28,7 +28,7 @@ use crate::{
     store::{Store, kernel::KernelStore},
     sync,
     twins::Twins,
-    uplink::{self, Uplink, lock, overlap, overlay},
+    uplink::{self, Uplink, lock, overlap, overlay, ports},
     view::Me,
 };
 
@@ -88,6 +88,9 @@ async fn start(
     let fleet = registry.fleet().await?;
     let ranges = ranges(&fleet);
     overlap::check(netlink, uplink.index, &ranges).await?;
+    if let Err(error) = ports::check(fleet.twin_ports) {
+        tracing::warn!("{error:#}");
+    }
     let reals = host::reals(config, &uplink)?;
     let address = registry.claim(&config.host, &fleet).await?;
     let membership = registry.watch().await?;
