@@ -170,7 +170,7 @@ fn a_second_neti_on_the_same_uplink() -> Result {
 fn no_permission() -> Result {
     let (pair, fleet) = healthy()?;
     let host = fleet.host("left", &pair.left)?;
-    let neti = harness::host::neti()?;
+    let neti = harness::binary::neti()?;
     // Root without capabilities: who it is does not matter, what it may do does.
     let output = pair.left.netns.output(&format!(
         "setpriv --bounding-set -all --inh-caps -all {} run --config {}",
@@ -189,7 +189,7 @@ fn no_permission() -> Result {
 fn no_bpf_filesystem() -> Result {
     let (pair, fleet) = healthy()?;
     let host = fleet.host("left", &pair.left)?;
-    let neti = harness::host::neti()?;
+    let neti = harness::binary::neti()?;
     let log = fleet.dir().join("unmounted.log");
     // In a mount namespace of its own, where bpffs is missing: neti mounts it there.
     let mut command = pair.left.netns.command("unshare");

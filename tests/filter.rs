@@ -327,7 +327,7 @@ fn a_tagged_frame_is_judged_by_what_is_inside() -> Result {
         counted(right, "unknown-vlan", "drop", || injection.send(stranger, tags))
             .with_context(|| format!("tags {tags:?}"))?;
     }
-    counted(right, "unparsed", "drop", || injection.send(stranger, &[0, 0, 0]))?;
+    counted(right, "too-many-tags", "drop", || injection.send(stranger, &[0, 0, 0]))?;
     assert_eq!(echo.try_seen(), None, "none of them is delivered");
     // The same frame does arrive where nothing forbids it, so the silence above is neti's.
     counted(right, "member", "pass", || injection.send(stage.left.real(), &[0]))?;

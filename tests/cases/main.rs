@@ -5,6 +5,7 @@
 mod arriving;
 mod kernel;
 mod leaving;
+mod naming;
 mod packet;
 mod plain;
 mod scene;
@@ -69,7 +70,8 @@ impl Case {
 }
 
 fn all() -> Vec<Case> {
-    let cases: Vec<Case> = [leaving::cases(), arriving::cases()].into_iter().flatten().collect();
+    let cases: Vec<Case> =
+        [leaving::cases(), arriving::cases(), naming::cases()].into_iter().flatten().collect();
     let mut names = std::collections::BTreeSet::new();
     for case in &cases {
         assert!(names.insert((case.hook, case.name)), "two cases are called {:?}", case.name);

@@ -12,7 +12,7 @@ use aya::{
     Ebpf, Pod,
     maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, lpm_trie::Key},
 };
-use harness::{eventually, host::fresh_instance, netns::Netns, packets::Wire};
+use harness::{eventually, instance::fresh_instance, netns::Netns, packets::Wire};
 use neti_common::{
     family::V4,
     headers::TCP,

@@ -3,8 +3,11 @@
 //! Everything here is owned: a namespace, a program or a running neti ends with the value that stands for it, also when
 //! a test panics, and nothing is looked for or killed by name. Tests are therefore independent and run in parallel.
 
+pub mod binary;
+pub mod fleet;
 pub mod footprint;
 pub mod host;
+pub mod instance;
 pub mod interrupt;
 pub mod netns;
 pub mod packets;

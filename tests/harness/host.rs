@@ -1,162 +1,23 @@
-//! Fleets, and hosts that run the real `neti`.
+//! Hosts that run the real `neti`.
 
 use std::{
-    env,
-    fmt::Write as _,
     fs::{self, OpenOptions},
-    io::BufReader,
     net::Ipv4Addr,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Output, Stdio},
-    sync::{
-        OnceLock,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::SystemTime,
 };
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use serde_json::Value;
 
-use crate::{
-    PATIENCE,
-    process::Process,
-    topology::{Site, UPLINK},
-    within,
-};
+pub use crate::fleet::{Fleet, HostOptions};
+use crate::{PATIENCE, binary::neti, process::Process, topology::Site, within};
 
 /// Where pinned maps and links are.
 pub const PINS: &str = "/sys/fs/bpf/neti";
 /// Where a running daemon keeps its files.
 pub const RUN: &str = "/run/neti";
-
-/// A directory registry with fleet settings, and room for its hosts' files.
-#[derive(Debug)]
-pub struct Fleet {
-    dir: TempDir,
-}
-
-impl Fleet {
-    /// A registry with these settings; `overlay` is 100.64.0.0/16 if they do not say.
-    pub fn new(settings: Value) -> Result<Self> {
-        let fleet = Self { dir: tempfile::Builder::new().prefix("neti-fleet-").tempdir()? };
-        fs::create_dir(fleet.registry())?;
-        fleet.set(settings)?;
-        Ok(fleet)
-    }
-
-    /// The registry's directory.
-    pub fn registry(&self) -> PathBuf {
-        self.dir.path().join("registry")
-    }
-
-    /// A directory for the tests' own files.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
-    /// Replaces the fleet settings.
-    pub fn set(&self, mut settings: Value) -> Result<()> {
-        if let Some(keys) = settings.as_object_mut() {
-            keys.entry("overlay").or_insert_with(|| json!(["100.64.0.0/16"]));
-        }
-        self.put("fleet", &settings.to_string())
-    }
-
-    /// Writes a registry file as an operator's tool would: beside it, then renamed.
-    pub fn put(&self, key: &str, content: &str) -> Result<()> {
-        let path = self.registry().join(key);
-        let directory = path.parent().context("a registry key has a directory")?;
-        fs::create_dir_all(directory)?;
-        let name = path.file_name().context("a registry key has a name")?.to_string_lossy();
-        let draft = directory.join(format!(".{name}.draft"));
-        fs::write(&draft, content)?;
-        fs::rename(&draft, &path).with_context(|| format!("write {}", path.display()))
-    }
-
-    /// Adds a member that runs no neti: its record is written, and stays until its ttl is over.
-    pub fn add_member(
-        &self,
-        id: &str,
-        overlay: Ipv4Addr,
-        network: &str,
-        real: Ipv4Addr,
-    ) -> Result<()> {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-        let record = json!({
-            "id": id, "overlays": [overlay], "private": real, "public": null, "network": network,
-            "role": "", "labels": {}, "version": "0.1.0", "generation": 1, "state": "up",
-            "since": since.as_millis() as u64,
-        });
-        self.put(&format!("overlays/{overlay}"), id)?;
-        self.put(&format!("hosts/{id}"), &overlay.to_string())?;
-        self.put(&format!("members/{id}"), &record.to_string())
-    }
-
-    /// Removes a member's record.
-    pub fn remove_member(&self, id: &str) -> Result<()> {
-        let path = self.registry().join("members").join(id);
-        fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))
-    }
-
-    /// A host of this fleet at `site`; neti is not started.
-    pub fn host(&self, name: &str, site: &Site) -> Result<Host> {
-        self.host_with(name, site, &HostOptions::default())
-    }
-
-    /// Like [`Fleet::host`], with more configuration.
-    pub fn host_with(&self, name: &str, site: &Site, options: &HostOptions) -> Result<Host> {
-        sweep();
-        let instance = options.instance.clone().unwrap_or_else(fresh_instance);
-        let config = self.dir.path().join(format!("{name}.toml"));
-        let mut text = format!(
-            "instance = \"{instance}\"\nhost = \"{name}\"\nnetwork = \"{}\"\nuplink = \"{UPLINK}\"\n",
-            site.network
-        );
-        if let Some(public) = site.public {
-            writeln!(text, "public = \"{public}\"")?;
-        }
-        let registry = self.registry();
-        write!(
-            text,
-            "{}\n[registry]\nkind = \"directory\"\npath = \"{}\"\nttl = {:?}\n",
-            options.extra,
-            registry.display(),
-            options.ttl
-        )?;
-        fs::write(&config, text)?;
-        let log = self.dir.path().join(format!("{name}.log"));
-        Ok(Host {
-            name: name.to_owned(),
-            site: site.clone(),
-            instance,
-            config,
-            log,
-            log_start: 0,
-            daemon: None,
-            overlay: None,
-        })
-    }
-}
-
-/// What differs from the usual configuration.
-#[derive(Clone, Debug)]
-pub struct HostOptions {
-    /// Seconds. Long by default, so that a machine busy with other tests loses no member.
-    pub ttl: f64,
-    /// Lines of TOML above `[registry]`.
-    pub extra: String,
-    /// A unique one if none.
-    pub instance: Option<String>,
-}
-
-impl Default for HostOptions {
-    fn default() -> Self {
-        Self { ttl: 60.0, extra: String::new(), instance: None }
-    }
-}
 
 /// A host and its neti, which is undone (`neti down`) when dropped.
 #[derive(Debug)]
@@ -173,6 +34,20 @@ pub struct Host {
 }
 
 impl Host {
+    /// A host whose configuration file is written; its log is beside that.
+    pub(crate) fn new(name: &str, site: &Site, instance: String, config: PathBuf) -> Self {
+        Self {
+            name: name.to_owned(),
+            site: site.clone(),
+            instance,
+            log: config.with_extension("log"),
+            config,
+            log_start: 0,
+            daemon: None,
+            overlay: None,
+        }
+    }
+
     /// Starts `neti run` and waits for `ready`.
     pub fn start(&mut self) -> Result<()> {
         self.launch()?;
@@ -371,76 +246,6 @@ pub fn start_all(hosts: &mut [&mut Host]) -> Result<()> {
         host.await_members(&others);
     }
     Ok(())
-}
-
-/// An instance name that says which process made it, so that [`sweep`] can tell whose it was.
-pub fn fresh_instance() -> String {
-    static COUNTER: AtomicU32 = AtomicU32::new(0);
-    format!("t{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
-}
-
-/// The `neti` binary: `$NETI_BIN`, or built here.
-pub fn neti() -> Result<&'static Path> {
-    static NETI: OnceLock<PathBuf> = OnceLock::new();
-    if let Some(path) = NETI.get() {
-        return Ok(path);
-    }
-    let path = match env::var_os("NETI_BIN") {
-        Some(path) => PathBuf::from(path),
-        None => build()?,
-    };
-    if !path.is_file() {
-        bail!("NETI_BIN: {}: not a file; give the path of the neti binary", path.display());
-    }
-    Ok(NETI.get_or_init(|| path))
-}
-
-fn build() -> Result<PathBuf> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut child = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "neti-userspace", "--bin", "neti"])
-        .args(["--message-format", "json-render-diagnostics"])
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("run cargo build for neti")?;
-    let output = BufReader::new(child.stdout.take().context("cargo's output is piped")?);
-    let mut path = None;
-    for message in serde_json::Deserializer::from_reader(output).into_iter::<Value>() {
-        let message = message.context("read cargo's messages")?;
-        if message["target"]["name"] == "neti"
-            && let Some(executable) = message["executable"].as_str()
-        {
-            path = Some(PathBuf::from(executable));
-        }
-    }
-    if !child.wait()?.success() {
-        bail!("cargo build --package neti-userspace failed");
-    }
-    path.context("cargo built no neti binary")
-}
-
-/// Removes pins and run files of test processes that were killed before they could. Once per process.
-fn sweep() {
-    static SWEPT: OnceLock<()> = OnceLock::new();
-    SWEPT.get_or_init(|| {
-        for directory in [PINS, RUN] {
-            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-                let name = entry.file_name();
-                let pid = name.to_str().and_then(owner);
-                if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
-                    // Another test process may be sweeping too; what is gone is gone.
-                    let _ =
-                        fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path()));
-                }
-            }
-        }
-    });
-}
-
-/// The process in an instance's name, as made by [`fresh_instance`].
-fn owner(name: &str) -> Option<u32> {
-    name.strip_prefix('t')?.split_once('-')?.0.parse().ok()
 }
 
 fn ready_overlay(log: &str) -> Option<Ipv4Addr> {

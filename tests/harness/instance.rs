@@ -1,0 +1,46 @@
+//! Names that say which process made something, so that what a killed one left can be told and removed.
+
+use std::{
+    env, fs,
+    path::Path,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use crate::host::{PINS, RUN};
+
+/// What the names of fleets' directories begin with, under the directory for temporary files.
+pub(crate) const FLEETS: &str = "neti-fleet-";
+
+/// An instance name that says which process made it, so that [`sweep`] can tell whose it was.
+pub fn fresh_instance() -> String {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    format!("t{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Removes pins and files of test processes that were killed before they could. Once per process.
+pub(crate) fn sweep() {
+    static SWEPT: OnceLock<()> = OnceLock::new();
+    SWEPT.get_or_init(|| {
+        let temporary = env::temp_dir();
+        for directory in [Path::new(PINS), Path::new(RUN), &temporary] {
+            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                let pid = name.to_str().and_then(owner);
+                if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+                    // Another test process may be sweeping too; what is gone is gone.
+                    let _ =
+                        fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path()));
+                }
+            }
+        }
+    });
+}
+
+/// The process in the name of an instance ([`fresh_instance`]) or of a fleet's directory.
+fn owner(name: &str) -> Option<u32> {
+    let rest = name.strip_prefix(FLEETS).or(name.strip_prefix('t'))?;
+    rest.split_once('-')?.0.parse().ok()
+}
