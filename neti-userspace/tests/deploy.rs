@@ -105,12 +105,31 @@ fn the_example_has_every_key() {
 }
 
 #[test]
-fn the_fleet_settings_shown_parse() {
+fn the_fleet_settings_shown_parse_and_every_key_is_explained() {
     let example = deploy("neti.example.toml");
-    let shown = example
-        .lines()
-        .find_map(|line| Some(line.strip_prefix('#')?.trim()).filter(|l| l.starts_with('{')));
-    FleetSettings::parse("fleet", shown.expect("fleet settings are shown").as_bytes()).unwrap();
+    let comments = || example.lines().filter_map(|line| line.strip_prefix("#   "));
+    let mut shown = String::new();
+    for line in comments().skip_while(|line| !line.starts_with('{')) {
+        shown += line;
+        if line.ends_with("\" }") {
+            break;
+        }
+    }
+    FleetSettings::parse("fleet", shown.as_bytes()).unwrap();
+    let shown: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&shown).unwrap();
+    // As they are read, so that a key which is added there must be shown here.
+    let source = include_str!("../src/fleet.rs").to_owned() + include_str!("../src/fleet/allow.rs");
+    let read: BTreeSet<&str> = ["optional(\"", "list(\"", "tables(\"", "required(\""]
+        .iter()
+        .flat_map(|call| source.split(call).skip(1))
+        .filter_map(|rest| rest.split('"').next())
+        .filter(|key| !["from", "protocol", "ports"].contains(key))
+        .collect();
+    assert_eq!(shown.keys().map(String::as_str).collect::<BTreeSet<_>>(), read);
+    for key in shown.keys() {
+        let explained = comments().any(|line| line.split(' ').next() == Some(key));
+        assert!(explained, "{key} is not explained in deploy/neti.example.toml");
+    }
 }
 
 #[test]
