@@ -110,7 +110,7 @@ pub struct MemberRecord {
     pub generation: u32,
     /// Unix time in milliseconds from which the member has held its real addresses without a
     /// break: of two members with one real address the older claim holds. The registry sets it.
-    #[serde(default)]
+    #[serde(default = "newest_claim")]
     pub since: u64,
     #[serde(default)]
     pub state: MemberState,
@@ -119,6 +119,11 @@ pub struct MemberRecord {
 /// The generation of a record that names none.
 pub fn first_generation() -> u32 {
     1
+}
+
+/// The claim of a record that names no time: it takes nothing from anybody.
+fn newest_claim() -> u64 {
+    u64::MAX
 }
 
 /// Why a record cannot be used.

@@ -35,7 +35,8 @@ pub fn announce(members: &Path, mut record: MemberRecord) -> Result<Own> {
         .and_then(|text| MemberRecord::parse(&name, text.as_bytes()).ok())
         .filter(|before| before.real_addresses() == record.real_addresses());
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    record.since = before.map_or(now.as_millis() as u64, |before| before.since);
+    let now = now.as_millis() as u64;
+    record.since = before.map_or(now, |before| before.since.min(now));
 
     let own = Own { members: members.to_owned(), name, bytes: serde_json::to_vec(&record)? };
     own.write()?;
