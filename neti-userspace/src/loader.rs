@@ -33,13 +33,14 @@ pub mod program {
 
 /// Loads the programs into the kernel, with the maps of [`make_maps`]. Nothing is attached. With
 /// `trace` the programs log what they drop.
-pub fn load(pins: &Pins, trace: bool) -> Result<Ebpf> {
+pub async fn load(pins: &Pins, trace: bool) -> Result<Ebpf> {
     let mut ebpf = make_maps(pins, trace)?;
     if trace {
         trace::forward(&mut ebpf)?;
     }
-    load_programs(&mut ebpf)?;
-    Ok(ebpf)
+    // The verifier takes its time, in which a signal must be heard; what it is busy with leaves
+    // nothing behind.
+    tokio::task::spawn_blocking(move || load_programs(&mut ebpf).map(|()| ebpf)).await?
 }
 
 /// Makes the maps and pins them, or takes those that are pinned.

@@ -28,14 +28,17 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         match command {
             Command::Run(args) => command::run::run(&args).await.map(|()| ExitCode::SUCCESS),
             Command::Down(args) => command::down::run(&args).await.map(|()| ExitCode::SUCCESS),
             Command::Show(args) => command::show::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Check(args) => command::check::run(&args).await,
         }
-    })
+    });
+    // Who was interrupted does not wait for the verifier.
+    runtime.shutdown_background();
+    done
 }
 
 fn log(filter: &str) -> Result<()> {

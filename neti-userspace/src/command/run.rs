@@ -96,7 +96,7 @@ async fn start(
     let membership = registry.watch().await?;
     let me = host::me(config, &uplink, address, reals);
 
-    let mut ebpf = loader::load(pins, args.trace_drops)?;
+    let mut ebpf = loader::load(pins, args.trace_drops).await?;
     let mut store = KernelStore::open(pins)?;
     let mut have = store.read()?;
     let snapshot = membership.borrow().clone();

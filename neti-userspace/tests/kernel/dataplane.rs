@@ -29,7 +29,7 @@ fn a_restart_swaps_the_programs() {
         let mut before = Vec::new();
         for _ in 0..2 {
             attach::check_free(pins, &uplink).unwrap();
-            let mut ebpf = loader::load(pins, false).unwrap();
+            let mut ebpf = loader::load(pins, false).await.unwrap();
             let means = attach::attach(&mut ebpf, pins, &uplink, Attach::Auto, Tc::Tcx).unwrap();
             assert_eq!(means, Means { xdp: false, tc: Tc::Tcx }, "auto on veth");
             drop(ebpf);
@@ -57,22 +57,22 @@ fn native_xdp_where_it_is_asked_for() {
     in_namespace(async |netlink| {
         let uplink = veth(&netlink).await;
         let Instance(pins) = &Instance::new();
-        let attach = |uplink: &uplink::Uplink, pins, wanted| {
-            let mut ebpf = loader::load(pins, false).unwrap();
+        let attach = async |uplink: &uplink::Uplink, pins, wanted| {
+            let mut ebpf = loader::load(pins, false).await.unwrap();
             attach::attach(&mut ebpf, pins, uplink, wanted, Tc::Tcx).unwrap().xdp
         };
-        assert!(attach(&uplink, pins, Attach::Xdp));
+        assert!(attach(&uplink, pins, Attach::Xdp).await);
         let uplink = uplink::find(&netlink, "eth0").await.unwrap();
         let ours = uplink.xdp.expect("an XDP program is attached");
-        assert!(attach(&uplink, pins, Attach::Xdp), "swapped");
+        assert!(attach(&uplink, pins, Attach::Xdp).await, "swapped");
         let uplink = uplink::find(&netlink, "eth0").await.unwrap();
         assert!(uplink.xdp.is_some() && uplink.xdp != Some(ours));
 
         let Instance(other) = &Instance::new();
-        assert!(!attach(&uplink, other, Attach::Xdp), "somebody else's is not replaced");
+        assert!(!attach(&uplink, other, Attach::Xdp).await, "somebody else's is not replaced");
         assert_eq!(uplink::find(&netlink, "eth0").await.unwrap().xdp, uplink.xdp);
 
-        assert!(!attach(&uplink, pins, Attach::Tcx), "no more wanted");
+        assert!(!attach(&uplink, pins, Attach::Tcx).await, "no more wanted");
         assert_eq!(uplink::find(&netlink, "eth0").await.unwrap().xdp, None);
     });
 }
@@ -86,7 +86,7 @@ fn clsact_where_there_is_no_tcx() {
         let uplink = veth(&netlink).await;
         let Instance(pins) = &Instance::new();
         for _ in 0..2 {
-            let mut ebpf = loader::load(pins, false).unwrap();
+            let mut ebpf = loader::load(pins, false).await.unwrap();
             attach::attach(&mut ebpf, pins, &uplink, Attach::Tcx, Tc::Clsact).unwrap();
             drop(ebpf);
             assert_eq!(filters(&netlink, &uplink).await, (1, 1));
