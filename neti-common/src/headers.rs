@@ -191,21 +191,23 @@ pub fn transport<F: Family, P: Packet>(packet: &mut P, ip: &Ip<F>) -> Option<Tra
         return None;
     }
     packet.pull(ip.l4 + needed);
-    let kind = match ip.protocol {
-        TCP => tcp_kind(packet.load(ip.l4 + TCP_FLAGS)?),
-        UDP => Kind::Udp,
-        _ if ip.protocol == F::ICMP => return icmp_transport(packet, ip),
-        _ => return Some(Transport { sport: [0; 2], dport: [0; 2], kind: Kind::Other }),
-    };
-    let (sport, dport) = ports(packet, ip.l4)?;
-    Some(Transport { sport, dport, kind })
+    let tcp =
+        if ip.protocol == TCP { tcp_kind(packet.load(ip.l4 + TCP_FLAGS)?) } else { Kind::Tcp };
+    ported(packet, ip, tcp)
 }
 
-/// Reads the transport header of a packet quoted in an ICMP error, of which only 8 bytes are sure (RFC 792).
+/// Reads the transport header of a packet quoted in an ICMP error, of which only 8 bytes are sure
+/// (RFC 792), so that nothing is known of a TCP packet's flags.
 #[inline(always)]
 pub fn quoted_transport<F: Family, P: Packet>(packet: &P, ip: &Ip<F>) -> Option<Transport> {
+    ported(packet, ip, Kind::Tcp)
+}
+
+/// `tcp` is what a TCP packet is.
+#[inline(always)]
+fn ported<F: Family, P: Packet>(packet: &P, ip: &Ip<F>, tcp: Kind) -> Option<Transport> {
     let kind = match ip.protocol {
-        TCP => Kind::Tcp,
+        TCP => tcp,
         UDP => Kind::Udp,
         _ if ip.protocol == F::ICMP => return icmp_transport(packet, ip),
         _ => return Some(Transport { sport: [0; 2], dport: [0; 2], kind: Kind::Other }),

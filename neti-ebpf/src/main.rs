@@ -52,23 +52,27 @@ pub fn neti_filter(ctx: XdpContext) -> u32 {
 
 #[classifier]
 pub fn neti_ingress(ctx: TcContext) -> i32 {
-    let mut packet = TcPacket::new(&ctx);
-    if packet.take_mark() {
-        return NEXT;
-    }
-    let verdict = ingress::<V4, _, _>(&mut packet, &KernelTables::new(&ctx));
-    record(&ctx, &packet, Hook::Ingress, verdict, ctx.len());
-    carry_out(&packet, verdict)
+    judge(&ctx, Hook::Ingress, ingress::<V4, _, _>)
 }
 
 #[classifier]
 pub fn neti_egress(ctx: TcContext) -> i32 {
-    let mut packet = TcPacket::new(&ctx);
+    judge(&ctx, Hook::Egress, egress::<V4, _, _>)
+}
+
+/// What both tc hooks do with a packet that they have not seen before.
+#[inline(always)]
+fn judge(
+    ctx: &TcContext,
+    hook: Hook,
+    judge: impl Fn(&mut TcPacket, &KernelTables) -> Verdict,
+) -> i32 {
+    let mut packet = TcPacket::new(ctx);
     if packet.take_mark() {
         return NEXT;
     }
-    let verdict = egress::<V4, _, _>(&mut packet, &KernelTables::new(&ctx));
-    record(&ctx, &packet, Hook::Egress, verdict, ctx.len());
+    let verdict = judge(&mut packet, &KernelTables::new(ctx));
+    record(ctx, &packet, hook, verdict, ctx.len());
     carry_out(&packet, verdict)
 }
 
