@@ -222,7 +222,20 @@ fn twins() -> Vec<Case> {
         hint(world, Class::LocalMember, key, ends(FAR, OWN), 1);
         (world.settings.twin_first, world.settings.twin_last) = (61_000, 61_000);
     });
+    // NTP and gossip use one port on both sides, so that another one would cut them off.
+    let fixed = host_with(|world| {
+        let key = member_flow(UDP, 123, (FAR_OVERLAY, 123));
+        hint(world, Class::LocalMember, key, ends(FAR, OWN), 1);
+    });
     vec![
+        Case::new(
+            "two UDP users of one port on both sides",
+            Hook::Egress,
+            fixed,
+            out(&Packet::udp((OWN_OVERLAY, 123), (FAR_OVERLAY, 123))),
+        )
+        .becomes(out(&Packet::udp((OWN, 123), (FAR, 123))))
+        .ends(Reason::PortShared),
         Case::new(
             "a twin keeps its port",
             Hook::Egress,

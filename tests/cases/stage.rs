@@ -83,7 +83,8 @@ impl Stage {
         }
         host.sysctl(SYN_COOKIES, "2")?;
         let pins = Pins::new(&fresh_instance());
-        let ebpf = host.run(|| loader::load(&pins, false))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let ebpf = runtime.block_on(loader::load(&pins, false))?;
         let side = Wire::open(&peer, "aside")?;
         Ok(Self { host, peer, ebpf, pins, sockets: Vec::new(), side })
     }

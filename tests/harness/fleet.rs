@@ -5,7 +5,6 @@ use std::{
     fs,
     net::Ipv4Addr,
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
 use anyhow::{Context, Result};
@@ -71,11 +70,9 @@ impl Fleet {
         network: &str,
         real: Ipv4Addr,
     ) -> Result<()> {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
         let record = json!({
             "id": id, "overlays": [overlay], "private": real, "public": null, "network": network,
             "role": "", "labels": {}, "version": "0.1.0", "generation": 1, "state": "up",
-            "since": since.as_millis() as u64,
         });
         self.put(&format!("overlays/{overlay}"), id)?;
         self.put(&format!("hosts/{id}"), &overlay.to_string())?;

@@ -4,6 +4,7 @@
 //! a test panics, and nothing is looked for or killed by name. Tests are therefore independent and run in parallel.
 
 pub mod binary;
+pub mod container;
 pub mod fleet;
 pub mod footprint;
 pub mod host;
