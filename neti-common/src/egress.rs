@@ -4,9 +4,7 @@ use crate::{
     demux::{self, Names},
     family::Family,
     filter::{ARP_SENDER, ARP_TARGET, Admission, admission},
-    headers::{
-        Carried, Ip, Kind, Part, TCP, Transport, UDP, carried_out, ethertype, flow, transport,
-    },
+    headers::{Carried, Ip, Kind, Part, TCP, Transport, UDP, carried, ethertype, flow, transport},
     hints::{self, Kept},
     icmp,
     maps::{Ends, Flow, Path, Settings, Tuple, path_flag},
@@ -22,8 +20,10 @@ use crate::{
 pub fn egress<F: Family, P: Skb, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
     let Some(settings) = tables.settings() else { return Verdict::UNSET };
     packet.pull(HEADERS);
-    let Some(Carried { ethertype, l3 }) = carried_out(packet) else {
-        return Verdict::pass(Reason::NotOurs);
+    let Carried { ethertype, l3 } = match carried(packet) {
+        Ok(carried) => carried,
+        Err(Reason::TooManyTags) => return Verdict::drop(Reason::TooManyTags),
+        Err(_) => return Verdict::pass(Reason::NotOurs),
     };
     if ethertype == F::ETHERTYPE {
         return match F::parse(packet, l3, false) {

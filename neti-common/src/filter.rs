@@ -7,7 +7,7 @@ use crate::{
     fragments,
     headers::{
         self, Carried, Ip, Kind, Part, TCP, Transport, UDP, carried, ethertype, flow_in,
-        is_link_control, transport,
+        is_link_control, transport, untagged,
     },
     hints,
     icmp::{self, Related},
@@ -66,7 +66,9 @@ pub fn arrive<F: Family, P: Packet, T: Tables<F>>(
     settings: &Settings<F>,
 ) -> Result<Ip<F>, Reason> {
     packet.pull(HEADERS);
-    let Carried { ethertype, l3 } = carried(packet, tables)?;
+    let carried = carried(packet)?;
+    untagged(packet, tables, carried)?;
+    let Carried { ethertype, l3 } = carried;
     if ethertype == F::ETHERTYPE {
         let ip = F::parse(packet, l3, false).ok_or(Reason::Malformed)?;
         if settings.is_overlay(&ip.src) || settings.is_overlay(&ip.dst) {

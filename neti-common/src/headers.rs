@@ -28,8 +28,9 @@ pub mod ethertype {
     pub const SLOW_PROTOCOLS: u16 = 0x8809;
 }
 
-/// VLAN tags that we look behind.
+/// VLAN tags that we look behind, and the bytes of one.
 const MAX_TAGS: usize = 2;
+const TAG: usize = 4;
 
 /// What a frame carries and where it starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,45 +39,39 @@ pub struct Carried {
     pub l3: usize,
 }
 
-/// Looks behind up to two VLAN tags on ingress. The kernel strips priority tags (VID 0) after us, so that what is inside
-/// is what it will see (`__netif_receive_skb_core`); any other tag belongs to a VLAN interface or to nobody.
+/// Looks behind up to two VLAN tags, whatever they are. Offsets come of arithmetic and not of branches, so that the
+/// verifier follows the rest of the program once and not once for each number of tags.
 #[inline(always)]
-pub fn carried<F: Family, P: Packet, T: Tables<F>>(
-    packet: &P,
-    tables: &T,
-) -> Result<Carried, Reason> {
-    let mut tags = 0;
-    if let Some(id) = packet.vlan_id() {
-        tags = 1;
-        own_vlan(id, tables)?;
-    }
-    let mut l3 = EthHdr::LEN;
-    let mut ethertype = load_ethertype(packet, l3)?;
-    for _ in 0..=MAX_TAGS {
-        if ethertype != ethertype::VLAN && ethertype != ethertype::QINQ {
-            return Ok(Carried { ethertype, l3 });
-        }
-        tags += 1;
-        if tags > MAX_TAGS {
-            return Err(Reason::TooManyTags);
-        }
-        let control: [u8; 2] = packet.load(l3).ok_or(Reason::Malformed)?;
-        own_vlan(u16::from_be_bytes(control) & 0x0fff, tables)?;
-        l3 += 4;
-        ethertype = load_ethertype(packet, l3)?;
-    }
-    Err(Reason::TooManyTags)
+pub fn carried<P: Packet>(packet: &P) -> Result<Carried, Reason> {
+    let outer = EthHdr::LEN + TAG * is_tag(load_ethertype(packet, EthHdr::LEN)?);
+    let l3 = outer + TAG * is_tag(load_ethertype(packet, outer)?);
+    let ethertype = load_ethertype(packet, l3)?;
+    if is_tag(ethertype) != 0 { Err(Reason::TooManyTags) } else { Ok(Carried { ethertype, l3 }) }
 }
 
-/// As [`carried`], whatever the tags are: what leaves is judged by what is inside. Offsets come of arithmetic and not of
-/// branches, so that the verifier follows the rest of the program once and not once for each number of tags.
+/// Whether what arrives in this frame is for the uplink itself. The kernel strips priority tags (VID 0) after us, so that
+/// what is inside is what it will see (`__netif_receive_skb_core`); any other tag belongs to a VLAN interface or to
+/// nobody.
 #[inline(always)]
-pub fn carried_out<P: Packet>(packet: &P) -> Option<Carried> {
-    let first = load_ethertype(packet, EthHdr::LEN).ok()?;
-    let outer = EthHdr::LEN + 4 * is_tag(first);
-    let second = load_ethertype(packet, outer).ok()?;
-    let l3 = outer + 4 * is_tag(second);
-    Some(Carried { ethertype: load_ethertype(packet, l3).ok()?, l3 })
+pub fn untagged<F: Family, P: Packet, T: Tables<F>>(
+    packet: &P,
+    tables: &T,
+    carried: Carried,
+) -> Result<(), Reason> {
+    let tags = (carried.l3 - EthHdr::LEN) / TAG;
+    if let Some(id) = packet.vlan_id() {
+        if tags == MAX_TAGS {
+            return Err(Reason::TooManyTags);
+        }
+        own_vlan(id, tables)?;
+    }
+    for n in 0..MAX_TAGS {
+        if n < tags {
+            let control: [u8; 2] = packet.load(EthHdr::LEN + TAG * n).ok_or(Reason::Malformed)?;
+            own_vlan(u16::from_be_bytes(control) & 0x0fff, tables)?;
+        }
+    }
+    Ok(())
 }
 
 /// 1 for the EtherType of a VLAN tag, else 0.

@@ -159,4 +159,10 @@ fn three_tags_are_never_looked_behind() {
     drops(arrive(&world, &mut tagged(1)), Reason::SpoofedOverlay);
     drops(arrive(&world, &mut tagged(2)), Reason::SpoofedOverlay);
     drops(arrive(&world, &mut tagged(3)), Reason::TooManyTags);
+    drops(leave(&world, &mut tagged(3)), Reason::TooManyTags);
+    // A tag that was taken out of the frame before us counts.
+    let mut bytes = tagged(2);
+    let mut frame = Frame::new(&mut bytes);
+    frame.vlan_id = Some(0);
+    drops(ingress(&mut frame, &world), Reason::TooManyTags);
 }
