@@ -54,10 +54,8 @@ impl Wire {
     pub fn receive(&mut self) -> Option<Vec<u8>> {
         let mut buffer = vec![0; 1 << 17];
         match self.socket.read(&mut buffer) {
-            Ok(length) => {
-                buffer.truncate(length);
-                Some(buffer)
-            }
+            // A copy: the buffer has room for the largest frame, and captures keep many.
+            Ok(length) => Some(buffer[..length].to_vec()),
             Err(_) => None,
         }
     }
@@ -68,19 +66,24 @@ impl Wire {
         let stop = Arc::new(AtomicBool::new(false));
         let (into, stopped) = (Arc::clone(&frames), Arc::clone(&stop));
         let collect = move || {
-            loop {
-                // Asked before the read: once stopped, what was on the wire by then is still taken.
+            // Once stopped, what was on the wire by then is still taken, but not what never ends.
+            let mut rest = AFTERWARDS;
+            while rest > 0 {
                 let last = stopped.load(Ordering::Acquire);
                 match self.receive() {
                     Some(frame) => into.lock().unwrap_or_else(|e| e.into_inner()).push(frame),
                     None if last => return,
                     None => {}
                 }
+                rest -= usize::from(last);
             }
         };
         Capture { frames, stop, thread: Some(std::thread::spawn(collect)) }
     }
 }
+
+/// Frames that a capture takes after it was stopped: more than a socket's buffer holds.
+const AFTERWARDS: usize = 10_000;
 
 /// Frames being collected.
 #[derive(Debug)]
