@@ -138,14 +138,3 @@ fn by_socket<F: Family, T: Tables<F>>(
     };
     (Found { ends, socket, hint: None }, false)
 }
-
-/// Whether an unconnected UDP flow would be named `ends` with no hint at all, so that it needs none.
-#[inline(always)]
-pub fn is_default_udp<F: Family, T: Tables<F>>(
-    tables: &T,
-    settings: &Settings<F>,
-    names: &Names<F>,
-    ends: &Ends<F>,
-) -> bool {
-    by_socket(tables, settings, names, UDP).0.ends == *ends
-}

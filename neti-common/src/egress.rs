@@ -1,7 +1,7 @@
 //! `neti_egress`: overlay -> real, and the memory of flows that no socket stands for.
 
 use crate::{
-    demux::{self, Names},
+    demux::{Names, demux},
     family::Family,
     filter::{ARP_SENDER, ARP_TARGET, Admission, admission},
     headers::{Carried, Ip, Kind, Part, TCP, Transport, UDP, carried, ethertype, flow, transport},
@@ -10,7 +10,7 @@ use crate::{
     maps::{Ends, Flow, Path, Settings, Tuple, path_flag},
     packet::Skb,
     rewrite::{self, Port},
-    tables::{Class, Tables},
+    tables::{Class, Socket, Tables},
     twins,
     verdict::{Reason, Verdict},
 };
@@ -176,9 +176,10 @@ fn remember<F: Family, P: Skb, T: Tables<F>>(
     leaving: &Leaving<F>,
     transport: &Transport,
 ) -> Result<SourcePort, Reason> {
-    let Leaving { ip, wire, forwarded, .. } = *leaving;
+    let Leaving { ip, wire, .. } = *leaving;
     let Transport { sport, dport, kind } = *transport;
     let socket = flow(ip.protocol, Tuple { src: ip.src, dst: ip.dst, sport, dport });
+    let forwarded = leaving.forwarded || (kind == Kind::TcpSyn && !has_socket(tables, &socket));
     let mut on_wire = flow(ip.protocol, Tuple { src: wire.own, dst: wire.peer, sport, dport });
     let mut port = SourcePort::Own;
     if has_ports(ip.protocol)
@@ -208,7 +209,7 @@ fn remember<F: Family, P: Skb, T: Tables<F>>(
     let hint = match kept {
         Kept::Same => return Ok(port),
         Kept::Refreshed(hint) => hint,
-        Kept::None | Kept::Other => {
+        Kept::None => {
             if !hints::may_open(kind, forwarded) && !begins {
                 return Ok(port);
             }
@@ -219,8 +220,7 @@ fn remember<F: Family, P: Skb, T: Tables<F>>(
                     let names = Names::of(&on_wire, &path.primary, settings);
                     let named = kind == Kind::Udp
                         && !forwarded
-                        && matches!(kept, Kept::None)
-                        && demux::is_default_udp(tables, settings, &names, &ends);
+                        && is_named(tables, settings, &key, &names, &ends);
                     if !named && has_ports(ip.protocol) && matches!(port, SourcePort::Own) {
                         port = separate(tables, settings, path, &socket, &key)?;
                     }
@@ -238,6 +238,30 @@ fn remember<F: Family, P: Skb, T: Tables<F>>(
     }
     tables.keep_hint(class, &key, &hint);
     Ok(port)
+}
+
+/// Whether the answer to an unconnected socket's datagram would be given these names with nothing more written down.
+#[inline(always)]
+fn is_named<F: Family, T: Tables<F>>(
+    tables: &T,
+    settings: &Settings<F>,
+    key: &Flow<F>,
+    names: &Names<F>,
+    ends: &Ends<F>,
+) -> bool {
+    match twins::inbound(tables, key) {
+        Some(twin) => twin.ends == *ends,
+        None => demux(tables, settings, key, names, Kind::Udp).ends == *ends,
+    }
+}
+
+/// Whether a connection that begins here has a socket under the port that it leaves by: conntrack gives it another where
+/// a container's masqueraded flow has the same, and it is then as good as forwarded.
+#[inline(always)]
+fn has_socket<F: Family, T: Tables<F>>(tables: &T, socket: &Flow<F>) -> bool {
+    let Tuple { src, dst, sport, dport } = socket.tuple;
+    let inbound = Tuple { src: dst, dst: src, sport: dport, dport: sport };
+    matches!(tables.tcp_socket(&inbound), Socket::Live | Socket::HalfOpen)
 }
 
 #[inline(always)]

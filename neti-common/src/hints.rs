@@ -55,7 +55,8 @@ pub fn is_fresh<F: Family>(hint: &Hint<F>, protocol: u8, now: u64) -> bool {
     age < limit
 }
 
-/// The fresh hint of a flow, our own or forwarded; `flow` is on the wire, of a member its [`member_key`].
+/// The fresh hint of a flow, our own or forwarded; `flow` is on the wire, of a member its [`member_key`]. Where both have
+/// one (two pings of one identifier), it is the answer of the last to send.
 #[inline(always)]
 pub fn find<F: Family, T: Tables<F>>(
     tables: &T,
@@ -63,15 +64,16 @@ pub fn find<F: Family, T: Tables<F>>(
     member: bool,
 ) -> Option<(Class, Hint<F>)> {
     let now = tables.now();
-    let local = Class::of(false, member);
-    if let Some(hint) = tables.hint(local, flow)
-        && is_fresh(&hint, flow.protocol, now)
-    {
-        return Some((local, hint));
+    let fresh = |forwarded| {
+        let class = Class::of(forwarded, member);
+        let hint = tables.hint(class, flow)?;
+        is_fresh(&hint, flow.protocol, now).then_some((class, hint))
+    };
+    match (fresh(false), fresh(true)) {
+        (Some(local), Some(forwarded)) if local.1.seen < forwarded.1.seen => Some(forwarded),
+        (None, forwarded) => forwarded,
+        (local, _) => local,
     }
-    let forwarded = Class::of(true, member);
-    let hint = tables.hint(forwarded, flow)?;
-    is_fresh(&hint, flow.protocol, now).then_some((forwarded, hint))
 }
 
 /// Notes that a flow was answered.
@@ -108,10 +110,8 @@ pub fn may_refresh(kind: Kind, forwarded: bool) -> bool {
 /// A hint as a packet that leaves finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept<F: Family> {
-    /// None that is fresh.
+    /// None that is fresh and names the same ends.
     None,
-    /// A fresh one of another flow, which names other ends.
-    Other,
     /// It is as it should be.
     Same,
     /// It is to be written like this.
@@ -131,11 +131,8 @@ pub fn kept<F: Family, T: Tables<F>>(
     let now = tables.now();
     // A SYN on a tuple that was used before begins another connection.
     let begins = kind == Kind::TcpSyn && hint.state != state::OPENED;
-    if begins || !is_fresh(&hint, flow.protocol, now) {
+    if begins || hint.ends != *ends || !is_fresh(&hint, flow.protocol, now) {
         return Kept::None;
-    }
-    if hint.ends != *ends {
-        return Kept::Other;
     }
     let closing = kind == Kind::TcpClose && hint.state != state::CLOSING;
     if !closing && now.saturating_sub(hint.seen) < REFRESH {

@@ -30,6 +30,7 @@ fn an_unanswered_hint_lasts_thirty_seconds() {
 fn answers_resets_and_servers_never_open_one() {
     let mut world = hudson(identity::REAL);
     world.open.insert((17, 53));
+    world.connect(6, Ends { peer: STRANGER, own: HUDSON }, 1, 2);
     for mut frame in [
         echo_reply(HUDSON, STRANGER, 7),
         tcp(HUDSON, STRANGER, 1, 2, "R"),
@@ -152,4 +153,28 @@ fn a_ping_of_identifier_zero_admits_no_other_icmp() {
     step.write(&mut redirect, &echo_request(HUDSON, STRANGER, 0)[14..]).unwrap();
     drops(arrive(&world, &mut redirect), Reason::Stranger);
     passes(arrive(&world, &mut echo_reply(STRANGER, HUDSON, 0)), Reason::Hinted);
+}
+
+#[test]
+fn a_connection_that_conntrack_gave_another_port_is_remembered() {
+    let mut world = hudson(identity::OVERLAY);
+    // The socket has port 40000, which a container's masqueraded flow has on the wire.
+    world.connect(6, REAL, 40_000, 80);
+    for peer in [WALDEN, STRANGER] {
+        passes(leave(&world, &mut tcp(HUDSON, peer, 1_024, 80, "S")), Reason::NotOurs);
+        let mut answer = tcp(peer, HUDSON, 80, 1_024, "SA");
+        assert_eq!(arrive(&world, &mut answer).action, Action::Next);
+        assert_eq!(addresses(&answer), (peer, HUDSON));
+    }
+}
+
+#[test]
+fn the_last_to_send_a_ping_hears_the_answer() {
+    let world = hudson(identity::REAL);
+    leave(&world, &mut echo_request(HUDSON_OVERLAY, WALDEN_OVERLAY, 7));
+    world.now.set(world.now.get() + SECOND);
+    forwarded(&world, &mut echo_request(HUDSON, WALDEN, 7));
+    let mut answer = echo_reply(WALDEN, HUDSON, 7);
+    arrive(&world, &mut answer);
+    assert_eq!(addresses(&answer), (WALDEN, HUDSON));
 }

@@ -10,17 +10,23 @@ fn with_connection(ends: Ends<V4>) -> World<V4> {
     world
 }
 
+/// A socket dials walden's port 80 from port 40000; its SYN as it leaves.
+fn dial(world: &mut World<V4>, ends: Ends<V4>) -> Vec<u8> {
+    world.connect(TCP, ends, 40_000, 80);
+    let mut syn = tcp(ends.own, ends.peer, 40_000, 80, "S");
+    leave(world, &mut syn);
+    syn
+}
+
 #[test]
 fn a_twin_gets_another_port_both_ways() {
     for (first, second) in [(OVERLAY, REAL), (REAL, OVERLAY)] {
         let mut world = with_connection(first);
-        let mut syn = tcp(second.own, second.peer, 40_000, 80, "S");
-        assert_eq!(leave(&world, &mut syn).action, Action::Next);
+        let syn = dial(&mut world, second);
         let (port, _) = ports(&syn);
         assert!((61_000..=61_999).contains(&port), "{port}");
         assert_eq!(addresses(&syn), (HUDSON, WALDEN));
 
-        world.connect(TCP, second, 40_000, 80);
         // It is known on whichever path the peer answers.
         for real in [WALDEN, WALDEN_OTHER] {
             let mut answer = tcp(real, HUDSON, 80, port, "SA");
@@ -41,10 +47,8 @@ fn a_twin_gets_another_port_both_ways() {
 
 #[test]
 fn a_connection_on_another_path_is_a_twin_too() {
-    let world = with_connection(Ends { peer: WALDEN_OTHER, own: HUDSON });
-    let mut syn = tcp(HUDSON_OVERLAY, WALDEN_OVERLAY, 40_000, 80, "S");
-    leave(&world, &mut syn);
-    assert_ne!(ports(&syn).0, 40_000);
+    let mut world = with_connection(Ends { peer: WALDEN_OTHER, own: HUDSON });
+    assert_ne!(ports(&dial(&mut world, OVERLAY)).0, 40_000);
 }
 
 #[test]
@@ -61,6 +65,7 @@ fn without_a_twin_the_port_stays() {
 fn a_full_range_resets_the_connection() {
     let mut world = with_connection(OVERLAY);
     world.twin_room = 0;
+    world.connect(TCP, REAL, 40_000, 80);
     let mut syn = tcp(HUDSON, WALDEN, 40_000, 80, "S");
     let verdict = leave(&world, &mut syn);
     assert_eq!((verdict.action, verdict.reason), (Action::Reset, Reason::PortTwin));
@@ -72,9 +77,8 @@ fn a_full_range_resets_the_connection() {
 
 #[test]
 fn an_error_about_a_twin_names_the_port_of_its_socket() {
-    let world = with_connection(OVERLAY);
-    let mut syn = tcp(HUDSON, WALDEN, 40_000, 80, "S");
-    leave(&world, &mut syn);
+    let mut world = with_connection(OVERLAY);
+    let syn = dial(&mut world, REAL);
     let mut error = too_big(ROUTER, HUDSON, &syn);
     passes(arrive(&world, &mut error), Reason::IcmpError);
     assert_eq!(ports(&error[28..]).0, 40_000);
@@ -117,9 +121,7 @@ fn each_of_four_forms_keeps_its_answers_in_any_order() {
         let mut wires = Vec::new();
         for n in 0..forms.len() {
             let ends = forms[(first + n) % forms.len()];
-            let mut syn = tcp(ends.own, ends.peer, 40_000, 80, "S");
-            leave(&world, &mut syn);
-            world.connect(TCP, ends, 40_000, 80);
+            let syn = dial(&mut world, ends);
             wires.push((ends, ports(&syn).0));
         }
         // A SYN that is sent again goes where the first one went, also once it has twins.
@@ -164,9 +166,7 @@ fn a_containers_connection_that_would_be_the_hosts_gets_another_port() {
 #[test]
 fn our_error_about_a_packet_to_a_twin_quotes_the_port_on_the_wire() {
     let mut world = with_connection(OVERLAY);
-    let mut syn = tcp(HUDSON, WALDEN, 40_000, 80, "S");
-    leave(&world, &mut syn);
-    world.connect(TCP, REAL, 40_000, 80);
+    let syn = dial(&mut world, REAL);
     let received = tcp(WALDEN, HUDSON, 80, 40_000, "A");
     let mut error = too_big(HUDSON, WALDEN, &received);
     leave(&world, &mut error);
