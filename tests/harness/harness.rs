@@ -11,6 +11,7 @@ pub mod host;
 pub mod instance;
 pub mod interrupt;
 pub mod netns;
+pub mod offload;
 pub mod packets;
 pub mod process;
 pub mod stage;
