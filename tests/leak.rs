@@ -108,7 +108,7 @@ fn no_leak(mode: &str) -> Result {
         let frames = capture.finish();
         // Both kinds are read where an overlay address would stand, or they could not show one.
         let is_arp = |frame: &[u8]| frame.get(12..14) == Some(&[0x08, 0x06]);
-        let named = |frame: &Vec<u8>| addresses(frame).contains(&Ipv4Addr::new(10, 0, 0, 1));
+        let named = |frame: &[u8]| addresses(frame).contains(&Ipv4Addr::new(10, 0, 0, 1));
         let arp = frames.iter().filter(|frame| is_arp(frame) && named(frame)).count();
         let ip = frames.iter().filter(|frame| ends(frame).is_some()).count();
         assert!(arp > 0 && ip > 100, "{name}: the capture works: {arp} ARP, {ip} IPv4");

@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use etherparse::{NetSlice, SlicedPacket};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -51,11 +52,11 @@ impl Wire {
     }
 
     /// The next frame, in either direction; nothing if none comes for 50 ms.
-    pub fn receive(&mut self) -> Option<Vec<u8>> {
+    pub fn receive(&mut self) -> Option<Bytes> {
         let mut buffer = vec![0; 1 << 17];
         match self.socket.read(&mut buffer) {
             // A copy: the buffer has room for the largest frame, and captures keep many.
-            Ok(length) => Some(buffer[..length].to_vec()),
+            Ok(length) => Some(Bytes::copy_from_slice(&buffer[..length])),
             Err(_) => None,
         }
     }
@@ -88,19 +89,19 @@ const AFTERWARDS: usize = 10_000;
 /// Frames being collected.
 #[derive(Debug)]
 pub struct Capture {
-    frames: Arc<Mutex<Vec<Vec<u8>>>>,
+    frames: Arc<Mutex<Vec<Bytes>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Capture {
     /// What has come so far.
-    pub fn frames(&self) -> Vec<Vec<u8>> {
+    pub fn frames(&self) -> Vec<Bytes> {
         self.frames.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
     /// Everything that came.
-    pub fn finish(mut self) -> Vec<Vec<u8>> {
+    pub fn finish(mut self) -> Vec<Bytes> {
         self.halt();
         self.frames()
     }
