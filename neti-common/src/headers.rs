@@ -20,7 +20,6 @@ pub mod ethertype {
     pub const ARP: u16 = 0x0806;
     pub const VLAN: u16 = 0x8100;
     pub const QINQ: u16 = 0x88a8;
-    pub const IPV4: u16 = 0x0800;
     pub const IPV6: u16 = 0x86dd;
     pub const EAPOL: u16 = 0x888e;
     pub const LLDP: u16 = 0x88cc;

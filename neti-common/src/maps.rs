@@ -4,7 +4,7 @@
 //! integers and say so. Every type is `repr(C)` without implicit padding, so that the kernel may compare keys bytewise;
 //! the tests at the end hold sizes and offsets. A change of any of them raises [`LAYOUT`].
 
-use crate::{family::Family, packet::Plain};
+use crate::family::Family;
 
 /// Version of everything in this file; part of the pin path, so that no program ever meets maps of another shape.
 pub const LAYOUT: u32 = 1;
@@ -341,9 +341,6 @@ pub struct Counter {
     pub packets: u64,
     pub bytes: u64,
 }
-
-// SAFETY: repr(C), every field plain bytes or integers, padding explicit (see the layout tests).
-unsafe impl<F: Family> Plain for Tuple<F> {}
 
 #[cfg(feature = "user")]
 mod pod {

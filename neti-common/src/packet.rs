@@ -49,6 +49,7 @@ pub enum Covers {
 
 impl Covers {
     /// Whether a checksum of zero means none.
+    #[inline(always)]
     pub fn is_optional(self) -> bool {
         matches!(self, Self::OptionalPseudoHeader | Self::OptionalPayload)
     }

@@ -121,7 +121,7 @@ impl Skb for TcPacket {
         if matches!(covers, Covers::PseudoHeader | Covers::OptionalPseudoHeader) {
             flags |= BPF_F_PSEUDO_HDR as u64;
         }
-        if matches!(covers, Covers::OptionalPseudoHeader | Covers::OptionalPayload) {
+        if covers.is_optional() {
             flags |= BPF_F_MARK_MANGLED_0 as u64;
         }
         // SAFETY: the context is valid; size 0 says that `to` is a difference.
