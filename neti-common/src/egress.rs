@@ -6,8 +6,8 @@ use remember::{SourcePort, remember};
 
 use crate::{
     family::Family,
-    filter::{ARP_SENDER, ARP_TARGET},
-    headers::{Carried, Ip, Kind, Part, carried, ethertype, transport},
+    filter::{ARP_SENDER, ARP_TARGET, HEADERS},
+    headers::{Carried, Ip, Kind, Part, carried, ethertype, names_overlay, transport},
     icmp,
     maps::{Ends, Path, Settings, path_flag},
     packet::Skb,
@@ -21,7 +21,7 @@ use crate::{
 #[inline(always)]
 pub fn egress<F: Family, P: Skb, T: Tables<F>>(packet: &mut P, tables: &T) -> Verdict {
     let Some(settings) = tables.settings() else { return Verdict::UNSET };
-    packet.pull(HEADERS);
+    packet.pull(HEADERS + F::HEADER);
     let Carried { ethertype, l3 } = match carried(packet) {
         Ok(carried) => carried,
         Err(Reason::TooManyTags) => return Verdict::drop(Reason::TooManyTags),
@@ -29,18 +29,16 @@ pub fn egress<F: Family, P: Skb, T: Tables<F>>(packet: &mut P, tables: &T) -> Ve
     };
     if ethertype == F::ETHERTYPE {
         return match F::parse(packet, l3, false) {
-            Some(ip) => leave(packet, tables, settings, &ip),
-            None => unparsed(packet, settings, l3),
+            Ok(ip) => leave(packet, tables, settings, &ip),
+            Err(_) => unparsed(packet, settings, l3),
         };
     }
-    if ethertype == ethertype::ARP {
-        return arp(packet, settings, l3);
+    match ethertype {
+        _ if Some(ethertype) == F::RESOLUTION => arp(packet, settings, l3),
+        ethertype::IPV6 => Verdict::drop(Reason::Ipv6),
+        _ => Verdict::pass(Reason::NotOurs),
     }
-    Verdict::pass(Reason::NotOurs)
 }
-
-/// As in the filter: what is read of nearly every packet.
-const HEADERS: usize = 14 + 20 + 20;
 
 /// The stack asks for a neighbour in the name of the packet that waits for it (`arp_solicit`), which is not rewritten
 /// yet, and would answer for any address of ours.
@@ -68,13 +66,16 @@ fn arp<F: Family, P: Skb>(packet: &mut P, settings: &Settings<F>, l3: usize) -> 
 
 const ARP_OPERATION: usize = 6;
 
-/// A header that contradicts itself goes out as it is unless an overlay address stands where one would be read.
+/// A header that we cannot read goes out as it is unless an overlay address stands where one would be read.
 #[inline(always)]
 fn unparsed<F: Family, P: Skb>(packet: &P, settings: &Settings<F>, l3: usize) -> Verdict {
     for offset in [F::SRC, F::DST] {
         if packet.load(l3 + offset).is_some_and(|address| settings.is_overlay(&address)) {
             return Verdict::drop(Reason::OverlaySource);
         }
+    }
+    if F::any_option(packet, l3, |address| settings.is_overlay(address)) {
+        return Verdict::drop(Reason::OverlayOption);
     }
     Verdict::pass(Reason::NotOurs)
 }
@@ -108,6 +109,11 @@ fn leave<F: Family, P: Skb, T: Tables<F>>(
     if ip.part != Part::Later
         && let Some(transport) = transport(packet, ip)
     {
+        if let Kind::Link(message) = transport.kind
+            && names_overlay(packet, settings, ip, message)
+        {
+            return Verdict::drop(Reason::UnknownOverlay);
+        }
         if transport.kind == Kind::IcmpError
             && let Err(reason) = icmp::translate_out(packet, tables, settings, ip)
         {
@@ -125,7 +131,7 @@ fn leave<F: Family, P: Skb, T: Tables<F>>(
         }
     }
     // `ip_options_build` records the overlay route's source address.
-    if F::any_option(packet, ip, |address| settings.is_overlay(address)) {
+    if F::any_option(packet, ip.l3, |address| settings.is_overlay(address)) {
         return Verdict::drop(Reason::OverlayOption);
     }
     rewrite(packet, &leaving, port).unwrap_or(Verdict::drop(Reason::RewriteFailed))
@@ -153,7 +159,7 @@ fn resolve<'a, F: Family, T: Tables<F>>(
             forwarded,
         });
     }
-    if from_overlay && tables.member(&ip.dst).is_none() {
+    if from_overlay && tables.translated(&ip.dst).is_none() {
         return Err(Reason::OverlaySource);
     }
     Ok(Leaving { ip, wire: Ends { peer: ip.dst, own }, path: None, forwarded })

@@ -3,7 +3,7 @@
 use network_types::eth::EthHdr;
 
 use crate::{
-    family::Family,
+    family::{Family, LinkMessage},
     fragments,
     headers::{
         self, Carried, Ip, Kind, Part, TCP, Transport, UDP, carried, ethertype, flow_in,
@@ -18,8 +18,6 @@ use crate::{
 };
 
 const SSH: u16 = 22;
-const DHCP_SERVER: u16 = 67;
-const DHCP_CLIENT: u16 = 68;
 
 /// What the filter found out about a packet.
 pub struct Judged<'a, F: Family> {
@@ -65,28 +63,27 @@ pub fn arrive<F: Family, P: Packet, T: Tables<F>>(
     tables: &T,
     settings: &Settings<F>,
 ) -> Result<Ip<F>, Reason> {
-    packet.pull(HEADERS);
+    packet.pull(HEADERS + F::HEADER);
     let carried = carried(packet)?;
     untagged(packet, tables, carried)?;
     let Carried { ethertype, l3 } = carried;
     if ethertype == F::ETHERTYPE {
-        let ip = F::parse(packet, l3, false).ok_or(Reason::Malformed)?;
+        let ip = F::parse(packet, l3, false)?;
         if settings.is_overlay(&ip.src) || settings.is_overlay(&ip.dst) {
             return Err(Reason::SpoofedOverlay);
         }
         return Ok(ip);
     }
     Err(match ethertype {
-        ethertype::ARP => arp(packet, l3, settings),
-        ethertype::IPV6 if is_neighbour_discovery(packet, l3) => Reason::NeighbourDiscovery,
+        _ if Some(ethertype) == F::RESOLUTION => arp(packet, l3, settings),
         ethertype::IPV6 => Reason::Ipv6,
         _ if is_link_control(packet, ethertype) => Reason::Link,
         _ => Reason::Unparsed,
     })
 }
 
-/// Link, tags, an IPv4 header and a TCP header without options: what is read of nearly every packet.
-const HEADERS: usize = EthHdr::LEN + 4 + 20 + 20;
+/// What is read of nearly every packet beside the IP header: link, a tag, and a TCP header without options.
+pub const HEADERS: usize = EthHdr::LEN + 4 + 20;
 
 /// Offsets of the sender's and the target's address in an ARP packet for IPv4 over Ethernet (RFC 826).
 pub const ARP_SENDER: usize = 14;
@@ -105,13 +102,19 @@ fn arp<F: Family, P: Packet>(packet: &P, l3: usize, settings: &Settings<F>) -> R
     Reason::Link
 }
 
-/// RFC 4861: types 133 to 137, which no router forwards (hop limit 255).
+/// What there is to say of a link's own protocols that arrive, which the host cannot do without.
 #[inline(always)]
-fn is_neighbour_discovery<P: Packet>(packet: &P, l3: usize) -> bool {
-    const ICMPV6: u8 = 58;
-    let Some([next, hops]) = packet.load::<[u8; 2]>(l3 + 6) else { return false };
-    let Some(kind) = packet.load::<u8>(l3 + 40) else { return false };
-    next == ICMPV6 && hops == 255 && (133..=137).contains(&kind)
+fn link<F: Family, P: Packet>(
+    packet: &P,
+    settings: &Settings<F>,
+    ip: &Ip<F>,
+    message: LinkMessage,
+) -> Reason {
+    match message {
+        LinkMessage::Listener => Reason::ListenerDiscovery,
+        _ if headers::names_overlay(packet, settings, ip, message) => Reason::SpoofedOverlay,
+        LinkMessage::Discovery | LinkMessage::About(_) => Reason::NeighbourDiscovery,
+    }
 }
 
 /// The allow-list, in the order of the design: nothing that a later rule says takes back what an earlier one admits.
@@ -135,6 +138,10 @@ pub fn judge<'a, F: Family, P: Packet, T: Tables<F>>(
     let Some(transport) = transport(packet, ip) else {
         return Judged { reason: Reason::Malformed, member, what: What::Nothing };
     };
+    if let Kind::Link(message) = transport.kind {
+        let reason = link(packet, settings, ip, message);
+        return Judged { reason, member, what: What::Nothing };
+    }
     if transport.kind == Kind::IcmpError {
         let (reason, what) = match icmp::related(packet, tables, settings, ip) {
             Ok(related) => (Reason::IcmpError, What::Error(related)),
@@ -188,7 +195,7 @@ fn stranger<F: Family, T: Tables<F>>(
             }
         }
         // It has neither ports nor an identifier that a hint could know it by.
-        Kind::Icmp | Kind::IcmpError => return Reason::Stranger,
+        Kind::Icmp | Kind::IcmpError | Kind::Link(_) => return Reason::Stranger,
         Kind::EchoReply | Kind::Other => {}
     }
     let flow = flow_in(ip, transport);
@@ -210,14 +217,14 @@ fn is_failsafe<F: Family>(settings: &Settings<F>, ip: &Ip<F>, transport: &Transp
         }
         TCP => {
             is_reply
-                && (ip.src == F::METADATA
+                && (F::is_metadata(&ip.src)
                     || settings.endpoints.iter().any(|endpoint| {
                         endpoint.address == ip.src && endpoint.port == transport.sport
                     }))
         }
         UDP => {
-            transport.sport == DHCP_SERVER.to_be_bytes()
-                && transport.dport == DHCP_CLIENT.to_be_bytes()
+            transport.sport == F::DHCP_SERVER.to_be_bytes()
+                && transport.dport == F::DHCP_CLIENT.to_be_bytes()
         }
         _ => false,
     }

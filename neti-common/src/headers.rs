@@ -3,8 +3,8 @@
 use network_types::{eth::EthHdr, ip::IpProto};
 
 use crate::{
-    family::Family,
-    maps::{Flow, Tuple},
+    family::{Family, LinkMessage},
+    maps::{Flow, Settings, Tuple},
     packet::Packet,
     tables::Tables,
     verdict::Reason,
@@ -17,6 +17,7 @@ pub const DCCP: u8 = IpProto::Dccp as u8;
 
 /// EtherTypes in host order.
 pub mod ethertype {
+    pub const IPV4: u16 = 0x0800;
     pub const ARP: u16 = 0x0806;
     pub const VLAN: u16 = 0x8100;
     pub const QINQ: u16 = 0x88a8;
@@ -148,6 +149,8 @@ pub enum Kind {
     EchoReply,
     /// An ICMP message that quotes a packet.
     IcmpError,
+    /// A link's own protocol: neighbour or listener discovery.
+    Link(LinkMessage),
     Icmp,
     Other,
 }
@@ -237,9 +240,33 @@ fn icmp_transport<F: Family, P: Packet>(packet: &P, ip: &Ip<F>) -> Option<Transp
         let kind = if kind == F::ECHO_REQUEST { Kind::EchoRequest } else { Kind::EchoReply };
         return Some(Transport { sport: id, dport: id, kind });
     }
-    let kind = if F::is_icmp_error(kind) { Kind::IcmpError } else { Kind::Icmp };
+    let kind = match F::link_message(packet, ip, kind) {
+        Some(message) => Kind::Link(message),
+        None if F::is_icmp_error(kind) => Kind::IcmpError,
+        None => Kind::Icmp,
+    };
     Some(Transport { sport: [0; 2], dport: [0; 2], kind })
 }
+
+/// Whether a link's own protocol tells of an overlay address. They are on no link.
+#[inline(always)]
+pub fn names_overlay<F: Family, P: Packet>(
+    packet: &P,
+    settings: &Settings<F>,
+    ip: &Ip<F>,
+    message: LinkMessage,
+) -> bool {
+    let count = if let LinkMessage::About(count) = message { count } else { 0 };
+    (0..MAX_SUBJECTS).any(|n| {
+        let at = ip.l4 + ICMP_HEADER + n * size_of::<F::Addr>();
+        n < count && packet.load(at).is_some_and(|subject| settings.is_overlay(&subject))
+    })
+}
+
+/// Addresses that neighbour discovery can be about: a redirect's target and destination (RFC 4861 4.5).
+const MAX_SUBJECTS: usize = 2;
+/// Bytes of an ICMP header, of either family.
+pub const ICMP_HEADER: usize = 8;
 
 /// Where a protocol that covers the addresses keeps its checksum, from its header on.
 #[inline(always)]

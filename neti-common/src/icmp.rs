@@ -5,7 +5,7 @@ use crate::{
     demux::{Names, demux},
     family::Family,
     filter::{self, Admission},
-    headers::{Ip, Kind, Part, TCP, Transport, UDP, flow, quoted_transport},
+    headers::{ICMP_HEADER, Ip, Kind, Part, TCP, Transport, UDP, flow, quoted_transport},
     hints,
     maps::{Ends, Flow, Settings, Tuple},
     packet::{Packet, Skb},
@@ -15,10 +15,8 @@ use crate::{
     verdict::Reason,
 };
 
-/// Bytes of an ICMP error before the packet it quotes (RFC 792, RFC 4443 3).
-const ERROR_HEADER: usize = 8;
-/// What of a quoted packet we want to read: the longest IPv4 header and the ports.
-const QUOTE: usize = 60 + 8;
+/// Bytes of a quoted transport header that are sure to be there (RFC 792).
+const QUOTED_TRANSPORT: usize = 8;
 
 /// An error about a packet of ours.
 #[derive(Debug, Clone, Copy)]
@@ -33,9 +31,9 @@ pub struct Related<F: Family> {
 /// The packet that an error quotes, with its ports; `None` where it is too short or has none.
 #[inline(always)]
 fn quote<F: Family, P: Packet>(packet: &mut P, outer: &Ip<F>) -> Option<(Ip<F>, Flow<F>)> {
-    let start = outer.l4 + ERROR_HEADER;
-    packet.pull(start + QUOTE);
-    let ip = F::parse(packet, start, true)?;
+    let start = outer.l4 + ICMP_HEADER;
+    packet.pull(start + F::MAX_HEADER + QUOTED_TRANSPORT);
+    let ip = F::parse(packet, start, true).ok()?;
     let Transport { sport, dport, .. } = match ip.part {
         Part::Later => Transport { sport: [0; 2], dport: [0; 2], kind: Kind::Other },
         Part::Whole | Part::First => quoted_transport(packet, &ip)?,
@@ -60,8 +58,7 @@ pub fn related<F: Family, P: Packet, T: Tables<F>>(
         return Err(Reason::IcmpUnrelated);
     }
     let real = Related { quoted, ends: Ends { peer: quoted.dst, own: quoted.src }, port: None };
-    let member = tables.member(&quoted.dst);
-    let Some(member) = member else {
+    let Some(member) = tables.translated(&quoted.dst) else {
         return if is_ours(tables, &flow, &flow, false) {
             Ok(real)
         } else {

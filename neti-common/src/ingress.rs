@@ -44,8 +44,9 @@ fn translate<F: Family, P: Skb, T: Tables<F>>(
 ) -> Option<Reason> {
     let wire = Ends { peer: ip.src, own: ip.dst };
     let member = match judged.member {
-        // Broadcasts and addresses of ours that the fleet does not know have one form only.
-        Some(member) if settings.is_own_real(&ip.dst) => Some(member),
+        // Broadcasts, addresses of ours that the fleet does not know, and members without overlay address have one form
+        // only.
+        Some(member) if member.overlay_count != 0 && settings.is_own_real(&ip.dst) => Some(member),
         _ => None,
     };
     let (ends, port) = match (judged.what, member) {

@@ -7,7 +7,7 @@
 use crate::family::Family;
 
 /// Version of everything in this file; part of the pin path, so that no program ever meets maps of another shape.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// Overlay addresses a host can have: its own and service addresses.
 pub const OVERLAYS: usize = 8;
@@ -24,39 +24,76 @@ pub const ALLOW_ENTRIES: usize = 8;
 
 /// Map names. The kernel keeps 15 characters.
 pub mod name {
-    /// `Array<u32>`, 1: which slot of the settings is in force.
+    /// `Array<u32>`, 1: which slot of the settings is in force, in both families.
     pub const SETTINGS_SLOT: &str = "settings_slot";
-    /// `Array<Settings>`, 2 slots: the daemon writes the idle one, then flips [`SETTINGS_SLOT`]; a value this wide
-    /// would tear under a reader.
-    pub const SETTINGS4: &str = "settings4";
-    /// `HashMap<Addr, Member>`: real -> overlay.
-    pub const MEMBERS4: &str = "members4";
-    /// `HashMap<Addr, Path>`: overlay -> real.
-    pub const OVERLAYS4: &str = "overlays4";
-    /// `LpmTrie<Addr, Allow>`: allow rules by source.
-    pub const ALLOW4: &str = "allow4";
     /// `Array<u64>`, [`super::OPEN_PORT_WORDS`]: a bit per open port, TCP's first, then UDP's.
     pub const OPEN_PORTS: &str = "open_ports";
     /// `Array<u64>`, [`super::VLAN_WORDS`]: a bit per VLAN id that has an interface on the uplink.
     pub const VLANS: &str = "vlans";
-    /// `LruHashMap<Flow, Hint>`: the host's own flows to members.
-    pub const HINTS_LOCAL_MEMBER4: &str = "hints_lm4";
-    /// `LruHashMap<Flow, Hint>`: the host's own flows to strangers.
-    pub const HINTS_LOCAL_STRANGER4: &str = "hints_ls4";
-    /// `LruHashMap<Flow, Hint>`: forwarded flows to members.
-    pub const HINTS_FORWARD_MEMBER4: &str = "hints_fm4";
-    /// `LruHashMap<Flow, Hint>`: forwarded flows to strangers.
-    pub const HINTS_FORWARD_STRANGER4: &str = "hints_fs4";
-    /// `LruHashMap<FragmentKey, Fragment>`: what was decided for a datagram's first fragment.
-    pub const FRAGMENTS4: &str = "fragments4";
-    /// `HashMap<Flow, TwinOut>`: flow as its socket names it -> the port it has on the wire.
-    pub const TWINS_OUT4: &str = "twins_out4";
-    /// `HashMap<Flow, TwinIn>`: port on the wire -> the flow as its socket names it.
-    pub const TWINS_IN4: &str = "twins_in4";
     /// `Array<u32>`, 1: not 0 while the twins maps may have entries.
     pub const TWINS_USED: &str = "twins_used";
     /// `PerCpuArray<Counter>`, indexed by [`crate::verdict::counter_index`].
     pub const COUNTERS: &str = "counters";
+    /// `ProgramArray`, 1: the XDP program for IPv6.
+    pub const XDP_IPV6: &str = "xdp_ipv6";
+    /// `ProgramArray`, 2: the tc programs for IPv6, ingress first.
+    pub const TC_IPV6: &str = "tc_ipv6";
+
+    /// The names of the maps that hold addresses, which each family has.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct FamilyMaps {
+        /// `Array<Settings>`, 2 slots: the daemon writes the idle one, then flips [`SETTINGS_SLOT`]; a value this wide
+        /// would tear under a reader.
+        pub settings: &'static str,
+        /// `HashMap<Addr, Member>`: real -> overlay.
+        pub members: &'static str,
+        /// `HashMap<Addr, Path>`: overlay -> real.
+        pub overlays: &'static str,
+        /// `LpmTrie<Addr, Allow>`: allow rules by source.
+        pub allow: &'static str,
+        /// `LruHashMap<Flow, Hint>`: the host's own flows to members.
+        pub hints_local_member: &'static str,
+        /// `LruHashMap<Flow, Hint>`: the host's own flows to strangers.
+        pub hints_local_stranger: &'static str,
+        /// `LruHashMap<Flow, Hint>`: forwarded flows to members.
+        pub hints_forward_member: &'static str,
+        /// `LruHashMap<Flow, Hint>`: forwarded flows to strangers.
+        pub hints_forward_stranger: &'static str,
+        /// `LruHashMap<FragmentKey, Fragment>`: what was decided for a datagram's first fragment.
+        pub fragments: &'static str,
+        /// `HashMap<Flow, TwinOut>`: flow as its socket names it -> the port it has on the wire.
+        pub twins_out: &'static str,
+        /// `HashMap<Flow, TwinIn>`: port on the wire -> the flow as its socket names it.
+        pub twins_in: &'static str,
+    }
+
+    pub const V4: FamilyMaps = FamilyMaps {
+        settings: "settings4",
+        members: "members4",
+        overlays: "overlays4",
+        allow: "allow4",
+        hints_local_member: "hints_lm4",
+        hints_local_stranger: "hints_ls4",
+        hints_forward_member: "hints_fm4",
+        hints_forward_stranger: "hints_fs4",
+        fragments: "fragments4",
+        twins_out: "twins_out4",
+        twins_in: "twins_in4",
+    };
+
+    pub const V6: FamilyMaps = FamilyMaps {
+        settings: "settings6",
+        members: "members6",
+        overlays: "overlays6",
+        allow: "allow6",
+        hints_local_member: "hints_lm6",
+        hints_local_stranger: "hints_ls6",
+        hints_forward_member: "hints_fm6",
+        hints_forward_stranger: "hints_fs6",
+        fragments: "fragments6",
+        twins_out: "twins_out6",
+        twins_in: "twins_in6",
+    };
 }
 
 /// Words of [`name::OPEN_PORTS`]: 65,536 TCP and 65,536 UDP ports.
@@ -301,6 +338,7 @@ pub struct FragmentKey<F: Family> {
     pub dst: F::Addr,
     /// Network order; IPv4 has its 16 bits first, then zeros.
     pub id: [u8; 4],
+    /// 0 where the identification alone tells datagrams apart ([`Family::ID_PER_PROTOCOL`]).
     pub protocol: u8,
     pub _pad: [u8; 3],
 }
@@ -346,7 +384,7 @@ pub struct Counter {
 mod pod {
     //! aya's promise that a type is plain bytes.
     use super::*;
-    use crate::family::V4;
+    use crate::family::{V4, V6};
 
     macro_rules! pod {
         ($($type:ty),* $(,)?) => {$(
@@ -355,19 +393,23 @@ mod pod {
         )*};
     }
 
-    pod!(
-        Settings<V4>,
-        Member<V4>,
-        Path<V4>,
-        Allow,
-        Flow<V4>,
-        Hint<V4>,
-        FragmentKey<V4>,
-        Fragment<V4>,
-        TwinOut,
-        TwinIn<V4>,
-        Counter,
-    );
+    macro_rules! pod_of {
+        ($($family:ty),*) => {$(
+            pod!(
+                Settings<$family>,
+                Member<$family>,
+                Path<$family>,
+                Flow<$family>,
+                Hint<$family>,
+                FragmentKey<$family>,
+                Fragment<$family>,
+                TwinIn<$family>,
+            );
+        )*};
+    }
+
+    pod!(Allow, TwinOut, Counter);
+    pod_of!(V4, V6);
 }
 
 #[cfg(test)]
@@ -375,7 +417,7 @@ mod tests {
     use core::mem::{offset_of, size_of};
 
     use super::*;
-    use crate::family::V4;
+    use crate::family::{V4, V6};
 
     #[test]
     fn layout_is_fixed() {
@@ -393,6 +435,18 @@ mod tests {
         assert_eq!(size_of::<TwinOut>(), 4);
         assert_eq!(size_of::<TwinIn<V4>>(), 12);
         assert_eq!(size_of::<Counter>(), 16);
+
+        assert_eq!(size_of::<Settings<V6>>(), 32 + 128 + 128 + 256 + 160 + 12);
+        assert_eq!(offset_of!(Settings<V6>, uplink), 704);
+        assert_eq!(size_of::<Member<V6>>(), 156);
+        assert_eq!(offset_of!(Member<V6>, host), 144);
+        assert_eq!(size_of::<Path<V6>>(), 92);
+        assert_eq!(size_of::<Tuple<V6>>(), 36);
+        assert_eq!(size_of::<Flow<V6>>(), 40);
+        assert_eq!(size_of::<Hint<V6>>(), 48);
+        assert_eq!(size_of::<FragmentKey<V6>>(), 40);
+        assert_eq!(size_of::<Fragment<V6>>(), 40);
+        assert_eq!(size_of::<TwinIn<V6>>(), 36);
     }
 
     #[test]

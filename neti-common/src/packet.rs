@@ -16,6 +16,8 @@ pub unsafe trait Plain: Copy {}
 unsafe impl Plain for u8 {}
 // SAFETY: as above.
 unsafe impl<const N: usize> Plain for [u8; N] {}
+// SAFETY: as above.
+unsafe impl<const N: usize> Plain for [u32; N] {}
 // SAFETY: repr(C), bytes and byte arrays only.
 unsafe impl Plain for Ipv4Hdr {}
 
@@ -29,6 +31,12 @@ pub trait Packet {
 
     /// Makes the first `length` bytes readable, as far as the frame has them.
     fn pull(&mut self, length: usize);
+
+    /// The same offset, of which the verifier no longer knows by which of several ways it came about: it would follow the
+    /// rest of the program once for each.
+    fn opaque(&self, offset: usize) -> usize {
+        offset
+    }
 
     /// The id of a VLAN tag that was taken out of the frame before us (`skb->vlan_tci`).
     fn vlan_id(&self) -> Option<u16>;

@@ -51,6 +51,12 @@ pub trait Tables<F: Family> {
     fn settings(&self) -> Option<&Settings<F>>;
     /// The member that has this real address.
     fn member(&self, real: &F::Addr) -> Option<&Member<F>>;
+    /// The member that has this real address, if it has an overlay address too: one that has none is let in, and there is
+    /// nothing to translate.
+    #[inline(always)]
+    fn translated(&self, real: &F::Addr) -> Option<&Member<F>> {
+        self.member(real).filter(|member| member.overlay_count != 0)
+    }
     /// The path to the member that has this overlay address.
     fn path(&self, overlay: &F::Addr) -> Option<&Path<F>>;
     /// The allow rule of the longest prefix around an address.

@@ -72,8 +72,10 @@ reasons! {
     Link = "link", Pass;
     /// A VLAN that has an interface of its own on the uplink.
     OtherVlan = "other-vlan", Pass;
-    /// IPv6 neighbour discovery.
+    /// IPv6 neighbour discovery, from the link itself.
     NeighbourDiscovery = "neighbour-discovery", Pass;
+    /// IPv6 multicast listener discovery, from the link itself.
+    ListenerDiscovery = "listener-discovery", Pass;
     /// Not for the overlay; goes out as it is.
     NotOurs = "not-ours", Pass;
     /// Addresses rewritten between overlay and real.
@@ -105,10 +107,14 @@ reasons! {
     Unparsed = "unparsed", Refuse;
     /// A VLAN that has no interface here.
     UnknownVlan = "unknown-vlan", Refuse;
-    /// IPv6, which this version does not parse.
+    /// IPv6 whose program is missing; only a broken installation has it.
     Ipv6 = "ipv6", Refuse;
     /// A header that contradicts itself or is cut short.
     Malformed = "malformed", Refuse;
+    /// IPv6 with more extension headers than we look behind: four, or 128 bytes of them.
+    LongChain = "long-chain", Refuse;
+    /// IPv6 with a routing header that would send it on from here.
+    RoutingHeader = "routing-header", Refuse;
     /// A flow begun by somebody who is not a member and whom no rule admits.
     Stranger = "stranger", Refuse;
     /// TCP from a stranger that belongs to none of our connections.
@@ -126,7 +132,7 @@ reasons! {
     UnknownOverlay = "unknown-overlay", Drop;
     /// From an overlay address to somebody who is not a member, or from an overlay address that is not ours.
     OverlaySource = "overlay-source", Drop;
-    /// An IP option that would carry an overlay address onto the wire.
+    /// An IP option or routing header that would carry an overlay address onto the wire.
     OverlayOption = "overlay-option", Drop;
     /// No port found to tell this flow from its twin in the other form; a connection is reset.
     PortTwin = "port-twin", Drop;

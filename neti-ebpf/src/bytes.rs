@@ -4,6 +4,23 @@ use core::arch::asm;
 
 use neti_common::packet::Plain;
 
+/// The same offset, of which the verifier no longer knows more than that it is below 512 ([`neti_common::packet::Packet::opaque`]).
+#[inline(always)]
+pub fn opaque(mut offset: usize, unknown: usize) -> usize {
+    // SAFETY: arithmetic.
+    unsafe {
+        asm!(
+            "{offset} ^= {unknown}",
+            "{offset} ^= {unknown}",
+            "{offset} &= 511",
+            offset = inout(reg) offset,
+            unknown = in(reg) unknown,
+            options(pure, nomem, nostack)
+        );
+    }
+    offset
+}
+
 /// The packet's readable bytes, as its context has them at this moment; any helper that changes the packet ends their
 /// validity.
 #[derive(Clone, Copy)]
@@ -34,7 +51,7 @@ impl Bytes {
     #[inline(always)]
     fn at<T>(self, offset: usize) -> Option<*mut T> {
         let mut at = self.start;
-        // SAFETY: arithmetic. No offset reaches the mask: the deepest header that we read starts before byte 200.
+        // SAFETY: arithmetic. No offset reaches the mask: the deepest header that we read starts before byte 400.
         unsafe {
             asm!(
                 "{offset} &= 511",

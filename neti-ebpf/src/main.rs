@@ -17,18 +17,21 @@ use aya_ebpf::{
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use aya_log_ebpf::info;
 use neti_common::{
     egress::egress,
     family::{Family, V4},
     filter::filter,
     ingress::ingress,
     packet::Packet,
-    verdict::{Action, Hook, Verdict},
+    verdict::{Action, Hook, Reason, Verdict},
 };
 use network_types::eth::EthHdr;
 
-use crate::{maps::KernelTables, tc::TcPacket, xdp::XdpPacket};
+use crate::{
+    maps::{KernelFamily, KernelTables},
+    tc::TcPacket,
+    xdp::XdpPacket,
+};
 
 /// 1, set when the programs are loaded: log what is dropped.
 #[unsafe(no_mangle)]
@@ -41,38 +44,49 @@ const BPF_F_INGRESS: u64 = 1;
 
 #[xdp(frags)]
 pub fn neti_filter(ctx: XdpContext) -> u32 {
-    let mut packet = XdpPacket::new(&ctx);
-    let verdict = filter::<V4, _, _>(&mut packet, &KernelTables::new(&ctx));
-    record(&ctx, &packet, Hook::Filter, verdict, packet.readable());
+    judge_frame::<V4>(&ctx)
+}
+
+#[classifier]
+pub fn neti_ingress(ctx: TcContext) -> i32 {
+    if TcPacket::new(&ctx).take_mark() { NEXT } else { judge::<V4>(&ctx, Hook::Ingress) }
+}
+
+#[classifier]
+pub fn neti_egress(ctx: TcContext) -> i32 {
+    if TcPacket::new(&ctx).take_mark() { NEXT } else { judge::<V4>(&ctx, Hook::Egress) }
+}
+
+/// What XDP does with a frame.
+#[inline(always)]
+fn judge_frame<F: KernelFamily>(ctx: &XdpContext) -> u32 {
+    let mut packet = XdpPacket::new(ctx);
+    let verdict = filter::<F, _, _>(&mut packet, &KernelTables::new(ctx));
+    if verdict.reason == Reason::Ipv6 {
+        // SAFETY: returns only if the array has no program, and then this verdict stands.
+        unsafe { maps::XDP_IPV6.tail_call(ctx, 0) };
+    }
+    record::<F, _, _>(ctx, &packet, Hook::Filter, verdict, packet.readable());
     match verdict.action {
         Action::Drop => xdp_action::XDP_DROP,
         Action::Next | Action::Redirect | Action::Reset => xdp_action::XDP_PASS,
     }
 }
 
-#[classifier]
-pub fn neti_ingress(ctx: TcContext) -> i32 {
-    judge(&ctx, Hook::Ingress, ingress::<V4, _, _>)
-}
-
-#[classifier]
-pub fn neti_egress(ctx: TcContext) -> i32 {
-    judge(&ctx, Hook::Egress, egress::<V4, _, _>)
-}
-
 /// What both tc hooks do with a packet that they have not seen before.
 #[inline(always)]
-fn judge(
-    ctx: &TcContext,
-    hook: Hook,
-    judge: impl Fn(&mut TcPacket, &KernelTables) -> Verdict,
-) -> i32 {
+fn judge<F: KernelFamily>(ctx: &TcContext, hook: Hook) -> i32 {
     let mut packet = TcPacket::new(ctx);
-    if packet.take_mark() {
-        return NEXT;
+    let tables = KernelTables::new(ctx);
+    let verdict = match hook {
+        Hook::Egress => egress::<F, _, _>(&mut packet, &tables),
+        Hook::Ingress | Hook::Filter => ingress::<F, _, _>(&mut packet, &tables),
+    };
+    if verdict.reason == Reason::Ipv6 {
+        // SAFETY: as above.
+        unsafe { maps::TC_IPV6.tail_call(ctx, (hook == Hook::Egress) as u32) };
     }
-    let verdict = judge(&mut packet, &KernelTables::new(ctx));
-    record(ctx, &packet, hook, verdict, ctx.len());
+    record::<F, _, _>(ctx, &packet, hook, verdict, ctx.len());
     carry_out(&packet, verdict)
 }
 
@@ -96,7 +110,7 @@ fn carry_out(packet: &TcPacket, verdict: Verdict) -> i32 {
 
 /// Counts a verdict, and logs it where it is a drop (or would be one) and somebody asked for that.
 #[inline(always)]
-fn record<C: EbpfContext, P: Packet>(
+fn record<F: KernelFamily, C: EbpfContext, P: Packet>(
     ctx: &C,
     packet: &P,
     hook: Hook,
@@ -107,34 +121,18 @@ fn record<C: EbpfContext, P: Packet>(
     // SAFETY: a plain byte; volatile because the loader sets it.
     let trace = unsafe { core::ptr::read_volatile(&raw const TRACE) };
     if trace != 0 && (matches!(verdict.action, Action::Drop | Action::Reset) || verdict.would) {
-        let (src, dst) = untagged_addresses(packet);
-        // Numbers, which the daemon gives their names: it has them anyway.
-        info!(
-            ctx,
-            "{} {} {} {} {:i} {:i}",
-            hook as u8,
-            verdict.reason as u8,
-            verdict.would as u8,
-            bytes,
-            src,
-            dst
-        );
+        let (src, dst) = untagged_addresses::<F, P>(packet);
+        F::log(ctx, hook, verdict, bytes, src, dst);
     }
 }
 
-/// Source and destination of an untagged IPv4 frame, for the log; else 0.0.0.0.
+/// Source and destination of an untagged frame of this family, for the log; else the unspecified address.
 #[inline(always)]
-fn untagged_addresses<P: Packet>(packet: &P) -> (u32, u32) {
+fn untagged_addresses<F: Family, P: Packet>(packet: &P) -> (F::Addr, F::Addr) {
     let ethertype: Option<[u8; 2]> = packet.load(EthHdr::LEN - 2);
-    match (
-        ethertype.map(u16::from_be_bytes),
-        packet.load(EthHdr::LEN + V4::SRC),
-        packet.load(EthHdr::LEN + V4::DST),
-    ) {
-        (Some(V4::ETHERTYPE), Some(src), Some(dst)) => {
-            (u32::from_be_bytes(src), u32::from_be_bytes(dst))
-        }
-        _ => (0, 0),
+    match (packet.load(EthHdr::LEN + F::SRC), packet.load(EthHdr::LEN + F::DST)) {
+        (Some(src), Some(dst)) if ethertype == Some(F::ETHERTYPE.to_be_bytes()) => (src, dst),
+        _ => (F::UNSPECIFIED, F::UNSPECIFIED),
     }
 }
 

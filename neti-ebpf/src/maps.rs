@@ -1,6 +1,6 @@
 //! The maps, and the tables that the datapath sees in them. Sizes are those for a small fleet; the loader sets others.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::transmute};
 
 use aya_ebpf::{
     EbpfContext,
@@ -11,12 +11,13 @@ use aya_ebpf::{
     },
     macros::map,
     maps::{
-        Array, HashMap, LruHashMap, PerCpuArray,
+        Array, HashMap, LruHashMap, PerCpuArray, ProgramArray,
         lpm_trie::{Key, LpmTrie},
     },
 };
+use aya_log_ebpf::info;
 use neti_common::{
-    family::V4,
+    family::{Family, V4, V6},
     headers::TCP,
     maps::{
         Allow, Counter, Flow, Fragment, FragmentKey, Hint, Member, OPEN_PORT_WORDS, Path, Settings,
@@ -26,8 +27,6 @@ use neti_common::{
     verdict::{COUNTERS as COUNTER_SLOTS, Hook, Verdict, counter_index},
 };
 
-type Addr = [u8; 4];
-
 const MEMBERS: u32 = 16_384;
 const HINTS: u32 = 16_384;
 const FRAGMENTS: u32 = 8_192;
@@ -36,40 +35,183 @@ const ALLOW_RULES: u32 = 131_072;
 
 #[map(name = "settings_slot")]
 static SETTINGS_SLOT: Array<u32> = Array::with_max_entries(1, 0);
-#[map(name = "settings4")]
-static SETTINGS4: Array<Settings<V4>> = Array::with_max_entries(2, 0);
-#[map(name = "members4")]
-static MEMBERS4: HashMap<Addr, Member<V4>> = HashMap::with_max_entries(MEMBERS, 0);
-#[map(name = "overlays4")]
-static OVERLAYS4: HashMap<Addr, Path<V4>> = HashMap::with_max_entries(MEMBERS, 0);
-#[map(name = "allow4")]
-static ALLOW4: LpmTrie<Addr, Allow> = LpmTrie::with_max_entries(ALLOW_RULES, 0);
 #[map(name = "open_ports")]
 static OPEN_PORTS: Array<u64> = Array::with_max_entries(OPEN_PORT_WORDS, 0);
 #[map(name = "vlans")]
 static VLANS: Array<u64> = Array::with_max_entries(VLAN_WORDS, 0);
-#[map(name = "hints_lm4")]
-static HINTS_LOCAL_MEMBER4: LruHashMap<Flow<V4>, Hint<V4>> = LruHashMap::with_max_entries(HINTS, 0);
-#[map(name = "hints_ls4")]
-static HINTS_LOCAL_STRANGER4: LruHashMap<Flow<V4>, Hint<V4>> =
-    LruHashMap::with_max_entries(HINTS, 0);
-#[map(name = "hints_fm4")]
-static HINTS_FORWARD_MEMBER4: LruHashMap<Flow<V4>, Hint<V4>> =
-    LruHashMap::with_max_entries(HINTS, 0);
-#[map(name = "hints_fs4")]
-static HINTS_FORWARD_STRANGER4: LruHashMap<Flow<V4>, Hint<V4>> =
-    LruHashMap::with_max_entries(HINTS, 0);
-#[map(name = "fragments4")]
-static FRAGMENTS4: LruHashMap<FragmentKey<V4>, Fragment<V4>> =
-    LruHashMap::with_max_entries(FRAGMENTS, 0);
-#[map(name = "twins_out4")]
-static TWINS_OUT4: HashMap<Flow<V4>, TwinOut> = HashMap::with_max_entries(TWINS, 0);
-#[map(name = "twins_in4")]
-static TWINS_IN4: HashMap<Flow<V4>, TwinIn<V4>> = HashMap::with_max_entries(TWINS, 0);
 #[map(name = "twins_used")]
 static TWINS_USED: Array<u32> = Array::with_max_entries(1, 0);
 #[map(name = "counters")]
 static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(COUNTER_SLOTS, 0);
+/// The program for IPv6 of each hook.
+#[map(name = "xdp_ipv6")]
+pub static XDP_IPV6: ProgramArray = ProgramArray::with_max_entries(1, 0);
+#[map(name = "tc_ipv6")]
+pub static TC_IPV6: ProgramArray = ProgramArray::with_max_entries(2, 0);
+
+/// The maps of a family, and what the kernel calls its addresses.
+pub trait KernelFamily: Family {
+    fn settings() -> &'static Array<Settings<Self>>;
+    fn members() -> &'static HashMap<Self::Addr, Member<Self>>;
+    fn overlays() -> &'static HashMap<Self::Addr, Path<Self>>;
+    fn allow() -> &'static LpmTrie<Self::Addr, Allow>;
+    fn hints(class: Class) -> &'static LruHashMap<Flow<Self>, Hint<Self>>;
+    fn fragments() -> &'static LruHashMap<FragmentKey<Self>, Fragment<Self>>;
+    fn twins_out() -> &'static HashMap<Flow<Self>, TwinOut>;
+    fn twins_in() -> &'static HashMap<Flow<Self>, TwinIn<Self>>;
+
+    /// The address that a socket is bound to, as far as it matters: not 0 if to one.
+    ///
+    /// # Safety
+    ///
+    /// The socket is there. The reads are volatile, because LLVM would merge those of the TCP and the UDP lookup into
+    /// one that the verifier refuses ("same insn cannot be used with different pointers").
+    unsafe fn bound(socket: *const bpf_sock) -> u32;
+    /// Logs what becomes of a packet in numbers, to which the daemon gives their names: it has them anyway.
+    fn log<C: EbpfContext>(
+        ctx: &C,
+        hook: Hook,
+        verdict: Verdict,
+        bytes: u32,
+        src: Self::Addr,
+        dst: Self::Addr,
+    );
+}
+
+/// Makes the maps of a family; their names are those of [`Family::MAPS`], which an attribute cannot read.
+macro_rules! family_maps {
+    (
+        $family:ident, $settings:literal, $members:literal, $overlays:literal, $allow:literal,
+        hints $local_member:literal, $local_stranger:literal, $forward_member:literal, $forward_stranger:literal,
+        $fragments:literal, twins $twins_out:literal, $twins_in:literal,
+        bound $socket:ident $bound:expr, logged $logged:ty
+    ) => {
+        const _: () = {
+            type Addr = <$family as Family>::Addr;
+            type Hints = LruHashMap<Flow<$family>, Hint<$family>>;
+
+            #[map(name = $settings)]
+            static SETTINGS: Array<Settings<$family>> = Array::with_max_entries(2, 0);
+            #[map(name = $members)]
+            static MEMBER: HashMap<Addr, Member<$family>> = HashMap::with_max_entries(MEMBERS, 0);
+            #[map(name = $overlays)]
+            static OVERLAYS: HashMap<Addr, Path<$family>> = HashMap::with_max_entries(MEMBERS, 0);
+            #[map(name = $allow)]
+            static ALLOW: LpmTrie<Addr, Allow> = LpmTrie::with_max_entries(ALLOW_RULES, 0);
+            #[map(name = $local_member)]
+            static LOCAL_MEMBER: Hints = Hints::with_max_entries(HINTS, 0);
+            #[map(name = $local_stranger)]
+            static LOCAL_STRANGER: Hints = Hints::with_max_entries(HINTS, 0);
+            #[map(name = $forward_member)]
+            static FORWARD_MEMBER: Hints = Hints::with_max_entries(HINTS, 0);
+            #[map(name = $forward_stranger)]
+            static FORWARD_STRANGER: Hints = Hints::with_max_entries(HINTS, 0);
+            #[map(name = $fragments)]
+            static FRAGMENT: LruHashMap<FragmentKey<$family>, Fragment<$family>> =
+                LruHashMap::with_max_entries(FRAGMENTS, 0);
+            #[map(name = $twins_out)]
+            static TWIN_OUT: HashMap<Flow<$family>, TwinOut> = HashMap::with_max_entries(TWINS, 0);
+            #[map(name = $twins_in)]
+            static TWIN_IN: HashMap<Flow<$family>, TwinIn<$family>> =
+                HashMap::with_max_entries(TWINS, 0);
+
+            impl KernelFamily for $family {
+                #[inline(always)]
+                fn settings() -> &'static Array<Settings<Self>> {
+                    &SETTINGS
+                }
+
+                #[inline(always)]
+                fn members() -> &'static HashMap<Addr, Member<Self>> {
+                    &MEMBER
+                }
+
+                #[inline(always)]
+                fn overlays() -> &'static HashMap<Addr, Path<Self>> {
+                    &OVERLAYS
+                }
+
+                #[inline(always)]
+                fn allow() -> &'static LpmTrie<Addr, Allow> {
+                    &ALLOW
+                }
+
+                #[inline(always)]
+                fn hints(class: Class) -> &'static Hints {
+                    match class {
+                        Class::LocalMember => &LOCAL_MEMBER,
+                        Class::LocalStranger => &LOCAL_STRANGER,
+                        Class::ForwardMember => &FORWARD_MEMBER,
+                        Class::ForwardStranger => &FORWARD_STRANGER,
+                    }
+                }
+
+                #[inline(always)]
+                fn fragments() -> &'static LruHashMap<FragmentKey<Self>, Fragment<Self>> {
+                    &FRAGMENT
+                }
+
+                #[inline(always)]
+                fn twins_out() -> &'static HashMap<Flow<Self>, TwinOut> {
+                    &TWIN_OUT
+                }
+
+                #[inline(always)]
+                fn twins_in() -> &'static HashMap<Flow<Self>, TwinIn<Self>> {
+                    &TWIN_IN
+                }
+
+                #[inline(always)]
+                unsafe fn bound($socket: *const bpf_sock) -> u32 {
+                    // SAFETY: the caller's.
+                    unsafe { $bound }
+                }
+
+                #[inline(always)]
+                fn log<C: EbpfContext>(
+                    ctx: &C,
+                    hook: Hook,
+                    verdict: Verdict,
+                    bytes: u32,
+                    src: Addr,
+                    dst: Addr,
+                ) {
+                    // SAFETY: bytes of the same number.
+                    let [src, dst] = unsafe {
+                        [transmute::<Addr, $logged>(src), transmute::<Addr, $logged>(dst)]
+                    };
+                    info!(
+                        ctx,
+                        "{} {} {} {} {:i} {:i}",
+                        hook as u8,
+                        verdict.reason as u8,
+                        verdict.would as u8,
+                        bytes,
+                        src,
+                        dst
+                    );
+                }
+            }
+        };
+    };
+}
+
+family_maps! {
+    V4, "settings4", "members4", "overlays4", "allow4",
+    hints "hints_lm4", "hints_ls4", "hints_fm4", "hints_fs4",
+    "fragments4", twins "twins_out4", "twins_in4",
+    bound socket (&raw const (*socket).src_ip4).read_volatile(), logged [u8; 4]
+}
+
+family_maps! {
+    V6, "settings6", "members6", "overlays6", "allow6",
+    hints "hints_lm6", "hints_ls6", "hints_fm6", "hints_fs6",
+    "fragments6", twins "twins_out6", "twins_in6",
+    bound socket {
+        let word = |n: usize| (&raw const (*socket).src_ip6[n]).read_volatile();
+        word(0) | word(1) | word(2) | word(3)
+    }, logged [u8; 16]
+}
 
 /// Counts a verdict.
 #[inline(always)]
@@ -104,14 +246,13 @@ const ESTABLISHED: u32 = 1;
 const LISTEN: u32 = 10;
 const NEW_SYN_RECV: u32 = 12;
 
-/// Reads a found socket's state and bound address, and lets go of it. Volatile, because LLVM would merge the reads of
-/// the TCP and the UDP lookup into one that the verifier refuses ("same insn cannot be used with different pointers").
+/// Reads a found socket's state and bound address, and lets go of it.
 #[inline(always)]
-unsafe fn inspect(socket: *mut bpf_sock) -> (u32, u32) {
+unsafe fn inspect<F: KernelFamily>(socket: *mut bpf_sock) -> (u32, u32) {
     // SAFETY: the caller has checked that the socket is there, and nobody uses it after the release.
     unsafe {
-        let state = core::ptr::read_volatile(&raw const (*socket).state);
-        let bound = core::ptr::read_volatile(&raw const (*socket).src_ip4);
+        let state = (&raw const (*socket).state).read_volatile();
+        let bound = F::bound(socket);
         bpf_sk_release(socket.cast());
         (state, bound)
     }
@@ -122,28 +263,28 @@ fn unconnected(bound: u32) -> Socket {
     if bound == 0 { Socket::Wildcard } else { Socket::Specific }
 }
 
-impl Tables<V4> for KernelTables {
+impl<F: KernelFamily> Tables<F> for KernelTables {
     #[inline(always)]
-    fn settings(&self) -> Option<&Settings<V4>> {
+    fn settings(&self) -> Option<&Settings<F>> {
         let slot = *SETTINGS_SLOT.get(0)?;
-        SETTINGS4.get(slot & 1).filter(|settings| settings.valid != 0)
+        F::settings().get(slot & 1).filter(|settings| settings.valid != 0)
     }
 
     #[inline(always)]
-    fn member(&self, real: &Addr) -> Option<&Member<V4>> {
+    fn member(&self, real: &F::Addr) -> Option<&Member<F>> {
         // SAFETY: the element may be reused for another key while it is read, so it repeats its key.
-        unsafe { MEMBERS4.get(real) }.filter(|member| member.real == *real)
+        unsafe { F::members().get(real) }.filter(|member| member.real == *real)
     }
 
     #[inline(always)]
-    fn path(&self, overlay: &Addr) -> Option<&Path<V4>> {
+    fn path(&self, overlay: &F::Addr) -> Option<&Path<F>> {
         // SAFETY: as above.
-        unsafe { OVERLAYS4.get(overlay) }.filter(|path| path.overlay == *overlay)
+        unsafe { F::overlays().get(overlay) }.filter(|path| path.overlay == *overlay)
     }
 
     #[inline(always)]
-    fn allow(&self, address: &Addr) -> Option<&Allow> {
-        ALLOW4.get(Key::new(32, *address))
+    fn allow(&self, address: &F::Addr) -> Option<&Allow> {
+        F::allow().get(Key::new(F::BITS, *address))
     }
 
     #[inline(always)]
@@ -158,21 +299,16 @@ impl Tables<V4> for KernelTables {
     }
 
     #[inline(always)]
-    fn tcp_socket(&self, tuple: &Tuple<V4>) -> Socket {
+    fn tcp_socket(&self, tuple: &Tuple<F>) -> Socket {
         let tuple = (&raw const *tuple).cast_mut().cast::<bpf_sock_tuple>();
         // SAFETY: a `Tuple` is a `bpf_sock_tuple` of its family; the result is checked before it is used.
         let (state, bound) = unsafe {
-            let socket = bpf_skc_lookup_tcp(
-                self.ctx,
-                tuple,
-                size_of::<Tuple<V4>>() as u32,
-                CURRENT_NETNS,
-                0,
-            );
+            let socket =
+                bpf_skc_lookup_tcp(self.ctx, tuple, size_of::<Tuple<F>>() as u32, CURRENT_NETNS, 0);
             if socket.is_null() {
                 return Socket::None;
             }
-            inspect(socket)
+            inspect::<F>(socket)
         };
         match state {
             LISTEN => unconnected(bound),
@@ -182,41 +318,41 @@ impl Tables<V4> for KernelTables {
     }
 
     #[inline(always)]
-    fn udp_socket(&self, tuple: &Tuple<V4>) -> Socket {
+    fn udp_socket(&self, tuple: &Tuple<F>) -> Socket {
         let tuple = (&raw const *tuple).cast_mut().cast::<bpf_sock_tuple>();
         // SAFETY: as in `tcp_socket`.
         let (state, bound) = unsafe {
             let socket =
-                bpf_sk_lookup_udp(self.ctx, tuple, size_of::<Tuple<V4>>() as u32, CURRENT_NETNS, 0);
+                bpf_sk_lookup_udp(self.ctx, tuple, size_of::<Tuple<F>>() as u32, CURRENT_NETNS, 0);
             if socket.is_null() {
                 return Socket::None;
             }
-            inspect(socket)
+            inspect::<F>(socket)
         };
         if state == ESTABLISHED { Socket::Live } else { unconnected(bound) }
     }
 
     #[inline(always)]
-    fn hint(&self, class: Class, flow: &Flow<V4>) -> Option<Hint<V4>> {
+    fn hint(&self, class: Class, flow: &Flow<F>) -> Option<Hint<F>> {
         // SAFETY: copied at once; a torn hint names the ends of some other flow of ours for one packet.
-        unsafe { hints(class).get(flow) }.copied()
+        unsafe { F::hints(class).get(flow) }.copied()
     }
 
     #[inline(always)]
-    fn keep_hint(&self, class: Class, flow: &Flow<V4>, hint: &Hint<V4>) {
+    fn keep_hint(&self, class: Class, flow: &Flow<F>, hint: &Hint<F>) {
         // An LRU map has room unless all its elements are in use at this instant; then the flow does without.
-        let _ = hints(class).insert(flow, hint, BPF_ANY as u64);
+        let _ = F::hints(class).insert(flow, hint, BPF_ANY as u64);
     }
 
     #[inline(always)]
-    fn fragment(&self, key: &FragmentKey<V4>) -> Option<Fragment<V4>> {
+    fn fragment(&self, key: &FragmentKey<F>) -> Option<Fragment<F>> {
         // SAFETY: as in `hint`.
-        unsafe { FRAGMENTS4.get(key) }.copied()
+        unsafe { F::fragments().get(key) }.copied()
     }
 
     #[inline(always)]
-    fn keep_fragment(&self, key: &FragmentKey<V4>, fragment: &Fragment<V4>) {
-        let _ = FRAGMENTS4.insert(key, fragment, BPF_ANY as u64);
+    fn keep_fragment(&self, key: &FragmentKey<F>, fragment: &Fragment<F>) {
+        let _ = F::fragments().insert(key, fragment, BPF_ANY as u64);
     }
 
     #[inline(always)]
@@ -225,37 +361,37 @@ impl Tables<V4> for KernelTables {
     }
 
     #[inline(always)]
-    fn twin_out(&self, flow: &Flow<V4>) -> Option<TwinOut> {
+    fn twin_out(&self, flow: &Flow<F>) -> Option<TwinOut> {
         // SAFETY: as in `hint`.
-        unsafe { TWINS_OUT4.get(flow) }.copied()
+        unsafe { F::twins_out().get(flow) }.copied()
     }
 
     #[inline(always)]
-    fn twin_in(&self, flow: &Flow<V4>) -> Option<TwinIn<V4>> {
+    fn twin_in(&self, flow: &Flow<F>) -> Option<TwinIn<F>> {
         // SAFETY: as in `hint`.
-        unsafe { TWINS_IN4.get(flow) }.copied()
+        unsafe { F::twins_in().get(flow) }.copied()
     }
 
     #[inline(always)]
-    fn keep_twin_in(&self, wire: &Flow<V4>, twin: &TwinIn<V4>) {
+    fn keep_twin_in(&self, wire: &Flow<F>, twin: &TwinIn<F>) {
         // Full: then no port can be claimed either, and the flow is refused.
-        let _ = TWINS_IN4.insert(wire, twin, BPF_ANY as u64);
+        let _ = F::twins_in().insert(wire, twin, BPF_ANY as u64);
     }
 
     #[inline(always)]
-    fn claim_twin(&self, wire: &Flow<V4>, twin: &TwinIn<V4>) -> bool {
-        TWINS_IN4.insert(wire, twin, BPF_NOEXIST as u64).is_ok()
+    fn claim_twin(&self, wire: &Flow<F>, twin: &TwinIn<F>) -> bool {
+        F::twins_in().insert(wire, twin, BPF_NOEXIST as u64).is_ok()
     }
 
     #[inline(always)]
-    fn keep_twin_out(&self, socket: &Flow<V4>, wire: &Flow<V4>) -> bool {
+    fn keep_twin_out(&self, socket: &Flow<F>, wire: &Flow<F>) -> bool {
         if let Some(used) = TWINS_USED.get_ptr_mut(0) {
             // SAFETY: a word in an array; everyone writes the same.
             unsafe { core::ptr::write_volatile(used, 1) };
         }
         let out = TwinOut { port: wire.tuple.sport, _pad: [0; 2] };
-        if TWINS_OUT4.insert(socket, out, BPF_ANY as u64).is_err() {
-            let _ = TWINS_IN4.remove(wire);
+        if F::twins_out().insert(socket, out, BPF_ANY as u64).is_err() {
+            let _ = F::twins_in().remove(wire);
             return false;
         }
         true
@@ -271,15 +407,5 @@ impl Tables<V4> for KernelTables {
     fn random(&self) -> u32 {
         // SAFETY: no arguments.
         unsafe { bpf_get_prandom_u32() }
-    }
-}
-
-#[inline(always)]
-fn hints(class: Class) -> &'static LruHashMap<Flow<V4>, Hint<V4>> {
-    match class {
-        Class::LocalMember => &HINTS_LOCAL_MEMBER4,
-        Class::LocalStranger => &HINTS_LOCAL_STRANGER4,
-        Class::ForwardMember => &HINTS_FORWARD_MEMBER4,
-        Class::ForwardStranger => &HINTS_FORWARD_STRANGER4,
     }
 }

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use neti_common::packet::{Covers, Packet, Plain, Skb};
 
-use crate::bytes::Bytes;
+use crate::bytes::{Bytes, opaque};
 
 /// The upper half of `skb->mark` on a packet that passes a hook for the second time: "nt".
 const MARK: u32 = 0x6e74;
@@ -93,6 +93,11 @@ impl Packet for TcPacket {
             // SAFETY: the context is valid. Where it fails, the loads that follow do too.
             unsafe { bpf_skb_pull_data(self.skb, wanted) };
         }
+    }
+
+    #[inline(always)]
+    fn opaque(&self, offset: usize) -> usize {
+        opaque(offset, self.len() as usize)
     }
 
     #[inline(always)]

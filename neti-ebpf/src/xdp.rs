@@ -3,7 +3,7 @@
 use aya_ebpf::{bindings::xdp_md, helpers::bpf_xdp_get_buff_len, programs::XdpContext};
 use neti_common::packet::{Packet, Plain};
 
-use crate::bytes::Bytes;
+use crate::bytes::{Bytes, opaque};
 
 pub struct XdpPacket {
     ctx: *mut xdp_md,
@@ -42,6 +42,11 @@ impl Packet for XdpPacket {
     fn pull(&mut self, _length: usize) {}
 
     /// A driver that strips tags hides them from XDP, which is why the loader does not attach it where there are VLANs.
+    #[inline(always)]
+    fn opaque(&self, offset: usize) -> usize {
+        opaque(offset, self.readable() as usize)
+    }
+
     #[inline(always)]
     fn vlan_id(&self) -> Option<u16> {
         None

@@ -54,7 +54,7 @@ pub fn remember<F: Family, P: Skb, T: Tables<F>>(
 
     let path = match leaving.path {
         Some(path) => Some(path),
-        None => tables.member(&ip.dst).and_then(|member| tables.path(&member.overlays[0])),
+        None => tables.translated(&ip.dst).and_then(|member| tables.path(&member.overlays[0])),
     };
     let mut key = match path {
         Some(path) => hints::member_key(settings, &on_wire, &path.primary),

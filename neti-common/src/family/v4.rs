@@ -1,15 +1,19 @@
 //! IPv4 (RFC 791) and its ICMP (RFC 792).
 
+use core::net::{IpAddr, Ipv4Addr};
+
 use network_types::{
     icmp::Icmpv4Type,
     ip::{IpProto, Ipv4Hdr},
 };
 
-use super::Family;
+use super::{Family, LinkMessage};
 use crate::{
     checksum,
-    headers::{Ip, Part, TCP},
+    headers::{Ip, Part, TCP, ethertype},
+    maps::name::{self, FamilyMaps},
     packet::Packet,
+    verdict::Reason,
 };
 
 /// IPv4.
@@ -33,26 +37,43 @@ const OPTION_WORDS: usize = 10;
 impl Family for V4 {
     type Addr = [u8; 4];
 
-    const ETHERTYPE: u16 = 0x0800;
+    const NAME: &'static str = "IPv4";
+    const MAPS: FamilyMaps = name::V4;
+    const ETHERTYPE: u16 = ethertype::IPV4;
+    const RESOLUTION: Option<u16> = Some(ethertype::ARP);
     const UNSPECIFIED: Self::Addr = [0; 4];
     const ALL_ONES: Self::Addr = [0xff; 4];
     const BITS: u32 = 32;
-    const METADATA: Self::Addr = [169, 254, 169, 254];
 
+    const HEADER: usize = Ipv4Hdr::LEN;
+    const MAX_HEADER: usize = Ipv4Hdr::LEN + 4 * OPTION_WORDS;
     const SRC: usize = 12;
     const DST: usize = 16;
     const L3_CHECKSUM: Option<usize> = Some(10);
+    const ID_PER_PROTOCOL: bool = true;
 
     const ICMP: u8 = IpProto::Icmp as u8;
     const ECHO_REQUEST: u8 = Icmpv4Type::Echo as u8;
     const ECHO_REPLY: u8 = Icmpv4Type::EchoReply as u8;
     const ICMP_PSEUDO_HEADER: bool = false;
+    const DHCP_SERVER: u16 = 67;
+    const DHCP_CLIENT: u16 = 68;
 
     #[inline(always)]
     fn is_icmp_error(kind: u8) -> bool {
         kind == Icmpv4Type::DestinationUnreachable as u8
             || kind == TIME_EXCEEDED
             || kind == Icmpv4Type::ParameterProblem as u8
+    }
+
+    #[inline(always)]
+    fn link_message<P: Packet>(_: &P, _: &Ip<Self>, _: u8) -> Option<LinkMessage> {
+        None
+    }
+
+    #[inline(always)]
+    fn is_metadata(address: &Self::Addr) -> bool {
+        *address == [169, 254, 169, 254]
     }
 
     #[inline(always)]
@@ -69,20 +90,31 @@ impl Family for V4 {
         checksum::difference(u32::from_ne_bytes(*old), u32::from_ne_bytes(*new))
     }
 
+    fn to_ip(address: &Self::Addr) -> IpAddr {
+        Ipv4Addr::from(*address).into()
+    }
+
+    fn of(address: IpAddr) -> Option<Self::Addr> {
+        match address {
+            IpAddr::V4(address) => Some(address.octets()),
+            IpAddr::V6(_) => None,
+        }
+    }
+
     #[inline(always)]
-    fn parse<P: Packet>(packet: &P, l3: usize, quoted: bool) -> Option<Ip<Self>> {
-        let header: Ipv4Hdr = packet.load(l3)?;
+    fn parse<P: Packet>(packet: &mut P, l3: usize, quoted: bool) -> Result<Ip<Self>, Reason> {
+        let header: Ipv4Hdr = packet.load(l3).ok_or(Reason::Malformed)?;
         // The mask tells the verifier the bound that `ihl` has anyway.
         let length = ((header.vihl & 0x0f) as usize) * 4;
         if header.vihl >> 4 != 4 || length < Ipv4Hdr::LEN {
-            return None;
+            return Err(Reason::Malformed);
         }
         let total = match u16::from_be_bytes(header.tot_len) as usize {
             0 if header.proto == TCP && packet.holds(l3 + BIG_TCP) => BIG_TCP,
             total => total,
         };
         if !quoted && (total < length || !packet.holds(l3 + total)) {
-            return None;
+            return Err(Reason::Malformed);
         }
         let fragment = u16::from_be_bytes(header.frags);
         let part = if fragment & FRAGMENT_OFFSET != 0 {
@@ -92,7 +124,7 @@ impl Family for V4 {
         } else {
             Part::Whole
         };
-        Some(Ip {
+        Ok(Ip {
             l3,
             l4: l3 + length,
             payload: total.saturating_sub(length),
@@ -105,18 +137,14 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn any_option<P: Packet>(
-        packet: &P,
-        ip: &Ip<Self>,
-        found: impl Fn(&Self::Addr) -> bool,
-    ) -> bool {
-        // The length is read again, not taken from `ip.l4`: each turn of the loop would teach the verifier another
-        // bound of `l4`, and it would follow the rest of the program once for each.
-        let Some(vihl) = packet.load::<u8>(ip.l3) else { return false };
+    fn any_option<P: Packet>(packet: &P, l3: usize, found: impl Fn(&Self::Addr) -> bool) -> bool {
+        // The length is read here, not taken from a parsed header: each turn of the loop would teach the verifier another
+        // bound of it, and it would follow the rest of the program once for each.
+        let Some(vihl) = packet.load::<u8>(l3) else { return false };
         // Addresses in options have no alignment: look at every four bytes in a row.
         let mut window = 0u64;
         for word in 0..OPTION_WORDS {
-            let at = ip.l3 + Ipv4Hdr::LEN + 4 * word;
+            let at = l3 + Ipv4Hdr::LEN + 4 * word;
             if word + Ipv4Hdr::LEN / 4 >= (vihl & 0x0f) as usize {
                 return false;
             }

@@ -1,0 +1,244 @@
+//! IPv6 (RFC 8200) and its ICMP (RFC 4443), neighbour discovery (RFC 4861) and listener discovery (RFC 3810).
+
+use core::net::{IpAddr, Ipv6Addr};
+
+use network_types::{
+    icmp::Icmpv6Type,
+    ip::{IpProto, Ipv6Hdr},
+};
+
+use super::{Family, LinkMessage};
+use crate::{
+    checksum,
+    headers::{Ip, Part, ethertype},
+    maps::name::{self, FamilyMaps},
+    packet::Packet,
+    verdict::Reason,
+};
+
+/// IPv6. An address is four words, each as it lies in memory: the verifier follows words more easily than bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct V6;
+
+/// Extension headers that we look behind, and bytes of them. Senders use one or two of 8 to 40 bytes.
+const MAX_EXTENSIONS: usize = 4;
+const MAX_EXTENSION_BYTES: usize = 128;
+
+const HOP_BY_HOP: u8 = IpProto::HopOpt as u8;
+const ROUTING: u8 = IpProto::Ipv6Route as u8;
+const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
+const DESTINATION: u8 = IpProto::Ipv6Opts as u8;
+
+/// Offsets in the fixed header.
+const NEXT_HEADER: usize = 6;
+const HOP_LIMIT: usize = 7;
+
+/// The fragment offset's bits in a fragment header's third and fourth byte, and "more fragments".
+const FRAGMENT_OFFSET: u16 = 0xfff8;
+const MORE_FRAGMENTS: u16 = 1;
+
+/// The first address in a routing header (RFC 8754 2, RFC 6275 6.4); its fourth byte counts the segments left.
+const SEGMENTS: usize = 8;
+
+/// The smallest packet whose length stands in a jumbo payload option (RFC 2675) and not in the header, as TCP that was
+/// merged into one has it (`ipv6_gro_complete`).
+const JUMBOGRAM: usize = 0x1_0000;
+
+/// ICMP types that `Icmpv6Type` does not name.
+const DESTINATION_UNREACHABLE: u8 = 1;
+const LISTENER_QUERY: u8 = 130;
+const LISTENER_DONE: u8 = 132;
+const ROUTER_SOLICITATION: u8 = 133;
+const ROUTER_ADVERTISEMENT: u8 = 134;
+const NEIGHBOUR_SOLICITATION: u8 = 135;
+const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+const REDIRECT: u8 = Icmpv6Type::RedirectMessage as u8;
+const LISTENER_REPORT: u8 = 143;
+
+/// Where AWS and Google serve an instance's metadata.
+const METADATA: [<V6 as Family>::Addr; 2] = [
+    words(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    words(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+];
+
+const fn words(address: Ipv6Addr) -> [u32; 4] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.octets();
+    [
+        u32::from_ne_bytes([a, b, c, d]),
+        u32::from_ne_bytes([e, f, g, h]),
+        u32::from_ne_bytes([i, j, k, l]),
+        u32::from_ne_bytes([m, n, o, p]),
+    ]
+}
+
+const fn is_extension(next: u8) -> bool {
+    matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION)
+}
+
+impl Family for V6 {
+    type Addr = [u32; 4];
+
+    const NAME: &'static str = "IPv6";
+    const MAPS: FamilyMaps = name::V6;
+    const ETHERTYPE: u16 = ethertype::IPV6;
+    const RESOLUTION: Option<u16> = None;
+    const UNSPECIFIED: Self::Addr = [0; 4];
+    const ALL_ONES: Self::Addr = [u32::MAX; 4];
+    const BITS: u32 = 128;
+
+    const HEADER: usize = Ipv6Hdr::LEN;
+    const MAX_HEADER: usize = Ipv6Hdr::LEN + MAX_EXTENSION_BYTES;
+    const SRC: usize = 8;
+    const DST: usize = 24;
+    const L3_CHECKSUM: Option<usize> = None;
+    const ID_PER_PROTOCOL: bool = false;
+
+    const ICMP: u8 = IpProto::Ipv6Icmp as u8;
+    const ECHO_REQUEST: u8 = Icmpv6Type::EchoRequest as u8;
+    const ECHO_REPLY: u8 = Icmpv6Type::EchoReply as u8;
+    const ICMP_PSEUDO_HEADER: bool = true;
+    const DHCP_SERVER: u16 = 547;
+    const DHCP_CLIENT: u16 = 546;
+
+    #[inline(always)]
+    fn is_icmp_error(kind: u8) -> bool {
+        (DESTINATION_UNREACHABLE..=Icmpv6Type::ParameterProblem as u8).contains(&kind)
+    }
+
+    /// By the hop limit nobody off the link can have sent them (RFC 4861 3.1, RFC 3810 5).
+    #[inline(always)]
+    fn link_message<P: Packet>(packet: &P, ip: &Ip<Self>, kind: u8) -> Option<LinkMessage> {
+        let (hops, message) = match kind {
+            ROUTER_SOLICITATION | ROUTER_ADVERTISEMENT => (255, LinkMessage::Discovery),
+            NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT => (255, LinkMessage::About(1)),
+            REDIRECT => (255, LinkMessage::About(2)),
+            LISTENER_QUERY..=LISTENER_DONE | LISTENER_REPORT => (1, LinkMessage::Listener),
+            _ => return None,
+        };
+        (packet.load::<u8>(ip.l3 + HOP_LIMIT)? == hops).then_some(message)
+    }
+
+    #[inline(always)]
+    fn is_metadata(address: &Self::Addr) -> bool {
+        *address == METADATA[0] || *address == METADATA[1]
+    }
+
+    #[inline(always)]
+    fn within(address: &Self::Addr, network: &Self::Addr, mask: &Self::Addr) -> bool {
+        let differs = |n: usize| (address[n] & mask[n]) ^ network[n];
+        differs(0) | differs(1) | differs(2) | differs(3) == 0
+    }
+
+    fn mask(length: u32) -> Self::Addr {
+        words(Ipv6Addr::from_bits(u128::MAX.checked_shl(Self::BITS - length).unwrap_or(0)))
+    }
+
+    #[inline(always)]
+    fn difference(old: &Self::Addr, new: &Self::Addr) -> u32 {
+        let of = |n: usize| checksum::difference(old[n], new[n]);
+        checksum::add(checksum::add(of(0), of(1)), checksum::add(of(2), of(3)))
+    }
+
+    fn to_ip(address: &Self::Addr) -> IpAddr {
+        let mut octets = [0; 16];
+        for (bytes, word) in octets.chunks_exact_mut(4).zip(address) {
+            bytes.copy_from_slice(&word.to_ne_bytes());
+        }
+        Ipv6Addr::from(octets).into()
+    }
+
+    fn of(address: IpAddr) -> Option<Self::Addr> {
+        match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(address) => Some(words(address)),
+        }
+    }
+
+    #[inline(always)]
+    fn parse<P: Packet>(packet: &mut P, l3: usize, quoted: bool) -> Result<Ip<Self>, Reason> {
+        let [version, _, _, _, l0, l1, mut next, _]: [u8; 8] =
+            packet.load(l3).ok_or(Reason::Malformed)?;
+        let src = packet.load(l3 + Self::SRC).ok_or(Reason::Malformed)?;
+        let dst = packet.load(l3 + Self::DST).ok_or(Reason::Malformed)?;
+        if version >> 4 != 6 {
+            return Err(Reason::Malformed);
+        }
+        let length = match u16::from_be_bytes([l0, l1]) as usize {
+            0 if packet.holds(l3 + Self::HEADER + JUMBOGRAM) => JUMBOGRAM,
+            length => length,
+        };
+        if !quoted && !packet.holds(l3 + Self::HEADER + length) {
+            return Err(Reason::Malformed);
+        }
+        let mut extensions = 0;
+        let mut part = Part::Whole;
+        let mut id = [0; 4];
+        if is_extension(next) {
+            packet.pull(l3 + Self::MAX_HEADER);
+            for _ in 0..MAX_EXTENSIONS {
+                let at = l3 + Self::HEADER + extensions;
+                let [following, size, a, b]: [u8; 4] = packet.load(at).ok_or(Reason::Malformed)?;
+                match next {
+                    HOP_BY_HOP if extensions != 0 => return Err(Reason::Malformed),
+                    ROUTING if b != 0 => return Err(Reason::RoutingHeader),
+                    FRAGMENT => {
+                        id = packet.load(at + 4).ok_or(Reason::Malformed)?;
+                        let fragment = u16::from_be_bytes([a, b]);
+                        if fragment & FRAGMENT_OFFSET != 0 {
+                            part = Part::Later;
+                        } else if fragment & MORE_FRAGMENTS != 0 {
+                            part = Part::First;
+                        }
+                    }
+                    _ => {}
+                }
+                // A fragment header has a reserved byte there.
+                extensions += if next == FRAGMENT { 8 } else { (size as usize + 1) * 8 };
+                next = following;
+                if extensions > MAX_EXTENSION_BYTES {
+                    return Err(Reason::LongChain);
+                }
+                if part == Part::Later || !is_extension(next) {
+                    break;
+                }
+            }
+            if part != Part::Later && is_extension(next) {
+                return Err(Reason::LongChain);
+            }
+            if !quoted && extensions > length {
+                return Err(Reason::Malformed);
+            }
+        }
+        let l4 = packet.opaque(l3 + Self::HEADER + extensions);
+        let payload = length.saturating_sub(extensions);
+        Ok(Ip { l3, l4, payload, src, dst, protocol: next, part, id })
+    }
+
+    /// Routing headers have addresses (RFC 8754, RFC 6275), one of which the packet is sent to next.
+    #[inline(always)]
+    fn any_option<P: Packet>(packet: &P, l3: usize, found: impl Fn(&Self::Addr) -> bool) -> bool {
+        let Some(mut next) = packet.load::<u8>(l3 + NEXT_HEADER) else { return false };
+        let mut at = l3 + Self::HEADER;
+        for _ in 0..MAX_EXTENSIONS {
+            if !is_extension(next) || next == FRAGMENT {
+                return false;
+            }
+            let Some([following, size]) = packet.load::<[u8; 2]>(at) else { return false };
+            let end = at + (size as usize + 1) * 8;
+            if next == ROUTING {
+                for n in 0..MAX_EXTENSION_BYTES / size_of::<Self::Addr>() {
+                    let segment = at + SEGMENTS + n * size_of::<Self::Addr>();
+                    if segment + size_of::<Self::Addr>() > end {
+                        break;
+                    }
+                    if packet.load(segment).is_some_and(|address| found(&address)) {
+                        return true;
+                    }
+                }
+            }
+            at = packet.opaque(end);
+            next = following;
+        }
+        false
+    }
+}
