@@ -1,66 +1,88 @@
 //! Containers behind a host, as Docker connects them: a bridge, masquerading, a published port and a filter that forwards
 //! nothing else.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use anyhow::Result;
 
-use crate::{netns::Netns, topology::UPLINK};
+use crate::{
+    family::{Family, Network},
+    netns::Netns,
+    topology::UPLINK,
+};
 
-/// The containers' network on one host, 172.30.0.0/24.
+/// The containers' network on every host.
+const NETWORK: Network = Network { v4: [172, 30, 0], v6: [0xfd00, 0, 0, 0x30] };
+
+/// The containers of one host.
 #[derive(Debug)]
 pub struct Containers {
     host: Netns,
+    family: Family,
 }
 
 impl Containers {
-    /// The port that the host publishes, TCP and UDP, for [`Containers::PORT`] of the container 172.30.0.2.
+    /// The port that the host publishes, TCP and UDP, for [`Containers::PORT`] of container number 2.
     pub const PUBLISHED: u16 = 8080;
     /// What the container listens on.
     pub const PORT: u16 = 80;
 
     /// Sets up `host`; the kernel tracks connections there from this moment on.
-    pub fn on(host: &Netns) -> Result<Self> {
-        host.ip_batch(
+    pub fn on(host: &Netns, family: Family) -> Result<Self> {
+        host.ip_batch(&format!(
             "link add cont type bridge forward_delay 0 mcast_snooping 0\n\
-             addr add 172.30.0.1/24 dev cont\n\
+             {}\
              link set cont up\n",
-        )?;
-        host.sysctl("net.ipv4.ip_forward", "1")?;
+            NETWORK.addr_add(family, 1, "cont")
+        ))?;
+        host.forward(family)?;
         let (published, port) = (Self::PUBLISHED, Self::PORT);
+        let (ip, network, server) =
+            (family.nft(), NETWORK.prefix(family), bracketed(Self::address(family, 2)));
         host.nft(&format!(
-            "table ip nat {{\n\
+            "table {ip} nat {{\n\
              chain pre {{ type nat hook prerouting priority -100\n\
-               fib daddr type local iifname != cont meta l4proto {{ tcp, udp }} th dport {published} dnat to 172.30.0.2:{port}\n }}\n\
+               fib daddr type local iifname != cont meta l4proto {{ tcp, udp }} th dport {published} dnat to {server}:{port}\n }}\n\
              chain post {{ type nat hook postrouting priority 100\n\
-               ip saddr 172.30.0.0/24 oifname != cont masquerade\n }}\n\
+               {ip} saddr {network} oifname != cont masquerade\n }}\n\
              }}\n\
-             table ip filter {{\n\
+             table {ip} filter {{\n\
              chain forward {{ type filter hook forward priority 0; policy drop\n\
                oifname cont ct state established,related accept\n\
                oifname cont ct status dnat accept\n\
                iifname cont accept\n }}\n\
              }}\n"
         ))?;
-        Ok(Self { host: host.clone() })
+        Ok(Self { host: host.clone(), family })
     }
 
-    /// The container 172.30.0.`last`.
+    /// Container number `last`.
     pub fn start(&self, last: u8) -> Result<Netns> {
         let container = Netns::new(&format!("container-{last}"))?;
+        if self.family == Family::V6 {
+            container.enable_ipv6()?;
+        }
         let port = format!("cont-{last}");
         self.host.veth(&port, &container, UPLINK)?;
         self.host.ip(&format!("link set {port} master cont"))?;
         container.ip_batch(&format!(
-            "addr add {}/24 dev {UPLINK}\n\
-             route add default via 172.30.0.1 dev {UPLINK}\n",
-            Self::address(last)
+            "{}route add default via {} dev {UPLINK}\n",
+            NETWORK.addr_add(self.family, last, UPLINK),
+            Self::address(self.family, 1)
         ))?;
         Ok(container)
     }
 
     /// The address of the container that [`Containers::start`] made with this number.
-    pub fn address(last: u8) -> Ipv4Addr {
-        Ipv4Addr::new(172, 30, 0, last)
+    pub fn address(family: Family, last: u8) -> IpAddr {
+        NETWORK.host(family, last)
+    }
+}
+
+/// An address as it stands before a colon and a port.
+fn bracketed(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     fmt::Write as _,
     fs,
-    net::Ipv4Addr,
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
+    family::Family,
     host::Host,
     instance::{FLEETS, fresh_instance, sweep},
     topology::{Site, UPLINK},
@@ -21,13 +22,15 @@ use crate::{
 #[derive(Debug)]
 pub struct Fleet {
     dir: TempDir,
+    families: Vec<Family>,
 }
 
 impl Fleet {
-    /// A registry with these settings; `overlay` is 100.64.0.0/16 if they do not say.
-    pub fn new(settings: Value) -> Result<Self> {
+    /// A registry with these settings; `overlay` is the usual range of each family if they do not say.
+    pub fn new(families: impl AsRef<[Family]>, settings: Value) -> Result<Self> {
         let prefix = format!("{FLEETS}{}-", std::process::id());
-        let fleet = Self { dir: tempfile::Builder::new().prefix(&prefix).tempdir()? };
+        let dir = tempfile::Builder::new().prefix(&prefix).tempdir()?;
+        let fleet = Self { dir, families: families.as_ref().to_vec() };
         fs::create_dir(fleet.registry())?;
         fleet.set(settings)?;
         Ok(fleet)
@@ -46,7 +49,8 @@ impl Fleet {
     /// Replaces the fleet settings.
     pub fn set(&self, mut settings: Value) -> Result<()> {
         if let Some(keys) = settings.as_object_mut() {
-            keys.entry("overlay").or_insert_with(|| json!(["100.64.0.0/16"]));
+            let ranges = || self.families.iter().map(|family| family.range()).collect::<Vec<_>>();
+            keys.entry("overlay").or_insert_with(|| json!(ranges()));
         }
         self.put("fleet", &settings.to_string())
     }
@@ -63,19 +67,14 @@ impl Fleet {
     }
 
     /// Adds a member that runs no neti: its record is written, and stays until its ttl is over.
-    pub fn add_member(
-        &self,
-        id: &str,
-        overlay: Ipv4Addr,
-        network: &str,
-        real: Ipv4Addr,
-    ) -> Result<()> {
+    pub fn add_member(&self, id: &str, overlay: IpAddr, network: &str, real: IpAddr) -> Result<()> {
         let record = json!({
             "id": id, "overlays": [overlay], "private": real, "public": null, "network": network,
             "role": "", "labels": {}, "version": "0.1.0", "generation": 1, "state": "up",
         });
         self.put(&format!("overlays/{overlay}"), id)?;
-        self.put(&format!("hosts/{id}"), &overlay.to_string())?;
+        let hosts = if overlay.is_ipv4() { "hosts" } else { "hosts6" };
+        self.put(&format!("{hosts}/{id}"), &overlay.to_string())?;
         self.put(&format!("members/{id}"), &record.to_string())
     }
 
@@ -99,8 +98,10 @@ impl Fleet {
             "instance = \"{instance}\"\nhost = \"{name}\"\nnetwork = \"{}\"\nuplink = \"{UPLINK}\"\n",
             site.network
         );
-        if let Some(public) = site.public {
-            writeln!(text, "public = \"{public}\"")?;
+        match &site.public[..] {
+            [] => {}
+            [public] => writeln!(text, "public = \"{public}\"")?,
+            [v4, v6, ..] => writeln!(text, "public = [\"{v4}\", \"{v6}\"]")?,
         }
         let registry = self.registry();
         write!(

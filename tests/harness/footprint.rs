@@ -10,19 +10,30 @@ use crate::{
 };
 
 /// Commands whose output tells the state of a namespace.
-const COMMANDS: [&str; 7] = [
+const COMMANDS: [&str; 10] = [
     "ip -o addr show",
     "ip -o link show",
     "ip -4 route show table all",
     "ip -4 rule show",
     "ip -4 neigh show nud permanent",
+    "ip -6 route show table all",
+    "ip -6 rule show",
+    "ip -6 neigh show nud permanent",
     "tc qdisc show",
     "nft list ruleset",
 ];
 
 /// Sysctls that an overlay might be tempted to set.
-const SYSCTLS: [&str; 6] =
-    ["accept_local", "arp_announce", "arp_filter", "arp_ignore", "forwarding", "rp_filter"];
+const SYSCTLS: [(&str, &[&str]); 2] = [
+    (
+        "ipv4",
+        &["accept_local", "arp_announce", "arp_filter", "arp_ignore", "forwarding", "rp_filter"],
+    ),
+    (
+        "ipv6",
+        &["accept_ra", "disable_ipv6", "forwarding", "ndisc_notify", "proxy_ndp", "use_tempaddr"],
+    ),
+];
 
 /// The state of a namespace, by the command or sysctl that tells it.
 pub fn footprint(netns: &Netns) -> Result<BTreeMap<String, String>> {
@@ -31,10 +42,12 @@ pub fn footprint(netns: &Netns) -> Result<BTreeMap<String, String>> {
         found.insert(command.to_owned(), netns.exec(command)?);
     }
     for interface in ["all", "default", "lo", "eth0"] {
-        for key in SYSCTLS {
-            let path = format!("/proc/sys/net/ipv4/conf/{interface}/{key}");
-            let value = netns.run(|| fs::read_to_string(&path))?;
-            found.insert(path, value);
+        for (family, keys) in SYSCTLS {
+            for key in keys {
+                let path = format!("/proc/sys/net/{family}/conf/{interface}/{key}");
+                let value = netns.run(|| fs::read_to_string(&path))?;
+                found.insert(path, value);
+            }
         }
     }
     for (name, attach_type) in [("tcx ingress", BPF_TCX_INGRESS), ("tcx egress", BPF_TCX_EGRESS)] {

@@ -5,6 +5,7 @@
 
 pub mod binary;
 pub mod container;
+pub mod family;
 pub mod fleet;
 pub mod footprint;
 pub mod host;

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, OpenOptions},
-    net::Ipv4Addr,
+    net::IpAddr,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Output, Stdio},
 };
@@ -12,7 +12,9 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 pub use crate::fleet::{Fleet, HostOptions};
-use crate::{PATIENCE, binary::neti, process::Process, topology::Site, within};
+use crate::{
+    PATIENCE, binary::neti, eventually, family::Family, process::Process, topology::Site, within,
+};
 
 /// Where pinned maps and links are.
 pub const PINS: &str = "/sys/fs/bpf/neti";
@@ -30,7 +32,7 @@ pub struct Host {
     log: PathBuf,
     log_start: usize,
     daemon: Option<Process>,
-    overlay: Option<Ipv4Addr>,
+    overlays: Vec<IpAddr>,
 }
 
 impl Host {
@@ -44,7 +46,7 @@ impl Host {
             config,
             log_start: 0,
             daemon: None,
-            overlay: None,
+            overlays: Vec::new(),
         }
     }
 
@@ -81,36 +83,43 @@ impl Host {
         let (log, start) = (self.log.clone(), self.log_start);
         let said = || fs::read_to_string(&log).unwrap_or_default().get(start..).map(str::to_owned);
         let mut ended = None;
-        let mut overlay = None;
+        let mut overlays = None;
         within(PATIENCE, || {
             // First the end, then the text: what was printed before the end is then complete.
             ended = daemon.ended();
-            overlay = said().as_deref().and_then(ready_overlay);
-            overlay.is_some() || ended.is_some()
+            overlays = said().as_deref().and_then(ready_overlays);
+            overlays.is_some() || ended.is_some()
         });
         let text = said().unwrap_or_default();
         let name = &self.name;
         if let Some(status) = ended {
             bail!("neti on {name} ended ({status}):\n{text}");
         }
-        self.overlay =
-            Some(overlay.with_context(|| {
-                format!("neti on {name} is not ready after {PATIENCE:?}:\n{text}")
-            })?);
+        self.overlays = overlays
+            .with_context(|| format!("neti on {name} is not ready after {PATIENCE:?}:\n{text}"))?;
         Ok(())
     }
 
     /// Its overlay address.
     ///
     /// # Panics
-    /// If neti was not started.
-    pub fn overlay(&self) -> Ipv4Addr {
-        self.overlay.unwrap_or_else(|| panic!("neti on {} was not started", self.name))
+    /// If neti was not started, or has none of this family.
+    pub fn overlay(&self, family: Family) -> IpAddr {
+        let overlay = family.among(&self.overlays);
+        overlay.unwrap_or_else(|| panic!("neti on {} has no {family:?} overlay", self.name))
+    }
+
+    /// All its overlay addresses; none if neti was not started.
+    pub fn overlays(&self) -> &[IpAddr] {
+        &self.overlays
     }
 
     /// Its private address.
-    pub fn real(&self) -> Ipv4Addr {
-        self.site.private
+    ///
+    /// # Panics
+    /// If it has none of this family.
+    pub fn real(&self, family: Family) -> IpAddr {
+        self.site.real(family)
     }
 
     /// The daemon's process id, if it runs.
@@ -162,7 +171,7 @@ impl Host {
         })
     }
 
-    /// The ids of the members in its maps, in order.
+    /// The ids of the members in its maps, in order; a member that is there by both families is one.
     pub fn members(&self) -> Result<Vec<String>> {
         let shown = self.show("members")?;
         let members = shown.as_array().context("neti show members -j prints an array")?;
@@ -172,6 +181,7 @@ impl Host {
             .map(str::to_owned)
             .collect();
         ids.sort();
+        ids.dedup();
         Ok(ids)
     }
 
@@ -186,6 +196,16 @@ impl Host {
             seen == ids
         });
         assert!(came, "{}: members are {seen:?}, not {ids:?}\n{}", self.name, self.log());
+    }
+
+    /// The overlay addresses in its maps, in order.
+    pub fn peers(&self) -> Result<Vec<IpAddr>> {
+        let shown = self.show("members")?;
+        let members = shown.as_array().context("neti show members -j prints an array")?;
+        let overlays = members.iter().filter_map(|member| member["overlay"].as_str()?.parse().ok());
+        let mut overlays: Vec<IpAddr> = overlays.collect();
+        overlays.sort();
+        Ok(overlays)
     }
 
     /// Packets counted in `hook` (`filter`, `ingress` or `egress`) with `reason`, in whatever way they went on.
@@ -244,12 +264,23 @@ pub fn start_all(hosts: &mut [&mut Host]) -> Result<()> {
         let others: Vec<&str> =
             names.iter().map(String::as_str).filter(|name| *name != host.name).collect();
         host.await_members(&others);
+        let shared = |overlay: &&IpAddr| Family::of(**overlay).among(&host.overlays).is_some();
+        let all = hosts.iter().filter(|other| other.name != host.name);
+        let mut peers: Vec<IpAddr> =
+            all.flat_map(|o| o.overlays.iter().filter(shared)).copied().collect();
+        peers.sort();
+        eventually(&format!("{} reaches {peers:?}", host.name), || {
+            host.peers().is_ok_and(|found| found == peers)
+        });
     }
     Ok(())
 }
 
-fn ready_overlay(log: &str) -> Option<Ipv4Addr> {
+/// What `ready: overlay ADDRESS, ...` names, once the line is whole.
+fn ready_overlays(log: &str) -> Option<Vec<IpAddr>> {
     let (_, rest) = log.split_once("ready: overlay ")?;
-    let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-    rest[..end].trim_end_matches('.').parse().ok()
+    let (line, _) = rest.split_once('\n')?;
+    let words = line.split([' ', ',']).filter(|word| !["", "and"].contains(word));
+    let overlays: Vec<IpAddr> = words.map_while(|word| word.parse().ok()).collect();
+    (!overlays.is_empty()).then_some(overlays)
 }

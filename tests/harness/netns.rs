@@ -27,7 +27,10 @@ use nix::{
     sys::{prctl::set_pdeathsig, signal::Signal},
 };
 
-use crate::process::{Process, on_spawner};
+use crate::{
+    family::Family,
+    process::{Process, on_spawner},
+};
 
 /// A network namespace. Clones are the same one; it lives as long as the last of them, or a program or socket in it.
 #[derive(Clone, Debug)]
@@ -51,7 +54,7 @@ impl Netns {
         .unwrap_or_else(|panic| resume_unwind(panic))
         .context("create a network namespace (root is needed)")?;
         let netns = Self { name: name.into(), fd: Arc::new(file.into()) };
-        // Without duplicate address detection and router solicitations nothing is on the wire but what the test sends.
+        // What does not ask for IPv6 has none, and nothing of it on its wires.
         netns.sysctl("net.ipv6.conf.all.disable_ipv6", "1")?;
         netns.sysctl("net.ipv6.conf.default.disable_ipv6", "1")?;
         netns.ip("link set lo up")?;
@@ -163,6 +166,26 @@ impl Netns {
     pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
         let path = format!("/proc/sys/{}", key.replace('.', "/"));
         self.run(|| fs::write(&path, value)).with_context(|| format!("set {key} to {value}"))
+    }
+
+    /// Turns IPv6 on, on interfaces made from then on too. Duplicate address detection, router solicitations and temporary
+    /// addresses stay off: nothing is on the wire but what the test sends, and who listens to which group.
+    pub fn enable_ipv6(&self) -> Result<()> {
+        let off = ["accept_dad", "accept_ra", "accept_redirects", "use_tempaddr", "disable_ipv6"];
+        for key in off {
+            for interface in ["all", "default"] {
+                self.sysctl(&format!("net.ipv6.conf.{interface}.{key}"), "0")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forwards packets between its interfaces.
+    pub fn forward(&self, family: Family) -> Result<()> {
+        match family {
+            Family::V4 => self.sysctl("net.ipv4.ip_forward", "1"),
+            Family::V6 => self.sysctl("net.ipv6.conf.all.forwarding", "1"),
+        }
     }
 
     /// A veth pair: `ours` here, `theirs` in `peer`, both up.

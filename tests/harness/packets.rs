@@ -3,7 +3,7 @@
 use std::{
     io::{self, Read},
     mem::{size_of, zeroed},
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -14,10 +14,11 @@ use std::{
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use etherparse::{NetSlice, SlicedPacket};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use etherparse::{IpHeaders, NetSlice, PacketBuilder, PacketBuilderStep, SlicedPacket};
+use ipnet::IpNet;
+use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::netns::Netns;
+use crate::{family::Family, netns::Netns};
 
 /// An interface opened for whole frames (`AF_PACKET`).
 #[derive(Debug)]
@@ -120,15 +121,15 @@ impl Drop for Capture {
     }
 }
 
-/// Whether the four bytes of an address inside `range` (network, prefix length) stand anywhere in the frame's headers:
-/// addresses of ARP and IPv4, of the packet inside an ICMP error, and IP options. Payload is not looked at: random data
-/// holds any four bytes.
-pub fn carries_overlay(frame: &[u8], range: (Ipv4Addr, u32)) -> bool {
-    addresses(frame).iter().any(|address| in_range(*address, range))
+/// Whether an address inside `range` stands anywhere in the frame's headers: in ARP and neighbour discovery, IPv4 and
+/// IPv6, the packet inside an ICMP error, IP options and extension headers. Payload is not looked at: random data holds
+/// any four bytes.
+pub fn carries_overlay(frame: &[u8], range: IpNet) -> bool {
+    addresses(frame).iter().any(|address| range.contains(address))
 }
 
 /// Every address in the frame's headers.
-pub fn addresses(frame: &[u8]) -> Vec<Ipv4Addr> {
+pub fn addresses(frame: &[u8]) -> Vec<IpAddr> {
     let mut at = 12;
     while frame.get(at..at + 2).is_some_and(|kind| matches!(kind, [0x81, 0] | [0x88, 0xa8])) {
         at += 4;
@@ -136,20 +137,26 @@ pub fn addresses(frame: &[u8]) -> Vec<Ipv4Addr> {
     let Some(body) = frame.get(at + 2..) else { return Vec::new() };
     match frame.get(at..at + 2) {
         // RFC 826: sender's protocol address at 14, target's at 24.
-        Some([0x08, 0x06]) => [14, 24].iter().filter_map(|&at| address_at(body, at)).collect(),
-        Some([0x08, 0x00]) => ip_addresses(body),
+        Some([0x08, 0x06]) => [14, 24].iter().filter_map(|&at| v4_at(body, at)).collect(),
+        Some([0x08, 0x00] | [0x86, 0xdd]) => ip_addresses(body),
         _ => Vec::new(),
     }
 }
 
-fn ip_addresses(packet: &[u8]) -> Vec<Ipv4Addr> {
-    let Some(&first) = packet.first() else { return Vec::new() };
-    let header = usize::from(first & 0x0f) * 4;
-    let mut found: Vec<Ipv4Addr> =
-        [12, 16].iter().filter_map(|&at| address_at(packet, at)).collect();
+fn ip_addresses(packet: &[u8]) -> Vec<IpAddr> {
+    match packet.first().map(|first| first >> 4) {
+        Some(4) => ipv4_addresses(packet),
+        Some(6) => ipv6_addresses(packet),
+        _ => Vec::new(),
+    }
+}
+
+fn ipv4_addresses(packet: &[u8]) -> Vec<IpAddr> {
+    let header = usize::from(packet[0] & 0x0f) * 4;
+    let mut found: Vec<IpAddr> = [12, 16].iter().filter_map(|&at| v4_at(packet, at)).collect();
     // An option may hold an address at any offset.
     for at in 20..header.saturating_sub(3) {
-        found.extend(address_at(packet, at));
+        found.extend(v4_at(packet, at));
     }
     let offset = packet.get(6..8).map_or(0, |f| u16::from_be_bytes([f[0] & 0x1f, f[1]]));
     let error = matches!(packet.get(header), Some(3 | 4 | 5 | 11 | 12));
@@ -159,20 +166,69 @@ fn ip_addresses(packet: &[u8]) -> Vec<Ipv4Addr> {
     found
 }
 
-fn address_at(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {
+fn ipv6_addresses(packet: &[u8]) -> Vec<IpAddr> {
+    let mut found: Vec<IpAddr> = [8, 24].iter().filter_map(|&at| v6_at(packet, at)).collect();
+    let Some(&(mut next)) = packet.get(6) else { return found };
+    let mut at = 40;
+    // RFC 8200: hop-by-hop options, routing, fragment, destination options.
+    while matches!(next, 0 | 43 | 44 | 60) {
+        let Some(&[following, size, high, low]) = packet.get(at..at + 4) else { return found };
+        if next == 44 && u16::from_be_bytes([high, low]) & 0xfff8 != 0 {
+            return found;
+        }
+        let end = at + if next == 44 { 8 } else { (usize::from(size) + 1) * 8 };
+        // An option may hold an address at any offset.
+        found.extend((at..end.saturating_sub(15)).filter_map(|at| v6_at(packet, at)));
+        (next, at) = (following, end);
+    }
+    if let (58, Some(message)) = (next, packet.get(at..)) {
+        found.extend(icmpv6_addresses(message));
+    }
+    found
+}
+
+fn icmpv6_addresses(message: &[u8]) -> Vec<IpAddr> {
+    match message.first() {
+        Some(1..=4) => message.get(8..).map(ip_addresses).unwrap_or_default(),
+        // RFC 4861: a redirect names two addresses and quotes a packet in one of its options.
+        Some(137) => {
+            let mut found: Vec<IpAddr> =
+                [8, 24].iter().filter_map(|&at| v6_at(message, at)).collect();
+            let mut options = message.get(40..).unwrap_or_default();
+            while let [kind, units, ..] = options
+                && *units > 0
+            {
+                if *kind == 4 {
+                    found.extend(options.get(8..).map(ip_addresses).unwrap_or_default());
+                }
+                options = options.get(usize::from(*units) * 8..).unwrap_or_default();
+            }
+            found
+        }
+        Some(135 | 136) => v6_at(message, 8).into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn v4_at(bytes: &[u8], at: usize) -> Option<IpAddr> {
     let bytes: [u8; 4] = bytes.get(at..at + 4)?.try_into().ok()?;
     Some(bytes.into())
 }
 
-fn in_range(address: Ipv4Addr, (network, length): (Ipv4Addr, u32)) -> bool {
-    let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
-    address.to_bits() & mask == network.to_bits() & mask
+fn v6_at(bytes: &[u8], at: usize) -> Option<IpAddr> {
+    let bytes: [u8; 16] = bytes.get(at..at + 16)?.try_into().ok()?;
+    Some(bytes.into())
 }
 
-/// Source and destination of an IPv4 frame.
-pub fn ends(frame: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr)> {
+/// Source and destination of an IP frame.
+pub fn ends(frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
     match SlicedPacket::from_ethernet(frame).ok()?.net? {
-        NetSlice::Ipv4(ip) => Some((ip.header().source_addr(), ip.header().destination_addr())),
+        NetSlice::Ipv4(ip) => {
+            Some((ip.header().source_addr().into(), ip.header().destination_addr().into()))
+        }
+        NetSlice::Ipv6(ip) => {
+            Some((ip.header().source_addr().into(), ip.header().destination_addr().into()))
+        }
         _ => None,
     }
 }
@@ -203,43 +259,45 @@ pub struct Link {
 impl Link {
     /// A UDP datagram.
     pub fn udp(&self, source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<u8> {
-        let (from, to) = (v4(source), v4(destination));
-        let builder = etherparse::PacketBuilder::ethernet2(self.from, self.to)
-            .ipv4(from, to, 64)
-            .udp(source.port(), destination.port());
-        let mut frame = Vec::new();
-        builder.write(&mut frame, payload).unwrap_or_else(|e| panic!("build a frame: {e}"));
-        frame
+        let builder = self.ip(source.ip(), destination.ip());
+        let builder = builder.udp(source.port(), destination.port());
+        written(|frame| builder.write(frame, payload))
     }
 
     /// A TCP SYN.
     pub fn syn(&self, source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
-        let (from, to) = (v4(source), v4(destination));
-        let builder = etherparse::PacketBuilder::ethernet2(self.from, self.to)
-            .ipv4(from, to, 64)
-            .tcp(source.port(), destination.port(), 1, 64_000)
-            .syn();
-        let mut frame = Vec::new();
-        builder.write(&mut frame, &[]).unwrap_or_else(|e| panic!("build a frame: {e}"));
-        frame
+        let builder = self.ip(source.ip(), destination.ip());
+        let builder = builder.tcp(source.port(), destination.port(), 1, 64_000).syn();
+        written(|frame| builder.write(frame, &[]))
     }
 
     /// An ICMP echo request.
-    pub fn echo(&self, source: Ipv4Addr, destination: Ipv4Addr, id: u16) -> Vec<u8> {
-        let builder = etherparse::PacketBuilder::ethernet2(self.from, self.to)
-            .ipv4(source.octets(), destination.octets(), 64)
-            .icmpv4_echo_request(id, 1);
-        let mut frame = Vec::new();
-        builder.write(&mut frame, b"neti").unwrap_or_else(|e| panic!("build a frame: {e}"));
-        frame
+    pub fn echo(&self, source: IpAddr, destination: IpAddr, id: u16) -> Vec<u8> {
+        let builder = self.ip(source, destination);
+        written(|frame| match Family::of(source) {
+            Family::V4 => builder.icmpv4_echo_request(id, 1).write(frame, b"neti"),
+            Family::V6 => builder.icmpv6_echo_request(id, 1).write(frame, b"neti"),
+        })
+    }
+
+    /// The headers in front of the transport.
+    pub fn ip(&self, source: IpAddr, destination: IpAddr) -> PacketBuilderStep<IpHeaders> {
+        let builder = PacketBuilder::ethernet2(self.from, self.to);
+        match (source, destination) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => builder.ipv4(from.octets(), to.octets(), 64),
+            (IpAddr::V6(from), IpAddr::V6(to)) => builder.ipv6(from.octets(), to.octets(), 64),
+            _ => panic!("{source} to {destination}: two families"),
+        }
     }
 }
 
-fn v4(address: SocketAddr) -> [u8; 4] {
-    match address.ip() {
-        IpAddr::V4(ip) => ip.octets(),
-        IpAddr::V6(ip) => panic!("{ip}: these frames are IPv4"),
-    }
+/// The frame that a builder writes.
+fn written<E: std::fmt::Display>(
+    write: impl FnOnce(&mut Vec<u8>) -> std::result::Result<(), E>,
+) -> Vec<u8> {
+    let mut frame = Vec::new();
+    write(&mut frame).unwrap_or_else(|e| panic!("build a frame: {e}"));
+    frame
 }
 
 fn link_address(index: u32) -> SockAddr {
@@ -258,16 +316,4 @@ fn link_address(index: u32) -> SockAddr {
     unsafe { std::ptr::write((&raw mut storage).cast::<libc::sockaddr_ll>(), link) };
     // SAFETY: the storage holds a sockaddr_ll, and the length is its length.
     unsafe { SockAddr::new(storage, size_of::<libc::sockaddr_ll>() as libc::socklen_t) }
-}
-
-/// A socket that sends whole IPv4 packets (`IP_HDRINCL`), routed like any other.
-pub fn raw_ip(netns: &Netns) -> Result<Socket> {
-    netns
-        .run(|| -> io::Result<Socket> {
-            let socket =
-                Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
-            socket.set_header_included_v4(true)?;
-            Ok(socket)
-        })
-        .context("open a raw socket")
 }

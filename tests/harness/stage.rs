@@ -4,6 +4,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use crate::{
+    family::Family,
     host::{Fleet, Host, HostOptions, start_all},
     topology::{Demo, Pair, demo, pair},
 };
@@ -18,14 +19,18 @@ pub struct PairStage {
 }
 
 /// Two hosts on one network that know each other.
-pub fn pair_stage(settings: Value) -> Result<PairStage> {
-    pair_stage_with(settings, &HostOptions::default())
+pub fn pair_stage(families: impl AsRef<[Family]>, settings: Value) -> Result<PairStage> {
+    pair_stage_with(families, settings, &HostOptions::default())
 }
 
 /// Like [`pair_stage`], with more configuration for both.
-pub fn pair_stage_with(settings: Value, options: &HostOptions) -> Result<PairStage> {
-    let pair = pair()?;
-    let fleet = Fleet::new(settings)?;
+pub fn pair_stage_with(
+    families: impl AsRef<[Family]>,
+    settings: Value,
+    options: &HostOptions,
+) -> Result<PairStage> {
+    let pair = pair(&families)?;
+    let fleet = Fleet::new(&families, settings)?;
     let mut left = fleet.host_with("left", &pair.left, options)?;
     let mut right = fleet.host_with("right", &pair.right, options)?;
     start_all(&mut [&mut left, &mut right])?;
@@ -43,9 +48,9 @@ pub struct DemoStage {
 }
 
 /// Three hosts in two networks that know each other.
-pub fn demo_stage(settings: Value) -> Result<DemoStage> {
-    let demo = demo()?;
-    let fleet = Fleet::new(settings)?;
+pub fn demo_stage(families: impl AsRef<[Family]>, settings: Value) -> Result<DemoStage> {
+    let demo = demo(&families)?;
+    let fleet = Fleet::new(&families, settings)?;
     let mut hudson = fleet.host("hudson", &demo.hudson)?;
     let mut sierra = fleet.host("sierra", &demo.sierra)?;
     let mut walden = fleet.host("walden", &demo.walden)?;

@@ -1,70 +1,123 @@
-//! The networks that the tests and the demo play in.
+//! The networks that the tests and the demo play in, in either address family or in both.
 //!
 //! ```text
 //!   hudson 10.0.0.10  sierra 10.0.0.11                                   walden 10.0.0.10
+//!    fd00:0:0:1::10    fd00:0:0:1::11                                     fd00:0:0:1::10
 //!        |                 |                                                  |
 //!        +---- ec2 lan ----+          public 198.51.100.0/24                 vpc lan
-//!                 |                                                           |
+//!                 |                 2001:db8:198:51::/64                      |
 //!       router-ec2 10.0.0.1 --- 198.51.100.1   198.51.100.2 --- router-vpc 10.0.0.1
 //!        (203.0.113.10, .11)          |                     (203.0.113.110)
+//!      (2001:db8:203::10, ::11)       |                   (2001:db8:203::110)
 //!                             stranger 198.51.100.99
+//!                             2001:db8:198:51::99
 //! ```
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use anyhow::Result;
 
-use crate::netns::Netns;
+use crate::{
+    family::{Family, Network, addr_add},
+    netns::Netns,
+};
 
 /// The interface that carries the overlay on every host.
 pub const UPLINK: &str = "eth0";
 
-/// A host's place in a network.
+/// Every private network: they overlap.
+pub const LAN: Network = Network { v4: [10, 0, 0], v6: [0xfd00, 0, 0, 1] };
+/// The public network.
+pub const INTERNET: Network = Network { v4: [198, 51, 100], v6: [0x2001, 0xdb8, 0x198, 0x51] };
+/// The hosts' public addresses, which their routers translate.
+pub const PUBLISHED: Network = Network { v4: [203, 0, 113], v6: [0x2001, 0xdb8, 0x203, 0] };
+
+/// A host's place in a network. It has at most one address of each family.
 #[derive(Clone, Debug)]
 pub struct Site {
     pub netns: Netns,
     pub network: &'static str,
-    pub private: Ipv4Addr,
-    pub public: Option<Ipv4Addr>,
+    pub private: Vec<IpAddr>,
+    pub public: Vec<IpAddr>,
 }
 
-/// One layer-2 network, 10.0.0.0/24, and its router (bridge `lan`, 10.0.0.1).
+impl Site {
+    /// Its private address.
+    ///
+    /// # Panics
+    /// If it has none of this family.
+    pub fn real(&self, family: Family) -> IpAddr {
+        let real = family.among(&self.private);
+        real.unwrap_or_else(|| panic!("{} has no private {family:?} address", self.netns.name()))
+    }
+
+    /// Its public address, if it has one.
+    pub fn public(&self, family: Family) -> Option<IpAddr> {
+        family.among(&self.public)
+    }
+
+    /// The same place, published as host number `last`.
+    pub fn published(self, last: u8) -> Self {
+        let families = self.private.iter().map(|address| Family::of(*address));
+        let public = families.map(|family| PUBLISHED.host(family, last)).collect();
+        Self { public, ..self }
+    }
+}
+
+/// One layer-2 network with the prefix [`LAN`], and its router (bridge `lan`, host number 1).
 #[derive(Clone, Debug)]
 pub struct Lan {
     pub router: Netns,
     pub network: &'static str,
+    families: Vec<Family>,
 }
 
 impl Lan {
     /// An empty network.
-    pub fn new(network: &'static str) -> Result<Self> {
-        let router = Netns::new(&format!("router-{network}"))?;
-        router.ip_batch(
-            "link add lan type bridge forward_delay 0 mcast_snooping 0\n\
-             addr add 10.0.0.1/24 dev lan\n\
-             link set lan up\n",
-        )?;
-        router.sysctl("net.ipv4.ip_forward", "1")?;
+    pub fn new(network: &'static str, families: impl AsRef<[Family]>) -> Result<Self> {
+        let families = families.as_ref().to_vec();
+        let router = namespace(&format!("router-{network}"), &families)?;
+        let mut lines = "link add lan type bridge forward_delay 0 mcast_snooping 0\n".to_owned();
+        for family in &families {
+            lines += &LAN.addr_add(*family, 1, "lan");
+        }
+        if families.contains(&Family::V6) {
+            lines += &addr_add(gateway(Family::V6), 64, "lan");
+        }
+        router.ip_batch(&format!("{lines}link set lan up\n"))?;
+        for family in &families {
+            router.forward(*family)?;
+        }
         // A router that tells a host of a shorter way would change its next hop in the middle of a test.
         router.sysctl("net.ipv4.conf.all.send_redirects", "0")?;
         router.sysctl("net.ipv4.conf.lan.send_redirects", "0")?;
-        // The tests provoke many errors at once, and the kernel would hold back all but a few.
-        router.sysctl("net.ipv4.icmp_ratelimit", "0")?;
-        Ok(Self { router, network })
+        Ok(Self { router, network, families })
     }
 
-    /// A namespace on this network: `eth0` with the address 10.0.0.`last`, the router as its gateway. The other end is
-    /// `port-LAST` of the router's bridge.
+    /// A namespace on this network: `eth0` with the addresses of host number `last`, the router as its gateway. The
+    /// other end is `port-LAST` of the router's bridge.
     pub fn attach(&self, label: &str, last: u8) -> Result<Site> {
-        let netns = Netns::new(label)?;
+        self.attach_with(label, last, &self.families)
+    }
+
+    /// Like [`Lan::attach`], with addresses of some families alone.
+    pub fn attach_with(
+        &self,
+        label: &str,
+        last: u8,
+        families: impl AsRef<[Family]>,
+    ) -> Result<Site> {
+        let families = families.as_ref();
+        let netns = namespace(label, families)?;
         self.plug(&netns, UPLINK, &format!("port-{last}"))?;
-        let private = Ipv4Addr::new(10, 0, 0, last);
-        netns.ip_batch(&format!(
-            "addr add {private}/24 dev {UPLINK}\n\
-             route add default via 10.0.0.1 dev {UPLINK}\n"
-        ))?;
-        netns.sysctl("net.ipv4.icmp_ratelimit", "0")?;
-        Ok(Site { netns, network: self.network, private, public: None })
+        let mut lines = String::new();
+        for family in families {
+            lines += &LAN.addr_add(*family, last, UPLINK);
+            lines += &format!("route add default via {} dev {UPLINK}\n", gateway(*family));
+        }
+        netns.ip_batch(&lines)?;
+        let private = families.iter().map(|family| LAN.host(*family, last)).collect();
+        Ok(Site { netns, network: self.network, private, public: Vec::new() })
     }
 
     /// An interface of `netns` on this network, without an address.
@@ -74,24 +127,64 @@ impl Lan {
         Ok(())
     }
 
-    /// Gives the router a foot in the public network and a 1:1 translation of each site's public address.
+    /// Gives the router a foot in the public network and a 1:1 translation of each site's public addresses.
     fn publish(&self, internet: &Netns, foot: u8, sites: &[&Site]) -> Result<()> {
         internet.veth(&format!("port-{foot}"), &self.router, "public")?;
         internet.ip(&format!("link set port-{foot} master public"))?;
-        self.router.ip(&format!("addr add 198.51.100.{foot}/24 dev public"))?;
-        let (mut inward, mut outward) = (String::new(), String::new());
-        for site in sites {
-            let Some(public) = site.public else { continue };
-            inward += &format!("ip daddr {public} dnat to {}\n", site.private);
-            outward += &format!("ip saddr {} snat to {public}\n", site.private);
+        let mut rules = String::new();
+        for family in &self.families {
+            let ip = family.nft();
+            let (mut inward, mut outward) = (String::new(), String::new());
+            for site in sites {
+                let Some(public) = site.public(*family) else { continue };
+                let private = site.real(*family);
+                inward += &format!("{ip} daddr {public} dnat to {private}\n");
+                outward += &format!("{ip} saddr {private} snat to {public}\n");
+            }
+            rules += &format!(
+                "table {ip} nat {{\n\
+                 chain in {{ type nat hook prerouting priority -100; iifname public\n {inward} }}\n\
+                 chain out {{ type nat hook postrouting priority 100; oifname public\n {outward} }}\n\
+                 }}\n"
+            );
+            self.router.ip(INTERNET.addr_add(*family, foot, "public").trim())?;
         }
-        self.router.nft(&format!(
-            "table ip nat {{\n\
-             chain in {{ type nat hook prerouting priority -100; iifname public\n {inward} }}\n\
-             chain out {{ type nat hook postrouting priority 100; oifname public\n {outward} }}\n\
-             }}\n"
-        ))
+        self.router.nft(&rules)
     }
+
+    /// Sends what is for the public addresses of `sites` to the router whose foot is `foot`.
+    fn route(&self, sites: &[&Site], foot: u8) -> Result<()> {
+        self.router.ip_batch(&routes(sites, foot, "public"))
+    }
+}
+
+/// The next hop of the default route: an IPv6 router is known by its link-local address (RFC 4861 6.3.4).
+fn gateway(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => LAN.host(family, 1),
+        Family::V6 => Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1).into(),
+    }
+}
+
+fn routes(sites: &[&Site], foot: u8, interface: &str) -> String {
+    let mut lines = String::new();
+    for public in sites.iter().flat_map(|site| &site.public) {
+        let via = INTERNET.host(Family::of(*public), foot);
+        lines += &format!("route add {public} via {via} dev {interface}\n");
+    }
+    lines
+}
+
+/// A namespace that speaks these families. The tests provoke many errors at once, of which the kernel would hold back
+/// all but a few.
+fn namespace(label: &str, families: &[Family]) -> Result<Netns> {
+    let netns = Netns::new(label)?;
+    netns.sysctl("net.ipv4.icmp_ratelimit", "0")?;
+    if families.contains(&Family::V6) {
+        netns.enable_ipv6()?;
+        netns.sysctl("net.ipv6.icmp.ratelimit", "0")?;
+    }
+    Ok(netns)
 }
 
 /// Three hosts in two networks with the same private range, and a stranger between them.
@@ -104,43 +197,31 @@ pub struct Demo {
     pub hudson: Site,
     pub sierra: Site,
     pub walden: Site,
-    /// 198.51.100.99, in the public network.
+    /// Host number 99 of the public network.
     pub stranger: Site,
 }
 
 /// Builds [`Demo`].
-pub fn demo() -> Result<Demo> {
+pub fn demo(families: impl AsRef<[Family]>) -> Result<Demo> {
+    let families = families.as_ref();
     let internet = Netns::new("internet")?;
     internet.ip_batch(
         "link add public type bridge forward_delay 0 mcast_snooping 0\nlink set public up\n",
     )?;
-    let (ec2, vpc) = (Lan::new("ec2")?, Lan::new("vpc")?);
-    let with_public = |site: Site, last| Site { public: Some([203, 0, 113, last].into()), ..site };
-    let hudson = with_public(ec2.attach("hudson", 10)?, 10);
-    let sierra = with_public(ec2.attach("sierra", 11)?, 11);
-    let walden = with_public(vpc.attach("walden", 10)?, 110);
+    let (ec2, vpc) = (Lan::new("ec2", families)?, Lan::new("vpc", families)?);
+    let hudson = ec2.attach("hudson", 10)?.published(10);
+    let sierra = ec2.attach("sierra", 11)?.published(11);
+    let walden = vpc.attach("walden", 10)?.published(110);
     ec2.publish(&internet, 1, &[&hudson, &sierra])?;
     vpc.publish(&internet, 2, &[&walden])?;
-    ec2.router.ip("route add 203.0.113.110/32 via 198.51.100.2 dev public")?;
-    vpc.router.ip_batch(
-        "route add 203.0.113.10/32 via 198.51.100.1 dev public\n\
-         route add 203.0.113.11/32 via 198.51.100.1 dev public\n",
-    )?;
+    ec2.route(&[&walden], 2)?;
+    vpc.route(&[&hudson, &sierra], 1)?;
 
-    let stranger = Netns::new("stranger")?;
+    let stranger = namespace("stranger", families)?;
     internet.veth("port-99", &stranger, UPLINK)?;
     internet.ip("link set port-99 master public")?;
-    stranger.ip_batch(&format!(
-        "addr add 198.51.100.99/24 dev {UPLINK}\n\
-         route add 203.0.113.110/32 via 198.51.100.2 dev {UPLINK}\n\
-         route add default via 198.51.100.1 dev {UPLINK}\n"
-    ))?;
-    let stranger = Site {
-        netns: stranger,
-        network: "public",
-        private: [198, 51, 100, 99].into(),
-        public: Some([198, 51, 100, 99].into()),
-    };
+    let stranger = on_the_internet(stranger, families, 99)?;
+    stranger.netns.ip_batch(&routes(&[&walden], 2, UPLINK))?;
     Ok(Demo { internet, ec2, vpc, hudson, sierra, walden, stranger })
 }
 
@@ -148,19 +229,19 @@ pub fn demo() -> Result<Demo> {
 #[derive(Clone, Debug)]
 pub struct Pair {
     pub lan: Lan,
-    /// 10.0.0.10.
+    /// Host number 10.
     pub left: Site,
-    /// 10.0.0.11.
+    /// Host number 11.
     pub right: Site,
-    /// 10.0.0.66: on the same network, but no member.
+    /// Host number 66: on the same network, but no member.
     pub neighbour: Site,
-    /// 198.51.100.99, reached through the router without translation.
+    /// Host number 99 of the public network, reached through the router without translation.
     pub stranger: Site,
 }
 
 /// Builds [`Pair`].
-pub fn pair() -> Result<Pair> {
-    let lan = Lan::new("ec2")?;
+pub fn pair(families: impl AsRef<[Family]>) -> Result<Pair> {
+    let lan = Lan::new("ec2", families)?;
     let left = lan.attach("left", 10)?;
     let right = lan.attach("right", 11)?;
     let neighbour = lan.attach("neighbour", 66)?;
@@ -168,20 +249,30 @@ pub fn pair() -> Result<Pair> {
     Ok(Pair { lan, left, right, neighbour, stranger })
 }
 
-/// A namespace with the address 198.51.100.`last` behind the router, on a link of its own (`out-LAST` of the router).
+/// A namespace with the addresses of host number `last` in the public network, behind the router, on a link of its own
+/// (`out-LAST` of the router).
 pub fn outsider(lan: &Lan, label: &str, last: u8) -> Result<Site> {
-    let netns = Netns::new(label)?;
+    let netns = namespace(label, &lan.families)?;
     let port = format!("out-{last}");
     lan.router.veth(&port, &netns, UPLINK)?;
-    lan.router.ip_batch(&format!(
-        "addr add 198.51.100.1/32 dev {port}\n\
-         route add 198.51.100.{last}/32 dev {port}\n"
-    ))?;
-    netns.ip_batch(&format!(
-        "addr add 198.51.100.{last}/24 dev {UPLINK}\n\
-         route add default via 198.51.100.1 dev {UPLINK}\n"
-    ))?;
-    netns.sysctl("net.ipv4.icmp_ratelimit", "0")?;
-    let private = Ipv4Addr::new(198, 51, 100, last);
-    Ok(Site { netns, network: "public", private, public: Some(private) })
+    let mut lines = String::new();
+    for family in &lan.families {
+        lines += &addr_add(INTERNET.host(*family, 1), family.bits(), &port);
+        lines += &format!("route add {} dev {port}\n", INTERNET.host(*family, last));
+    }
+    lan.router.ip_batch(&lines)?;
+    on_the_internet(netns, &lan.families, last)
+}
+
+/// Makes `netns` host number `last` of the public network, with host number 1 as its gateway.
+fn on_the_internet(netns: Netns, families: &[Family], last: u8) -> Result<Site> {
+    let mut lines = String::new();
+    for family in families {
+        lines += &INTERNET.addr_add(*family, last, UPLINK);
+        let gateway = INTERNET.host(*family, 1);
+        lines += &format!("route add default via {gateway} dev {UPLINK}\n");
+    }
+    netns.ip_batch(&lines)?;
+    let own: Vec<IpAddr> = families.iter().map(|family| INTERNET.host(*family, last)).collect();
+    Ok(Site { netns, network: "public", private: own.clone(), public: own })
 }

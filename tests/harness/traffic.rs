@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
+    net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::{PATIENCE, netns::Netns};
+use crate::{PATIENCE, family::Family, netns::Netns};
 
 /// How long to wait for what must *not* arrive, where no counter tells that it was refused.
 pub const BRIEFLY: Duration = Duration::from_millis(300);
@@ -39,7 +39,7 @@ impl TcpEcho {
     pub fn on(netns: &Netns, address: impl Into<SocketAddr>) -> Result<Self> {
         let address = address.into();
         let listen = || -> io::Result<TcpListener> {
-            let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+            let socket = of_one_family(address, Type::STREAM)?;
             socket.set_reuse_address(true)?;
             socket.bind(&address.into())?;
             socket.listen(4096)?;
@@ -103,9 +103,13 @@ impl UdpEcho {
     /// An unconnected socket in `netns`, which learns nothing of the address that was dialled.
     pub fn on(netns: &Netns, address: impl Into<SocketAddr>) -> Result<Self> {
         let address = address.into();
-        let socket = netns
-            .run(|| UdpSocket::bind(address))
-            .with_context(|| format!("bind udp {address} in {}", netns.name()))?;
+        let bind = || -> io::Result<UdpSocket> {
+            let socket = of_one_family(address, Type::DGRAM)?;
+            socket.bind(&address.into())?;
+            Ok(socket.into())
+        };
+        let socket =
+            netns.run(bind).with_context(|| format!("bind udp {address} in {}", netns.name()))?;
         Self::with(socket)
     }
 
@@ -147,20 +151,29 @@ impl Drop for UdpEcho {
     }
 }
 
+/// A socket that leaves the other family's port to another one.
+fn of_one_family(address: SocketAddr, kind: Type) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
 /// A TCP connection from `netns`, from a given address if one is given (port 0: any).
 pub fn dial(
     netns: &Netns,
-    from: Option<SocketAddrV4>,
-    to: SocketAddrV4,
+    from: Option<SocketAddr>,
+    to: SocketAddr,
     patience: Duration,
 ) -> io::Result<TcpStream> {
     netns.run(|| {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
         if let Some(from) = from {
             socket.set_reuse_address(true)?;
-            socket.bind(&SocketAddr::from(from).into())?;
+            socket.bind(&from.into())?;
         }
-        socket.connect_timeout(&SocketAddr::from(to).into(), patience)?;
+        socket.connect_timeout(&to.into(), patience)?;
         let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -187,7 +200,7 @@ pub fn exchange(stream: &TcpStream, length: usize) -> Result<()> {
 }
 
 /// Dials, exchanges 200,000 bytes each way, and gives the connection.
-pub fn tcp(netns: &Netns, from: Option<SocketAddrV4>, to: SocketAddrV4) -> Result<TcpStream> {
+pub fn tcp(netns: &Netns, from: Option<SocketAddr>, to: SocketAddr) -> Result<TcpStream> {
     let what = || format!("tcp from {from:?} to {to} in {}", netns.name());
     let stream = dial(netns, from, to, PATIENCE).with_context(what)?;
     exchange(&stream, 200_000).with_context(what)?;
@@ -195,7 +208,7 @@ pub fn tcp(netns: &Netns, from: Option<SocketAddrV4>, to: SocketAddrV4) -> Resul
 }
 
 /// Whether a TCP connection is refused by silence.
-pub fn tcp_silent(netns: &Netns, to: SocketAddrV4) -> bool {
+pub fn tcp_silent(netns: &Netns, to: SocketAddr) -> bool {
     matches!(dial(netns, None, to, BRIEFLY), Err(error) if error.kind() == ErrorKind::TimedOut)
 }
 
@@ -205,7 +218,7 @@ pub struct UdpClient {
     /// Whether it calls connect(2).
     pub connected: bool,
     /// The address it binds to.
-    pub from: Option<Ipv4Addr>,
+    pub from: Option<IpAddr>,
 }
 
 /// Asks an echo server with one datagram of `length` bytes and gives the address the answer came from.
@@ -215,11 +228,11 @@ pub struct UdpClient {
 pub fn udp(
     netns: &Netns,
     client: UdpClient,
-    to: SocketAddrV4,
+    to: SocketAddr,
     length: usize,
     patience: Duration,
 ) -> io::Result<SocketAddr> {
-    let from = client.from.unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let from = client.from.unwrap_or(Family::of(to.ip()).any());
     let socket = netns.run(|| UdpSocket::bind((from, 0)))?;
     socket.set_read_timeout(Some(patience))?;
     let question: Vec<u8> = (0..length).map(|i| (i % 253) as u8).collect();
@@ -238,8 +251,9 @@ pub fn udp(
 }
 
 /// One ping; whether it was answered within `patience`.
-pub fn ping(netns: &Netns, to: Ipv4Addr, options: &str, patience: Duration) -> Result<bool> {
+pub fn ping(netns: &Netns, to: IpAddr, options: &str, patience: Duration) -> Result<bool> {
     let patience = patience.as_secs_f32();
-    let output = netns.output(&format!("ping -n -q -c 1 -W {patience} {options} {to}"))?;
+    let family = Family::of(to).flag();
+    let output = netns.output(&format!("ping {family} -n -q -c 1 -W {patience} {options} {to}"))?;
     Ok(output.status.success())
 }

@@ -2,16 +2,19 @@
 
 use std::{
     io::ErrorKind,
-    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
+    net::UdpSocket,
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
-use harness::{PATIENCE, interrupt, topology::UPLINK};
+use harness::{
+    PATIENCE, interrupt,
+    topology::{LAN, UPLINK},
+};
 
 use crate::{
-    lab::Lab,
+    lab::{FAMILY, Lab},
     server::{PORT, Servers},
 };
 
@@ -28,23 +31,19 @@ pub fn measure(lab: &Lab) -> Result<Vec<f64>> {
     let site = lab.lan.attach("joining", 100)?;
     let lasts = 100..100 + MEMBERS;
     for last in lasts.clone().skip(1) {
-        site.netns.ip(&format!("addr add {}/24 dev {UPLINK}", real(last)))?;
+        site.netns.ip(LAN.addr_add(FAMILY, last, UPLINK).trim())?;
     }
-    let servers = lasts.clone().map(|last| Servers::at(&site.netns, real(last)));
+    let servers = lasts.clone().map(|last| Servers::at(&site.netns, LAN.host(FAMILY, last)));
     let _servers = servers.collect::<Result<Vec<_>>>()?;
     lasts.map(|last| join(lab, last)).collect()
 }
 
-fn real(last: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 0, 0, last)
-}
-
 fn join(lab: &Lab, last: u8) -> Result<f64> {
     interrupt::go_on()?;
-    let overlay = Ipv4Addr::new(100, 64, 255, last);
+    let overlay = FAMILY.ghost(last);
     let socket = lab.left.site.netns.run(|| -> Result<UdpSocket> {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        socket.connect(SocketAddrV4::new(overlay, PORT))?;
+        let socket = UdpSocket::bind((FAMILY.any(), 0))?;
+        socket.connect((overlay, PORT))?;
         socket.set_nonblocking(true)?;
         Ok(socket)
     })?;
@@ -52,7 +51,7 @@ fn join(lab: &Lab, last: u8) -> Result<f64> {
 
     let begun = Instant::now();
     let network = lab.left.site.network;
-    lab.fleet.add_member(&format!("joining-{last}"), overlay, network, real(last))?;
+    lab.fleet.add_member(&format!("joining-{last}"), overlay, network, LAN.host(FAMILY, last))?;
     while !answers(&socket)? {
         ensure!(
             begun.elapsed() < PATIENCE,

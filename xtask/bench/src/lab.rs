@@ -1,9 +1,10 @@
 //! The hosts that are measured: a pair without neti, and the same with it.
 
-use std::{collections::BTreeMap, fs, net::Ipv4Addr};
+use std::{collections::BTreeMap, fs, net::IpAddr};
 
 use anyhow::{Context, Result};
 use harness::{
+    family::Family,
     host::{Fleet, Host, HostOptions, start_all},
     netns::Netns,
     topology::{Lan, Site},
@@ -13,13 +14,16 @@ use serde_json::json;
 
 use crate::server::Servers;
 
+/// The family of the addresses that are measured.
+pub const FAMILY: Family = Family::V4;
+
 /// How a client reaches its server.
 pub struct Way {
     pub name: &'static str,
     pub client: Netns,
     pub server: Netns,
     /// The server's address, as it is dialled.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
 }
 
 /// Everything. Dropped in this order: hosts undo themselves while their fleet still exists.
@@ -40,9 +44,7 @@ impl Lab {
         let bare = pair("bare")?;
         let (lan, left, right) = pair("ec2")?;
         let servers = [Servers::start(&bare.2.netns)?, Servers::start(&right.netns)?];
-        let settings =
-            json!({ "overlay": ["100.64.0.0/16"], "mode": "enforce", "identity": "overlay" });
-        let fleet = Fleet::new(settings)?;
+        let fleet = Fleet::new(FAMILY, json!({ "mode": "enforce", "identity": "overlay" }))?;
         let options = host_options("tcx");
         let mut left = fleet.host_with("left", &left, &options)?;
         let mut right = fleet.host_with("right", &right, &options)?;
@@ -63,9 +65,9 @@ impl Lab {
         };
         let (left, right) = (&self.left.site, &self.right.site);
         Ok(vec![
-            between("bare", &client.netns, &server.netns, server.private),
-            between("overlay", &left.netns, &right.netns, self.right.overlay()),
-            between("direct", &left.netns, &right.netns, right.private),
+            between("bare", &client.netns, &server.netns, server.real(FAMILY)),
+            between("overlay", &left.netns, &right.netns, self.right.overlay(FAMILY)),
+            between("direct", &left.netns, &right.netns, right.real(FAMILY)),
         ])
     }
 
@@ -96,7 +98,7 @@ pub fn host_options(attach: &str) -> HostOptions {
 
 /// Two hosts on a network of their own.
 fn pair(network: &'static str) -> Result<(Lan, Site, Site)> {
-    let lan = Lan::new(network)?;
+    let lan = Lan::new(network, FAMILY)?;
     let (left, right) = (lan.attach("left", 10)?, lan.attach("right", 11)?);
     Ok((lan, left, right))
 }

@@ -3,19 +3,19 @@
 //! Each packet runs once per call, for a program rewrites it; what is measured besides (the clock, the call) is what an
 //! empty program takes in the same way, and is subtracted.
 
-use std::{
-    io::Write as _,
-    net::{SocketAddr, SocketAddrV4},
-    os::fd::OwnedFd,
-};
+use std::{io::Write as _, net::SocketAddr, os::fd::OwnedFd};
 
 use anyhow::{Context, Result, ensure};
-use etherparse::PacketBuilder;
-use harness::{PATIENCE, interrupt, topology::UPLINK, traffic::dial};
+use harness::{
+    PATIENCE, interrupt,
+    packets::Link,
+    topology::{INTERNET, UPLINK},
+    traffic::dial,
+};
 
 use crate::{
     bpf::{self, Kind},
-    lab::{Lab, host_options},
+    lab::{FAMILY, Lab, host_options},
     server::PORT,
     statistics::Spread,
 };
@@ -73,20 +73,17 @@ pub fn measure(lab: &mut Lab) -> Result<Vec<Cost>> {
 
     let left = &lab.left;
     // A live connection, whose socket the programs find.
-    let peer = SocketAddrV4::new(lab.right.overlay(), PORT);
+    let peer = SocketAddr::new(lab.right.overlay(FAMILY), PORT);
     let mut stream = dial(&left.site.netns, None, peer, PATIENCE).context("dial")?;
     stream.write_all(&[0])?;
-    let SocketAddr::V4(own) = stream.local_addr()? else {
-        unreachable!("an IPv4 connection has an IPv4 address")
-    };
-    let (own_real, peer_real) = (left.real(), lab.right.real());
-    let stranger = SocketAddrV4::new([198, 51, 100, 99].into(), 40_000);
-    let real = |port| SocketAddrV4::new(own_real, port);
+    let own = stream.local_addr()?;
+    let stranger = SocketAddr::new(INTERNET.host(FAMILY, 99), 40_000);
+    let real = |port| SocketAddr::new(left.real(FAMILY), port);
     let case = |at, packet, from, to, flag, outcome| {
         Ok::<_, anyhow::Error>(Case { at, packet, frame: segment(from, to, flag)?, outcome })
     };
-    let to_xdp = SocketAddrV4::new(xdp.real(), 80);
-    let from_peer = SocketAddrV4::new(peer_real, PORT);
+    let to_xdp = SocketAddr::new(xdp.real(FAMILY), 80);
+    let from_peer = SocketAddr::new(lab.right.real(FAMILY), PORT);
     let from_stranger = "stranger's SYN, dropped";
     let cases = [
         case(&filter, from_stranger, stranger, to_xdp, Flag::Syn, Outcome::Dropped)?,
@@ -157,10 +154,9 @@ enum Flag {
 }
 
 /// A TCP segment with one byte, or a SYN without.
-fn segment(from: SocketAddrV4, to: SocketAddrV4, flag: Flag) -> Result<Vec<u8>> {
-    let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
-        .ipv4(from.ip().octets(), to.ip().octets(), 64)
-        .tcp(from.port(), to.port(), 1, 64_000);
+fn segment(from: SocketAddr, to: SocketAddr, flag: Flag) -> Result<Vec<u8>> {
+    let link = Link { from: [2, 0, 0, 0, 0, 1], to: [2, 0, 0, 0, 0, 2] };
+    let builder = link.ip(from.ip(), to.ip()).tcp(from.port(), to.port(), 1, 64_000);
     let (builder, payload): (_, &[u8]) = match flag {
         Flag::Syn => (builder.syn(), &[]),
         Flag::Ack => (builder.ack(1), &[0]),

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket},
+    net::{IpAddr, Shutdown, TcpListener, TcpStream, UdpSocket},
     process::Stdio,
     sync::{
         Arc,
@@ -16,6 +16,8 @@ use anyhow::{Context, Result, ensure};
 use harness::{PATIENCE, netns::Netns, process::Process, within};
 use socket2::SockRef;
 
+use crate::lab::FAMILY;
+
 /// Where the TCP and the UDP server are.
 pub const PORT: u16 = 7;
 
@@ -28,11 +30,11 @@ pub struct Servers {
 impl Servers {
     /// On all addresses of `netns`. Of several, UDP would answer from the first, whichever was asked.
     pub fn start(netns: &Netns) -> Result<Self> {
-        Self::at(netns, Ipv4Addr::UNSPECIFIED)
+        Self::at(netns, FAMILY.any())
     }
 
     /// On one address.
-    pub fn at(netns: &Netns, address: Ipv4Addr) -> Result<Self> {
+    pub fn at(netns: &Netns, address: IpAddr) -> Result<Self> {
         let at = (address, PORT);
         let (listener, socket) = netns
             .run(|| Ok::<_, std::io::Error>((TcpListener::bind(at)?, UdpSocket::bind(at)?)))

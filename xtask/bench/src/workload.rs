@@ -2,12 +2,12 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket},
+    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
-use harness::{interrupt, netns::Netns};
+use harness::{family::Family, interrupt, netns::Netns};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
@@ -85,7 +85,7 @@ impl Workload {
 
     /// Does it once.
     pub fn run(self, way: &Way, plan: &Plan) -> Result<Vec<f64>> {
-        let to = SocketAddrV4::new(way.address, PORT);
+        let to = SocketAddr::new(way.address, PORT);
         let measured = match self {
             Self::Stream => stream(way, plan.stream).map(|rate| vec![rate]),
             Self::RoundTrip => way.client.run(|| round_trips(to, plan.other)),
@@ -109,7 +109,7 @@ fn stream(way: &Way, seconds: u32) -> Result<f64> {
     report(&way.client, way.address, seconds)
 }
 
-fn report(client: &Netns, to: Ipv4Addr, seconds: u32) -> Result<f64> {
+fn report(client: &Netns, to: IpAddr, seconds: u32) -> Result<f64> {
     let output = client
         .output(&format!("iperf3 --json --time {seconds} --connect-timeout 3000 --client {to}"))?;
     let report: Value = serde_json::from_slice(&output.stdout).context("read iperf3's report")?;
@@ -121,14 +121,14 @@ fn report(client: &Netns, to: Ipv4Addr, seconds: u32) -> Result<f64> {
 }
 
 /// A byte there and back over one connection; p50 and p99 in microseconds.
-fn round_trips(to: SocketAddrV4, time: Duration) -> Result<Vec<f64>> {
+fn round_trips(to: SocketAddr, time: Duration) -> Result<Vec<f64>> {
     let mut stream = connect(to)?;
     ping_pong(time, || ping(&mut stream))
 }
 
 /// A byte there and back in datagrams of one socket; p50 and p99 in microseconds.
-fn datagrams(to: SocketAddrV4, time: Duration) -> Result<Vec<f64>> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+fn datagrams(to: SocketAddr, time: Duration) -> Result<Vec<f64>> {
+    let socket = UdpSocket::bind((Family::of(to.ip()).any(), 0))?;
     socket.set_read_timeout(Some(SILENCE))?;
     socket.connect(to)?;
     ping_pong(time, || {
@@ -155,7 +155,7 @@ fn ping_pong(time: Duration, mut ping: impl FnMut() -> io::Result<()>) -> Result
 }
 
 /// Connections that are made, used for a byte there and back, and closed, one after the other; per second.
-fn connections(to: SocketAddrV4, time: Duration) -> Result<f64> {
+fn connections(to: SocketAddr, time: Duration) -> Result<f64> {
     for _ in 0..WARM_UP {
         converse(to)?;
     }
@@ -169,13 +169,13 @@ fn connections(to: SocketAddrV4, time: Duration) -> Result<f64> {
     Ok(f64::from(made) / begun.elapsed().as_secs_f64())
 }
 
-fn converse(to: SocketAddrV4) -> Result<()> {
+fn converse(to: SocketAddr) -> Result<()> {
     ping(&mut connect(to)?).context("no answer")
 }
 
 /// A connection that is reset when dropped: ports in TIME_WAIT would run out within one measurement.
-fn connect(to: SocketAddrV4) -> Result<TcpStream> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+fn connect(to: SocketAddr) -> Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_linger(Some(Duration::ZERO))?;
     socket.set_read_timeout(Some(SILENCE))?;

@@ -1,9 +1,10 @@
 //! The demo's fleet: hosts, their programs, and everything that must be gone afterwards.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use harness::{
+    family::Family,
     host::{Fleet, Host, HostOptions},
     interrupt::interrupted,
     topology::{self, Demo},
@@ -14,8 +15,8 @@ use serde_json::json;
 
 use crate::{server::Web, wire::Capture};
 
-/// The fleet's overlay range.
-pub const RANGE: (Ipv4Addr, u32) = (Ipv4Addr::new(100, 64, 0, 0), 16);
+/// The family of the fleet's addresses.
+pub const FAMILY: Family = Family::V4;
 /// After this many seconds without a sign of life a host is gone.
 pub const TTL: f64 = 3.0;
 
@@ -37,11 +38,8 @@ pub struct Lab {
 impl Lab {
     /// The networks and the servers; no neti runs.
     pub fn new() -> Result<Self> {
-        let settings = json!({
-            "overlay": [format!("{}/{}", RANGE.0, RANGE.1)], "mode": "enforce", "identity": "overlay",
-        });
-        let fleet = Fleet::new(settings)?;
-        let demo = topology::demo()?;
+        let fleet = Fleet::new(FAMILY, json!({ "mode": "enforce", "identity": "overlay" }))?;
+        let demo = topology::demo(FAMILY)?;
         let stranger_web = Web::start(&demo.stranger.netns, "stranger", fleet.dir())?;
         let options =
             HostOptions { ttl: TTL, extra: "notrack = true".to_owned(), ..HostOptions::default() };

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -42,13 +42,13 @@ impl Web {
         command.arg("-e").arg("stderr").arg("-c").arg(&configuration).stdin(Stdio::null());
         let nginx = netns.spawn(command)?;
         until(&format!("nginx on {name}"), || {
-            get(netns, Ipv4Addr::LOCALHOST).map(|body| body == name)
+            get(netns, Ipv4Addr::LOCALHOST.into()).map(|body| body == name)
         })?;
         Ok(Self { _nginx: nginx, log })
     }
 
     /// Whom the server saw in its last request.
-    pub fn last_peer(&self) -> Result<Ipv4Addr> {
+    pub fn last_peer(&self) -> Result<IpAddr> {
         let log = fs::read_to_string(&self.log)?;
         let line = log.lines().next_back().context("the access log is empty")?;
         line.parse().with_context(|| format!("the access log has {line:?}"))
@@ -56,12 +56,12 @@ impl Web {
 }
 
 /// Fetches the page at `address`, within two seconds.
-pub fn get(netns: &Netns, address: Ipv4Addr) -> Result<String> {
+pub fn get(netns: &Netns, address: IpAddr) -> Result<String> {
     netns.exec(&format!("curl --silent --show-error --max-time 2 http://{address}/"))
 }
 
 /// Whether a web client gives up because nothing at all answers.
-pub fn times_out(netns: &Netns, address: Ipv4Addr) -> Result<bool> {
+pub fn times_out(netns: &Netns, address: IpAddr) -> Result<bool> {
     let output = netns.output(&format!("curl --silent --max-time 2 http://{address}/"))?;
     // CURLE_OPERATION_TIMEDOUT.
     Ok(output.status.code() == Some(28))
@@ -84,7 +84,7 @@ impl Stream {
 }
 
 /// A second of TCP to `address`, in bits per second.
-pub fn stream(netns: &Netns, address: Ipv4Addr) -> Result<f64> {
+pub fn stream(netns: &Netns, address: IpAddr) -> Result<f64> {
     let line = format!("iperf3 --json --time 1 --connect-timeout 2000 --client {address}");
     let output = netns.output(&line)?;
     let report: Value = serde_json::from_slice(&output.stdout).context("read iperf3's report")?;
@@ -95,13 +95,13 @@ pub fn stream(netns: &Netns, address: Ipv4Addr) -> Result<f64> {
 }
 
 /// Three echoes to `address`; the mean round trip in milliseconds.
-pub fn ping(netns: &Netns, address: Ipv4Addr) -> Result<f64> {
+pub fn ping(netns: &Netns, address: IpAddr) -> Result<f64> {
     let said = netns.exec(&format!("ping -n -c 3 -i 0.1 -W 1 {address}"))?;
     let mean = said.split_once("rtt ").and_then(|(_, times)| times.split('/').nth(4));
     mean.and_then(|mean| mean.parse().ok()).with_context(|| format!("ping {address} said {said:?}"))
 }
 
 /// Whether `address` answers an echo within a second.
-pub fn answers(netns: &Netns, address: Ipv4Addr) -> Result<bool> {
+pub fn answers(netns: &Netns, address: IpAddr) -> Result<bool> {
     Ok(netns.output(&format!("ping -n -c 1 -W 1 {address}"))?.status.success())
 }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{BufRead as _, BufReader},
-    net::Ipv4Addr,
+    net::IpAddr,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -19,7 +19,7 @@ use harness::{
 use nix::sys::signal::Signal;
 
 use crate::{
-    lab::{Lab, Member, RANGE},
+    lab::{FAMILY, Lab, Member},
     screen::Screen,
 };
 
@@ -78,7 +78,7 @@ fn frames(file: &[u8]) -> Option<Vec<Vec<u8>>> {
 }
 
 /// Frames by source and destination.
-type Flows = BTreeMap<(Ipv4Addr, Ipv4Addr), u64>;
+type Flows = BTreeMap<(IpAddr, IpAddr), u64>;
 
 /// Ends the captures and says what was on the wires.
 pub fn show(screen: &mut Screen, lab: &Lab, captures: Vec<Capture>) -> Result<()> {
@@ -90,7 +90,11 @@ pub fn show(screen: &mut Screen, lab: &Lab, captures: Vec<Capture>) -> Result<()
         let mut flows = Flows::new();
         for frame in &frames {
             let found = addresses(frame);
-            ensure!(!carries_overlay(frame, RANGE), "{} sends {found:?}", member.host.name);
+            ensure!(
+                !carries_overlay(frame, FAMILY.range()),
+                "{} sends {found:?}",
+                member.host.name
+            );
             if let [source, destination, ..] = found[..] {
                 *flows.entry((source, destination)).or_default() += 1;
             }
@@ -101,9 +105,10 @@ pub fn show(screen: &mut Screen, lab: &Lab, captures: Vec<Capture>) -> Result<()
         for (to, _) in seen.iter().filter(|(to, _)| !std::ptr::eq(*to, *from)) {
             let (name, peer) = (&from.host.name, &to.host.name);
             let private = from.host.site.network == to.host.site.network;
-            let real = if private { Some(to.host.real()) } else { to.host.site.public };
+            let real =
+                if private { Some(to.host.real(FAMILY)) } else { to.host.site.public(FAMILY) };
             let real = real.context("every host of the demo has a public address")?;
-            let flow = (from.host.real(), real);
+            let flow = (from.host.real(FAMILY), real);
             let count = flows.get(&flow).copied().unwrap_or(0);
             ensure!(count > 0, "{name} to {peer}: no frame {} > {real}", flow.0);
             let path = if private { "private" } else { "public" };

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 
 use crate::{
-    lab::{Lab, TTL, until},
+    lab::{FAMILY, Lab, TTL, until},
     screen::Screen,
     server::{answers, get},
 };
@@ -15,7 +15,7 @@ pub fn show(screen: &mut Screen, lab: &mut Lab) -> Result<()> {
     let [hudson, sierra, walden] = &mut lab.members[..] else {
         unreachable!("the demo has three hosts")
     };
-    let overlay = sierra.host.overlay();
+    let overlay = sierra.host.overlay(FAMILY);
     let killed = Instant::now();
     sierra.host.stop(Signal::SIGKILL)?;
     let body = get(&hudson.host.site.netns, overlay)?;
@@ -39,7 +39,11 @@ pub fn show(screen: &mut Screen, lab: &mut Lab) -> Result<()> {
     screen.ok(&format!("hudson's ping to {overlay} leaks nowhere: {dropped} `unknown-overlay`"))?;
 
     sierra.host.start()?;
-    ensure!(sierra.host.overlay() == overlay, "sierra is {} now", sierra.host.overlay());
+    ensure!(
+        sierra.host.overlay(FAMILY) == overlay,
+        "sierra is {} now",
+        sierra.host.overlay(FAMILY)
+    );
     for (observer, all) in [(hudson, ["sierra", "walden"]), (walden, ["hudson", "sierra"])] {
         let name = &observer.host.name;
         until(&format!("{name} sees sierra again"), || Ok(observer.host.members()? == all))?;

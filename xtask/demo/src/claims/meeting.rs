@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use crate::{
-    lab::{Lab, until},
+    lab::{FAMILY, Lab, until},
     screen::Screen,
 };
 
@@ -31,7 +31,7 @@ pub fn show(screen: &mut Screen, lab: &mut Lab) -> Result<()> {
             "{} in {} is {}; it sees {first} and {second}",
             host.name,
             host.site.network,
-            host.overlay()
+            host.overlay(FAMILY)
         ))?;
     }
     Ok(())

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use harness::netns::Netns;
 
 use crate::{
-    lab::Lab,
+    lab::{FAMILY, Lab},
     screen::Screen,
     server::{answers, get},
 };
@@ -30,7 +30,7 @@ pub fn show(screen: &mut Screen, lab: &Lab) -> Result<()> {
         member.host.site.netns.nft(NAT)?;
     }
     for (from, to) in lab.pairs() {
-        get(&from.host.site.netns, to.host.overlay())?;
+        get(&from.host.site.netns, to.host.overlay(FAMILY))?;
     }
     for member in &lab.members {
         let tracked = tracked(&member.host.site.netns)?;
@@ -40,7 +40,10 @@ pub fn show(screen: &mut Screen, lab: &Lab) -> Result<()> {
 
     // The same count sees traffic outside the overlay, so it can see something.
     let host = &lab.members[0].host;
-    ensure!(answers(&host.site.netns, lab.demo.stranger.private)?, "the stranger does not answer");
+    ensure!(
+        answers(&host.site.netns, lab.demo.stranger.real(FAMILY))?,
+        "the stranger does not answer"
+    );
     let tracked = tracked(&host.site.netns)?;
     ensure!(tracked > 0, "the nat table does not make the kernel track");
     screen.ok(&format!("the table does track: one ping to the stranger left {tracked} entry"))

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    lab::{Lab, Member},
+    lab::{FAMILY, Lab, Member},
     screen::Screen,
     server::{Stream, get, ping, stream},
 };
@@ -19,12 +19,12 @@ pub fn show(screen: &mut Screen, lab: &Lab) -> Result<()> {
 }
 
 fn talk(from: &Member, to: &Member) -> Result<String> {
-    let (netns, address) = (&from.host.site.netns, to.host.overlay());
+    let (netns, address) = (&from.host.site.netns, to.host.overlay(FAMILY));
     let milliseconds = ping(netns, address)?;
     let body = get(netns, address)?;
     ensure!(body == to.host.name, "{address} served {body:?}");
     let client = to.web.last_peer()?;
-    ensure!(client == from.host.overlay(), "nginx saw {client}");
+    ensure!(client == from.host.overlay(FAMILY), "nginx saw {client}");
     let _server = Stream::start(&to.host.site.netns)?;
     let gigabits = stream(netns, address)? / 1e9;
     ensure!(gigabits > 0.0, "no byte arrived");
