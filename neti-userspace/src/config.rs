@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::Ipv4Addr,
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,8 +10,9 @@ use std::{
 use serde_json::{Map, Value};
 
 use crate::{
+    addresses::{self, Addresses},
     keys::{Keys, SettingsError, parsed},
-    membership::{HostId, is_name, is_real},
+    membership::{HostId, is_name},
 };
 
 /// What is wrong with the configuration.
@@ -26,9 +27,9 @@ pub struct Config {
     pub network: String,
     /// The interface that carries the overlay.
     pub uplink: String,
-    /// `None`: the uplink's first global address.
-    pub private: Option<Ipv4Addr>,
-    pub public: Option<Ipv4Addr>,
+    /// In a family that it has none of: the uplink's first global address.
+    pub private: Addresses,
+    pub public: Addresses,
     /// Empty for none.
     pub role: String,
     pub labels: BTreeMap<String, String>,
@@ -64,7 +65,7 @@ pub enum RegistryConfig {
 pub const DEFAULT_INSTANCE: &str = "default";
 const DEFAULT_TTL: f64 = 30.0;
 
-const ADDRESS: &str = "an IPv4 address of a host, like 10.0.0.10";
+const ADDRESS: &str = "a host's address like 10.0.0.10, or a list of an IPv4 and an IPv6 address";
 const NAME: &str = HostId::RIGHT;
 
 impl Config {
@@ -90,17 +91,17 @@ impl Config {
         let host = match keys.optional("host", NAME, parsed)? {
             Some(host) => host,
             // What is wrong is the hostname, but the key is where the operator can mend it.
-            None => {
-                hostname.parse().map_err(|_| keys.wrong("host", &format!("{hostname:?}"), NAME))?
-            }
+            None => hostname.parse().map_err(|_| {
+                keys.wrong("host", &format!("{hostname:?}"), &format!("must be {NAME}"))
+            })?,
         };
         let config = Self {
             instance: instance.unwrap_or_else(|| DEFAULT_INSTANCE.to_owned()),
             host,
             network: keys.required("network", "the name of the host's network, like ec2", name)?,
             uplink: keys.required("uplink", "the name of an interface, like eth0", interface)?,
-            private: keys.optional("private", ADDRESS, real)?,
-            public: keys.optional("public", ADDRESS, real)?,
+            private: addresses(&mut keys, "private")?,
+            public: addresses(&mut keys, "public")?,
             role: keys.optional("role", NAME, name)?.unwrap_or_default(),
             labels: keys
                 .optional("labels", "a table of texts, like { rack = \"b12\" }", labels)?
@@ -153,8 +154,14 @@ fn interface(value: &Value) -> Option<String> {
     valid.then(|| name.to_owned())
 }
 
-fn real(value: &Value) -> Option<Ipv4Addr> {
-    parsed(value).filter(|address| is_real(*address))
+fn addresses(keys: &mut Keys, key: &str) -> Result<Addresses, ConfigError> {
+    let read = |value: &Value| {
+        let address: IpAddr = parsed(value).ok_or_else(|| format!("must be {ADDRESS}"))?;
+        addresses::real(address).map_err(|error| error.to_string())
+    };
+    let given = keys.one_or_more(key, ADDRESS, read)?;
+    Addresses::collect(given.iter().copied())
+        .map_err(|error| keys.wrong(key, &addresses::list(&given), &error.to_string()))
 }
 
 fn labels(value: &Value) -> Option<BTreeMap<String, String>> {

@@ -3,42 +3,59 @@
 use std::collections::BTreeMap;
 
 use neti_common::{
-    family::{Family, V4},
+    family::{Family, V4, V6},
     maps::{Allow, Member, Path, Settings},
 };
 
-use crate::state::{AllowKey, MapState};
+use crate::state::{AllowKey, FamilyState, MapState};
 
-/// Changes to the maps. A store applies the fields in the order in which they stand here.
+/// Changes to the maps. A store applies them in this order: of both families what is put, ports and
+/// VLANs, the settings, of both families what is removed.
 ///
 /// A translation is there before the member is let in, and stays until the member is no longer:
 /// what is let in can always be answered. The settings change between the two, so that `enforce`
 /// begins when all are known whom it must let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Changes<F: Family = V4> {
+pub struct Changes {
+    pub v4: FamilyChanges<V4>,
+    pub v6: FamilyChanges<V6>,
+    /// Index and value of words of the map of open ports.
+    pub open_ports: Vec<(u32, u64)>,
+    /// Index and value of words of the map of VLANs.
+    pub vlans: Vec<(u32, u64)>,
+    /// Of both families, which change as one.
+    pub settings: Option<(Settings<V4>, Settings<V6>)>,
+}
+
+/// Changes to the maps of one family. A store applies the fields in the order in which they stand
+/// here, and others between what is put and what is removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FamilyChanges<F: Family> {
     /// Key: [`Path::overlay`].
     pub put_overlays: Vec<Path<F>>,
     /// Key: [`Member::real`].
     pub put_members: Vec<Member<F>>,
     pub put_allow: Vec<(AllowKey<F>, Allow)>,
-    /// Index and value of words of the map of open ports.
-    pub open_ports: Vec<(u32, u64)>,
-    /// Index and value of words of the map of VLANs.
-    pub vlans: Vec<(u32, u64)>,
-    pub settings: Option<Settings<F>>,
     pub remove_allow: Vec<AllowKey<F>>,
     pub remove_members: Vec<F::Addr>,
     pub remove_overlays: Vec<F::Addr>,
 }
 
-impl<F: Family> Changes<F> {
+impl Changes {
+    pub fn is_empty(&self) -> bool {
+        self.v4.is_empty()
+            && self.v6.is_empty()
+            && self.open_ports.is_empty()
+            && self.vlans.is_empty()
+            && self.settings.is_none()
+    }
+}
+
+impl<F: Family> FamilyChanges<F> {
     pub fn is_empty(&self) -> bool {
         self.put_overlays.is_empty()
             && self.put_members.is_empty()
             && self.put_allow.is_empty()
-            && self.open_ports.is_empty()
-            && self.vlans.is_empty()
-            && self.settings.is_none()
             && self.remove_allow.is_empty()
             && self.remove_members.is_empty()
             && self.remove_overlays.is_empty()
@@ -46,17 +63,25 @@ impl<F: Family> Changes<F> {
 }
 
 /// What turns `have` into `want`.
-pub fn diff<F: Family>(have: &MapState<F>, want: &MapState<F>) -> Changes<F> {
+pub fn diff(have: &MapState, want: &MapState) -> Changes {
+    let settings = |state: &MapState| (state.v4.settings, state.v6.settings);
+    Changes {
+        v4: family(&have.v4, &want.v4),
+        v6: family(&have.v6, &want.v6),
+        open_ports: words(have.open_ports.as_slice(), want.open_ports.as_slice()),
+        vlans: words(&have.vlans, &want.vlans),
+        settings: (settings(have) != settings(want)).then_some(settings(want)),
+    }
+}
+
+fn family<F: Family>(have: &FamilyState<F>, want: &FamilyState<F>) -> FamilyChanges<F> {
     let (put_overlays, remove_overlays) = entries(&have.overlays, &want.overlays);
     let (put_members, remove_members) = entries(&have.members, &want.members);
     let (put_allow, remove_allow) = entries(&have.allow, &want.allow);
-    Changes {
+    FamilyChanges {
         put_overlays: put_overlays.into_iter().map(|(_, path)| path).collect(),
         put_members: put_members.into_iter().map(|(_, member)| member).collect(),
         put_allow,
-        open_ports: words(have.open_ports.as_slice(), want.open_ports.as_slice()),
-        vlans: words(&have.vlans, &want.vlans),
-        settings: (have.settings != want.settings).then_some(want.settings),
         remove_allow,
         remove_members,
         remove_overlays,

@@ -7,14 +7,38 @@ use thiserror::Error;
 /// What is wrong with a settings file.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SettingsError {
-    #[error("{file}: {key} = {value}: must be {right}")]
-    Value { file: String, key: String, value: String, right: String },
+    #[error("{file}: {key} = {value}: {what}")]
+    Value { file: String, key: String, value: String, what: String },
     #[error("{file}: {key}: missing; must be {right}")]
     Missing { file: String, key: String, right: String },
     #[error("{file}: {key} = {value}: unknown key; known are {known}")]
     Unknown { file: String, key: String, value: String, known: String },
     #[error("{file}: {what}")]
     File { file: String, what: String },
+}
+
+/// What a reader makes of a value: `None` where it is not what is right, an error where the reader
+/// knows better what is wrong with it.
+pub trait Reading {
+    type Of;
+
+    fn or_right(self, right: &str) -> Result<Self::Of, String>;
+}
+
+impl<T> Reading for Option<T> {
+    type Of = T;
+
+    fn or_right(self, right: &str) -> Result<T, String> {
+        self.ok_or_else(|| format!("must be {right}"))
+    }
+}
+
+impl<T> Reading for Result<T, String> {
+    type Of = T;
+
+    fn or_right(self, _: &str) -> Self {
+        self
+    }
 }
 
 /// The keys of one table that have not been read yet.
@@ -31,42 +55,73 @@ impl Keys {
         Self { file: file.to_owned(), prefix: String::new(), map, known: Vec::new() }
     }
 
-    /// Reads an optional key. `read` answers `None` for a value that is not `right`.
-    pub fn optional<T>(
+    /// Reads an optional key.
+    pub fn optional<R: Reading>(
         &mut self,
         key: &str,
         right: &str,
-        read: impl FnOnce(&Value) -> Option<T>,
-    ) -> Result<Option<T>, SettingsError> {
+        read: impl FnOnce(&Value) -> R,
+    ) -> Result<Option<R::Of>, SettingsError> {
         let Some(value) = self.take(key) else { return Ok(None) };
-        read(&value).map(Some).ok_or_else(|| self.wrong(key, &value, right))
+        let read = read(&value).or_right(right);
+        read.map(Some).map_err(|what| self.wrong(key, &value, &what))
     }
 
     /// Reads a key that must be there.
-    pub fn required<T>(
+    pub fn required<R: Reading>(
         &mut self,
         key: &str,
         right: &str,
-        read: impl FnOnce(&Value) -> Option<T>,
-    ) -> Result<T, SettingsError> {
+        read: impl FnOnce(&Value) -> R,
+    ) -> Result<R::Of, SettingsError> {
         self.optional(key, right, read)?.ok_or_else(|| self.missing(key, right))
     }
 
     /// Reads an optional list; an error names the element. `right` describes one element.
-    pub fn list<T>(
+    pub fn list<R: Reading>(
         &mut self,
         key: &str,
         right: &str,
-        read: impl Fn(&Value) -> Option<T>,
-    ) -> Result<Option<Vec<T>>, SettingsError> {
-        let Some(value) = self.take(key) else { return Ok(None) };
-        let Value::Array(values) = &value else {
-            return Err(self.wrong(key, &value, &format!("a list, each element {right}")));
-        };
+        read: impl Fn(&Value) -> R,
+    ) -> Result<Option<Vec<R::Of>>, SettingsError> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Value::Array(values)) => self.elements(key, right, &values, read).map(Some),
+            Some(value) => {
+                Err(self.wrong(key, &value, &format!("must be a list, each element {right}")))
+            }
+        }
+    }
+
+    /// Reads an optional value that may also be a list of such values.
+    pub fn one_or_more<R: Reading>(
+        &mut self,
+        key: &str,
+        right: &str,
+        read: impl Fn(&Value) -> R,
+    ) -> Result<Vec<R::Of>, SettingsError> {
+        match self.take(key) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(values)) => self.elements(key, right, &values, read),
+            Some(value) => match read(&value).or_right(right) {
+                Ok(one) => Ok(vec![one]),
+                Err(what) => Err(self.wrong(key, &value, &what)),
+            },
+        }
+    }
+
+    fn elements<R: Reading>(
+        &self,
+        key: &str,
+        right: &str,
+        values: &[Value],
+        read: impl Fn(&Value) -> R,
+    ) -> Result<Vec<R::Of>, SettingsError> {
         let element = |(index, value)| {
-            read(value).ok_or_else(|| self.wrong(&format!("{key}[{index}]"), value, right))
+            let read = read(value).or_right(right);
+            read.map_err(|what| self.wrong(&format!("{key}[{index}]"), value, &what))
         };
-        values.iter().enumerate().map(element).collect::<Result<_, _>>().map(Some)
+        values.iter().enumerate().map(element).collect()
     }
 
     /// Opens an optional list of tables.
@@ -95,17 +150,18 @@ impl Keys {
         }
     }
 
-    /// An error about a key whose value was well-formed by itself.
-    pub fn wrong(&self, key: &str, value: &impl ToString, right: &str) -> SettingsError {
+    /// An error about a key; `what` says what is wrong and what would be right.
+    pub fn wrong(&self, key: &str, value: &impl ToString, what: &str) -> SettingsError {
         SettingsError::Value {
             file: self.file.clone(),
             key: format!("{}{key}", self.prefix),
             value: value.to_string(),
-            right: right.to_owned(),
+            what: what.to_owned(),
         }
     }
 
-    fn missing(&self, key: &str, right: &str) -> SettingsError {
+    /// An error about a key that must be there.
+    pub fn missing(&self, key: &str, right: &str) -> SettingsError {
         SettingsError::Missing {
             file: self.file.clone(),
             key: format!("{}{key}", self.prefix),

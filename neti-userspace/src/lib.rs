@@ -1,5 +1,6 @@
 //! The neti daemon and command.
 
+pub mod addresses;
 pub mod cli;
 pub mod command;
 pub mod config;

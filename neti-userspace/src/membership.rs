@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    net::Ipv4Addr,
+    net::IpAddr,
     str::FromStr,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -13,7 +13,10 @@ use neti_common::maps::OVERLAYS;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::fleet::FleetSettings;
+use crate::{
+    addresses::{self, Addresses, IpFamily, NoHost},
+    fleet::FleetSettings,
+};
 
 /// The id of a host: 1 to 64 characters out of `A-Z a-z 0-9 . _ -`, not beginning with a dot, so
 /// that it can be a file's name and a registry key.
@@ -69,13 +72,6 @@ pub fn is_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
-/// Whether a host can have `address` on an interface and be reached by it from another host.
-pub fn is_real(address: Ipv4Addr) -> bool {
-    // 240.0.0.0/4 is reserved (RFC 1112 section 4) and holds the broadcast address.
-    let [first, ..] = address.octets();
-    first != 0 && first < 240 && !address.is_loopback() && !address.is_multicast()
-}
-
 /// What a member says of its condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -89,14 +85,15 @@ pub enum MemberState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberRecord {
     pub id: HostId,
-    /// Its overlay addresses, the primary one first; 1 to [`OVERLAYS`], all different.
-    pub overlays: Vec<Ipv4Addr>,
-    /// Reaches it from inside its network.
+    /// Its overlay addresses, in each family the primary one first: at least one, of each family at
+    /// most [`OVERLAYS`], all different.
+    pub overlays: Vec<IpAddr>,
+    /// Reach it from inside its network.
     #[serde(default)]
-    pub private: Option<Ipv4Addr>,
-    /// Reaches it from anywhere.
+    pub private: Addresses,
+    /// Reach it from anywhere.
     #[serde(default)]
-    pub public: Option<Ipv4Addr>,
+    pub public: Addresses,
     pub network: String,
     #[serde(default)]
     pub role: String,
@@ -133,16 +130,18 @@ pub enum RecordError {
     Json(#[from] serde_json::Error),
     #[error("id = {0:?}: must be {1:?}, the name of its key")]
     Id(String, String),
-    #[error("overlays: {0} addresses; must be 1 to {OVERLAYS}")]
-    OverlayCount(usize),
+    #[error("overlays: no address; must be at least one")]
+    NoOverlay,
+    #[error("overlays: {1} {0} addresses; must be at most {OVERLAYS} of each family")]
+    Overlays(IpFamily, usize),
     #[error("overlays: {0} is there twice; each must be there once")]
-    OverlayTwice(Ipv4Addr),
+    OverlayTwice(IpAddr),
     #[error("network = {0:?}: must be a name of {right}", right = HostId::RIGHT)]
     Network(String),
     #[error("role = {0:?}: must be empty or a name of {right}", right = HostId::RIGHT)]
     Role(String),
-    #[error("{0} = {1}: must be a host's address")]
-    Address(&'static str, Ipv4Addr),
+    #[error("{0}: {1} {2}")]
+    Address(&'static str, IpAddr, NoHost),
     #[error("private, public: both missing; one must be there")]
     NoAddress,
 }
@@ -159,13 +158,20 @@ impl MemberRecord {
     }
 
     /// Where it is reached, and from where.
-    pub fn real_addresses(&self) -> (&str, Option<Ipv4Addr>, Option<Ipv4Addr>) {
+    pub fn real_addresses(&self) -> (&str, Addresses, Addresses) {
         (&self.network, self.private, self.public)
     }
 
     fn validate(&self) -> Result<(), RecordError> {
-        if !(1..=OVERLAYS).contains(&self.overlays.len()) {
-            return Err(RecordError::OverlayCount(self.overlays.len()));
+        if self.overlays.is_empty() {
+            return Err(RecordError::NoOverlay);
+        }
+        for family in IpFamily::ALL {
+            let of_family = |overlay: &&IpAddr| IpFamily::of(**overlay) == family;
+            let count = self.overlays.iter().filter(of_family).count();
+            if count > OVERLAYS {
+                return Err(RecordError::Overlays(family, count));
+            }
         }
         for (index, overlay) in self.overlays.iter().enumerate() {
             if self.overlays[..index].contains(overlay) {
@@ -178,12 +184,14 @@ impl MemberRecord {
         if !self.role.is_empty() && !is_name(&self.role) {
             return Err(RecordError::Role(self.role.clone()));
         }
-        for (field, address) in [("private", self.private), ("public", self.public)] {
-            if let Some(address) = address.filter(|address| !is_real(*address)) {
-                return Err(RecordError::Address(field, address));
-            }
+        let overlays = self.overlays.iter().map(|address| ("overlays", *address));
+        let private = self.private.iter().map(|address| ("private", address));
+        let public = self.public.iter().map(|address| ("public", address));
+        for (field, address) in overlays.chain(private).chain(public) {
+            addresses::real(address)
+                .map_err(|error| RecordError::Address(field, address, error))?;
         }
-        if self.private.is_none() && self.public.is_none() {
+        if self.private.is_empty() && self.public.is_empty() {
             return Err(RecordError::NoAddress);
         }
         Ok(())

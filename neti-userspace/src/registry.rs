@@ -1,7 +1,7 @@
 //! The registry: where hosts announce themselves and learn of each other. Implementations publish
 //! whole snapshots; an outage never looks like an empty fleet.
 
-use std::{future::Future, net::Ipv4Addr, sync::Arc};
+use std::{future::Future, sync::Arc};
 
 use anyhow::{Context, Result};
 use tokio::{
@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use crate::{
+    addresses::{Addresses, IpFamily},
     config::RegistryConfig,
     fleet::FleetSettings,
     membership::{HostId, MemberRecord, Membership},
@@ -21,13 +22,14 @@ pub trait Registry: Send + Sync {
     /// The settings that the fleet shares.
     fn fleet(&self) -> impl Future<Output = Result<FleetSettings>> + Send;
 
-    /// The overlay address of host `id`: the one it has, or a random free one of the fleet's first
-    /// range, which is then locked to the id for ever.
+    /// The overlay address of host `id` in each of `families`: the one it has, or a random free one
+    /// of the fleet's first range of that family, which is then locked to the id for ever.
     fn claim(
         &self,
         id: &HostId,
         fleet: &FleetSettings,
-    ) -> impl Future<Output = Result<Ipv4Addr>> + Send;
+        families: &[IpFamily],
+    ) -> impl Future<Output = Result<Addresses>> + Send;
 
     /// Announces `record` and keeps it alive. The registry sets [`MemberRecord::since`].
     fn register(&self, record: &MemberRecord) -> impl Future<Output = Result<Registration>> + Send;

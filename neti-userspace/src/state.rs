@@ -2,12 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::IpAddr,
 };
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use neti_common::{
-    family::{Family, V4},
+    family::{Family, V4, V6},
     maps::{
         Allow, Member, OPEN_PORT_WORDS, OVERLAYS, Path, Prefix, Settings, VLAN_WORDS, identity,
         mode, path_flag,
@@ -22,13 +22,9 @@ use crate::{
 
 /// The contents of the maps that the daemon fills.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MapState<F: Family = V4> {
-    pub settings: Settings<F>,
-    /// By real address.
-    pub members: BTreeMap<F::Addr, Member<F>>,
-    /// By overlay address.
-    pub overlays: BTreeMap<F::Addr, Path<F>>,
-    pub allow: BTreeMap<AllowKey<F>, Allow>,
+pub struct MapState {
+    pub v4: FamilyState<V4>,
+    pub v6: FamilyState<V6>,
     /// A bit per open port, TCP's first, then UDP's: bit `n % 64`, counted from the least
     /// significant, of word `n / 64`.
     pub open_ports: Box<[u64; OPEN_PORT_WORDS as usize]>,
@@ -36,10 +32,33 @@ pub struct MapState<F: Family = V4> {
     pub vlans: [u64; VLAN_WORDS as usize],
 }
 
-/// Length in bits and network address of a prefix.
-pub type AllowKey<F = V4> = (u32, <F as Family>::Addr);
+/// The contents of the maps that each family has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FamilyState<F: Family> {
+    pub settings: Settings<F>,
+    /// By real address.
+    pub members: BTreeMap<F::Addr, Member<F>>,
+    /// By overlay address.
+    pub overlays: BTreeMap<F::Addr, Path<F>>,
+    pub allow: BTreeMap<AllowKey<F>, Allow>,
+}
 
-impl<F: Family> MapState<F> {
+/// Length in bits and network address of a prefix.
+pub type AllowKey<F> = (u32, <F as Family>::Addr);
+
+impl MapState {
+    /// Maps that nobody has filled.
+    pub fn empty() -> Self {
+        Self {
+            v4: FamilyState::empty(),
+            v6: FamilyState::empty(),
+            open_ports: Box::new([0; OPEN_PORT_WORDS as usize]),
+            vlans: [0; VLAN_WORDS as usize],
+        }
+    }
+}
+
+impl<F: Family> FamilyState<F> {
     /// Maps that nobody has filled.
     pub fn empty() -> Self {
         Self {
@@ -47,43 +66,51 @@ impl<F: Family> MapState<F> {
             members: BTreeMap::new(),
             overlays: BTreeMap::new(),
             allow: BTreeMap::new(),
-            open_ports: Box::new([0; OPEN_PORT_WORDS as usize]),
-            vlans: [0; VLAN_WORDS as usize],
         }
     }
 }
 
 /// What the maps of host `me` must hold.
 pub fn state(me: &Me, fleet: &FleetSettings, view: &View) -> MapState {
-    let mut members = BTreeMap::new();
-    let mut overlays = BTreeMap::new();
-    for (id, peer) in &view.peers {
-        for real in &peer.reals {
-            members.insert(real.octets(), member(id, peer, *real));
-        }
-        for overlay in &peer.overlays {
-            overlays.insert(overlay.octets(), path(me, id, peer, *overlay));
-        }
-    }
-    let allow = |(prefix, allow): (&Ipv4Net, &Allow)| {
-        ((u32::from(prefix.prefix_len()), prefix.network().octets()), *allow)
-    };
     MapState {
-        settings: settings(me, fleet),
-        members,
-        overlays,
-        allow: fleet.allow.iter().map(allow).collect(),
+        v4: family(me, fleet, view),
+        v6: family(me, fleet, view),
         open_ports: open_ports(&fleet.open),
         vlans: vlans(&me.vlans),
     }
 }
 
-fn settings(me: &Me, fleet: &FleetSettings) -> Settings<V4> {
+/// The part of it that is in `F`. A real address of a peer that has no overlay address in `F` is
+/// entered all the same: it is let in, and nothing is translated.
+fn family<F: Family>(me: &Me, fleet: &FleetSettings, view: &View) -> FamilyState<F> {
+    let mut members = BTreeMap::new();
+    let mut overlays = BTreeMap::new();
+    for (id, peer) in &view.peers {
+        for real in of::<F>(&peer.reals) {
+            members.insert(real, member(id, peer, real));
+        }
+        for overlay in of::<F>(&peer.overlays) {
+            overlays.insert(overlay, path(me, id, peer, overlay));
+        }
+    }
+    let allow = |(range, allow): (&IpNet, &Allow)| {
+        Some(((range.prefix_len().into(), F::of(range.network())?), *allow))
+    };
+    FamilyState {
+        settings: settings(me, fleet),
+        members,
+        overlays,
+        allow: fleet.allow.iter().filter_map(allow).collect(),
+    }
+}
+
+/// What both families share is in both: the programs of a family read its own settings only.
+fn settings<F: Family>(me: &Me, fleet: &FleetSettings) -> Settings<F> {
     Settings {
-        reals: fill(V4::UNSPECIFIED, me.reals.iter().map(Ipv4Addr::octets)),
-        overlays: fill(V4::UNSPECIFIED, [me.overlay.octets()]),
-        ranges: fill(Prefix::NONE, fleet.overlay.iter().map(prefix)),
-        failsafe: fill(Prefix::NONE, fleet.failsafe.iter().map(prefix)),
+        reals: fill(F::UNSPECIFIED, of::<F>(&me.reals)),
+        overlays: fill(F::UNSPECIFIED, of::<F>(&me.overlays)),
+        ranges: fill(Prefix::NONE, fleet.overlay.iter().filter_map(prefix)),
+        failsafe: fill(Prefix::NONE, fleet.failsafe.iter().filter_map(prefix)),
         uplink: me.uplink_index,
         twin_first: fleet.twin_ports.first,
         twin_last: fleet.twin_ports.last,
@@ -101,28 +128,26 @@ fn settings(me: &Me, fleet: &FleetSettings) -> Settings<V4> {
     }
 }
 
-fn member(id: &HostId, peer: &Peer, real: Ipv4Addr) -> Member<V4> {
+fn member<F: Family>(id: &HostId, peer: &Peer, real: F::Addr) -> Member<F> {
     Member {
-        real: real.octets(),
-        overlays: fill(V4::UNSPECIFIED, peer.overlays.iter().map(Ipv4Addr::octets)),
+        real,
+        overlays: fill(F::UNSPECIFIED, of::<F>(&peer.overlays)),
         host: number(id),
         generation: peer.generation,
         role: 0,
-        overlay_count: peer.overlays.len().min(OVERLAYS) as u8,
+        overlay_count: of::<F>(&peer.overlays).count().min(OVERLAYS) as u8,
         flags: 0,
     }
 }
 
-fn path(me: &Me, id: &HostId, peer: &Peer, overlay: Ipv4Addr) -> Path<V4> {
-    let on_link = |real| me.on_link.iter().any(|prefix| prefix.contains(real));
-    let redirect = me.redirect_all || peer.reals.first().is_some_and(on_link);
-    let first =
-        |addresses: &[Ipv4Addr]| addresses.first().map_or(V4::UNSPECIFIED, Ipv4Addr::octets);
+fn path<F: Family>(me: &Me, id: &HostId, peer: &Peer, overlay: F::Addr) -> Path<F> {
+    let real = of::<F>(&peer.reals).next().unwrap_or(F::UNSPECIFIED);
+    let redirect = me.on_link.iter().any(|range| range.contains(&F::to_ip(&real)));
     Path {
-        overlay: overlay.octets(),
-        real: first(&peer.reals),
-        reals: fill(V4::UNSPECIFIED, peer.reals.iter().map(Ipv4Addr::octets)),
-        primary: first(&peer.overlays),
+        overlay,
+        real,
+        reals: fill(F::UNSPECIFIED, of::<F>(&peer.reals)),
+        primary: of::<F>(&peer.overlays).next().unwrap_or(overlay),
         host: number(id),
         generation: peer.generation,
         flags: if redirect { path_flag::REDIRECT } else { 0 },
@@ -130,8 +155,13 @@ fn path(me: &Me, id: &HostId, peer: &Peer, overlay: Ipv4Addr) -> Path<V4> {
     }
 }
 
-fn prefix(range: &Ipv4Net) -> Prefix<V4> {
-    Prefix { network: range.network().octets(), mask: range.netmask().octets() }
+/// Those of `addresses` that are of family `F`.
+fn of<F: Family>(addresses: &[IpAddr]) -> impl Iterator<Item = F::Addr> {
+    addresses.iter().filter_map(|address| F::of(*address))
+}
+
+fn prefix<F: Family>(range: &IpNet) -> Option<Prefix<F>> {
+    Some(Prefix { network: F::of(range.network())?, mask: F::mask(range.prefix_len().into()) })
 }
 
 fn open_ports(open: &[OpenPort]) -> Box<[u64; OPEN_PORT_WORDS as usize]> {

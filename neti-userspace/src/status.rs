@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs, io,
-    net::Ipv4Addr,
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -28,9 +28,10 @@ pub struct Status {
     pub version: String,
     pub host: HostId,
     pub network: String,
-    pub overlay: Ipv4Addr,
-    /// Our own addresses on the uplink, the one we send from first.
-    pub reals: Vec<Ipv4Addr>,
+    /// At most one of each family.
+    pub overlays: Vec<IpAddr>,
+    /// Our own addresses on the uplink, in each family the one we send from first.
+    pub reals: Vec<IpAddr>,
     pub uplink: String,
     /// Its interface index.
     pub uplink_index: u32,
@@ -45,14 +46,13 @@ pub struct Status {
     pub stale: Option<Stale>,
     pub problems: Vec<Problem>,
     /// Overlay addresses of the peers and whose they are.
-    pub names: BTreeMap<Ipv4Addr, HostId>,
+    pub names: BTreeMap<IpAddr, HostId>,
 }
 
 impl Status {
     /// Takes over what the last round of synchronising came to.
     pub fn update(&mut self, sync: &sync::Status) {
-        let hosts: std::collections::BTreeSet<_> = sync.names.values().collect();
-        self.members = hosts.len();
+        self.members = sync.peers;
         self.revision = sync.revision;
         self.stale = sync.stale.clone();
         self.problems = sync.problems.clone();

@@ -13,7 +13,7 @@ pub trait Store {
     /// What the maps hold; [`MapState::empty`] where nobody has filled them.
     fn read(&mut self) -> Result<MapState>;
 
-    /// Applies the changes in the order of [`Changes`]' fields. To remove what is not there is no
+    /// Applies the changes in the order that [`Changes`] tells. To remove what is not there is no
     /// error. After an error the maps may hold a part of the changes: read them again.
     fn apply(&mut self, changes: &Changes) -> Result<()>;
 }

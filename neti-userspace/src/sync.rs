@@ -1,6 +1,6 @@
 //! Keeps a store in step with the fleet: snapshot -> view -> state -> difference -> store.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use tokio::{sync::watch, time::sleep};
@@ -22,8 +22,10 @@ const RETRY: Duration = Duration::from_secs(5);
 pub struct Status {
     /// Of the snapshot in force.
     pub revision: u64,
-    /// Peers in the maps, by their overlay addresses.
-    pub names: BTreeMap<Ipv4Addr, HostId>,
+    /// How many peers are in the maps.
+    pub peers: usize,
+    /// Those of them that have overlay addresses here, by these.
+    pub names: BTreeMap<IpAddr, HostId>,
     pub stale: Option<Stale>,
     /// What is left out of the fleet, and why.
     pub problems: Vec<Problem>,
@@ -45,8 +47,8 @@ pub fn step(
         info!(
             revision = membership.revision,
             peers = view.peers.len(),
-            put = changes.put_members.len(),
-            removed = changes.remove_members.len(),
+            put = changes.v4.put_members.len() + changes.v6.put_members.len(),
+            removed = changes.v4.remove_members.len() + changes.v6.remove_members.len(),
             "maps changed"
         );
         *have = want;
@@ -57,6 +59,7 @@ pub fn step(
         .flat_map(|(id, peer)| peer.overlays.iter().map(move |overlay| (*overlay, id.clone())));
     Ok(Status {
         revision: membership.revision,
+        peers: view.peers.len(),
         names: names.collect(),
         stale: membership.stale.clone(),
         problems: membership.problems.iter().cloned().chain(view.problems.clone()).collect(),

@@ -5,29 +5,32 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::IpAddr,
 };
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
-use crate::membership::{HostId, MemberRecord, Membership, Problem};
+use crate::{
+    addresses::IpFamily,
+    membership::{HostId, MemberRecord, Membership, Problem},
+};
 
 /// Our own host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Me {
     pub id: HostId,
     pub network: String,
-    pub overlay: Ipv4Addr,
-    /// Our addresses on the uplink, the one we send from first. The maps have room for
-    /// [`neti_common::maps::REALS`] of them.
-    pub reals: Vec<Ipv4Addr>,
+    /// Our overlay addresses, at most one of each family.
+    pub overlays: Vec<IpAddr>,
+    /// Our addresses on the uplink, in each family the one we send from first. The maps have room
+    /// for [`neti_common::maps::REALS`] of a family.
+    pub reals: Vec<IpAddr>,
     /// Interface index of the uplink.
     pub uplink_index: u32,
-    /// Prefixes whose hosts are neighbours on the uplink.
-    pub on_link: Vec<Ipv4Net>,
-    /// The overlay route leads nowhere by itself (the uplink has no gateway): every peer must be
-    /// redirected to its own neighbour entry.
-    pub redirect_all: bool,
+    /// Prefixes whose hosts must be redirected to their own neighbour entries: those that are
+    /// neighbours on the uplink, and everybody in a family whose overlay route leads nowhere by
+    /// itself, because the uplink has no gateway there.
+    pub on_link: Vec<IpNet>,
     /// VLAN ids that have an interface of their own on the uplink.
     pub vlans: BTreeSet<u16>,
 }
@@ -43,10 +46,11 @@ pub struct View {
 /// A member as it is seen from here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    /// Its overlay addresses, the primary one first; never empty.
-    pub overlays: Vec<Ipv4Addr>,
-    /// The real addresses it may send from, the one we send to first; never empty.
-    pub reals: Vec<Ipv4Addr>,
+    /// The overlay addresses by which it is reached from here, in each family the primary one first.
+    /// Empty if it shares no family with us; it is let in all the same.
+    pub overlays: Vec<IpAddr>,
+    /// The real addresses it may send from, in each family the one we send to first; never empty.
+    pub reals: Vec<IpAddr>,
     pub generation: u32,
 }
 
@@ -60,28 +64,30 @@ pub fn view(me: &Me, membership: &Membership) -> View {
     let mut problems = Vec::new();
 
     let own_overlays = own.into_iter().flat_map(|own| own.overlays.iter().copied());
-    let mut overlays = Claims::new("overlay", &me.id, own_overlays.chain([me.overlay]));
+    let mut overlays = Claims::new("overlay", &me.id, own_overlays.chain(me.overlays.clone()));
     others.sort_by_key(|m| (Reverse(m.generation), m.since, &m.id));
     let mut named: Vec<_> = others
         .into_iter()
         .map(|member| {
-            let (inside, outside): (Vec<_>, Vec<_>) =
-                member.overlays.iter().partition(|address| membership.fleet.is_overlay(**address));
-            problems.extend(outside.into_iter().map(|address: Ipv4Addr| {
-                problem(member, format!("{address} is in no overlay range of the fleet; refused"))
-            }));
-            (member, overlays.grant(member, inside, &mut problems))
+            let carried = carried(membership, member, &mut problems);
+            (member, overlays.grant(member, carried, &mut problems))
         })
         .filter(|(_, overlays)| !overlays.is_empty())
         .collect();
 
-    let own_reals = own.into_iter().flat_map(|own| own.private.into_iter().chain(own.public));
+    let own_reals = own.into_iter().flat_map(|own| own.private.iter().chain(own.public.iter()));
     let mut reals = Claims::new("real", &me.id, own_reals.chain(me.reals.iter().copied()));
     named.sort_by_key(|(m, _)| (m.since, &m.id));
     let mut peers = BTreeMap::new();
-    for (member, overlays) in named {
-        let visible = visible(me, membership, member, &mut problems);
+    for (member, mut overlays) in named {
+        let visible = visible(me, member);
+        unreachable(me, member, &overlays, &visible, &mut problems);
+        let visible = outside(membership, member, visible, &mut problems);
         let reals = reals.grant(member, visible, &mut problems);
+        overlays.retain(|overlay| {
+            let family = IpFamily::of(*overlay);
+            has_family(&me.overlays, family) && has_family(&reals, family)
+        });
         if !reals.is_empty() {
             let generation = member.generation;
             peers.insert(member.id.clone(), Peer { overlays, reals, generation });
@@ -91,25 +97,75 @@ pub fn view(me: &Me, membership: &Membership) -> View {
     View { peers, problems }
 }
 
-/// The real addresses by which `member` can be reached from here, the preferred one first.
-fn visible(
-    me: &Me,
+/// The overlay addresses of `member` that lie in the fleet's ranges and that an address of their
+/// own family carries.
+fn carried(
     membership: &Membership,
     member: &MemberRecord,
     problems: &mut Vec<Problem>,
-) -> Vec<Ipv4Addr> {
+) -> Vec<IpAddr> {
+    let mut overlays = member.overlays.clone();
+    overlays.retain(|overlay| {
+        let family = IpFamily::of(*overlay);
+        let what = if !membership.fleet.is_overlay(*overlay) {
+            format!("{overlay} is in no overlay range of the fleet; refused")
+        } else if member.private.of(family).or(member.public.of(family)).is_none() {
+            format!(
+                "overlay address {overlay}: it has no {family} address to carry it, and one of the \
+                 other family cannot; refused"
+            )
+        } else {
+            return true;
+        };
+        problems.push(problem(member, what));
+        false
+    });
+    overlays
+}
+
+/// The real addresses by which `member` can be reached from here, the preferred ones first.
+fn visible(me: &Me, member: &MemberRecord) -> Vec<IpAddr> {
     // Another network's private addresses may be the same as ours and mean other hosts.
-    let private = member.private.filter(|_| member.network == me.network);
-    let public = member.public.filter(|public| Some(*public) != private);
-    let mut visible: Vec<_> = private.into_iter().chain(public).collect();
-    if visible.is_empty() {
-        let network = &member.network;
-        problems.push(problem(
-            member,
-            format!("unreachable: it is in network {network:?} and has no public address"),
-        ));
+    let private = member.private.iter().filter(|_| member.network == me.network);
+    let mut visible: Vec<_> = private.collect();
+    let public = member.public.iter().filter(|public| !visible.contains(public));
+    let public: Vec<_> = public.collect();
+    visible.extend(public);
+    visible
+}
+
+/// Tells in which of its families `member` has no address that is visible from here: in those that
+/// we have too, and in any if it is not visible at all.
+fn unreachable(
+    me: &Me,
+    member: &MemberRecord,
+    overlays: &[IpAddr],
+    visible: &[IpAddr],
+    problems: &mut Vec<Problem>,
+) {
+    for family in IpFamily::ALL {
+        let concerns_us = has_family(&me.overlays, family) || visible.is_empty();
+        if concerns_us && has_family(overlays, family) && !has_family(visible, family) {
+            let network = &member.network;
+            problems.push(problem(
+                member,
+                format!(
+                    "unreachable by {family}: it is in network {network:?} and has no public \
+                     {family} address"
+                ),
+            ));
+        }
     }
-    visible.retain(|&address| {
+}
+
+/// Those of a member's real addresses that are no overlay addresses.
+fn outside(
+    membership: &Membership,
+    member: &MemberRecord,
+    mut reals: Vec<IpAddr>,
+    problems: &mut Vec<Problem>,
+) -> Vec<IpAddr> {
+    reals.retain(|&address| {
         let overlay = membership.fleet.is_overlay(address);
         if overlay {
             problems.push(problem(
@@ -119,17 +175,21 @@ fn visible(
         }
         !overlay
     });
-    visible
+    reals
+}
+
+fn has_family(addresses: &[IpAddr], family: IpFamily) -> bool {
+    addresses.iter().any(|address| IpFamily::of(*address) == family)
 }
 
 /// Who has which address.
 struct Claims<'a> {
     kind: &'static str,
-    owners: BTreeMap<Ipv4Addr, &'a HostId>,
+    owners: BTreeMap<IpAddr, &'a HostId>,
 }
 
 impl<'a> Claims<'a> {
-    fn new(kind: &'static str, me: &'a HostId, own: impl Iterator<Item = Ipv4Addr>) -> Self {
+    fn new(kind: &'static str, me: &'a HostId, own: impl Iterator<Item = IpAddr>) -> Self {
         Self { kind, owners: own.map(|address| (address, me)).collect() }
     }
 
@@ -137,9 +197,9 @@ impl<'a> Claims<'a> {
     fn grant(
         &mut self,
         member: &'a MemberRecord,
-        mut addresses: Vec<Ipv4Addr>,
+        mut addresses: Vec<IpAddr>,
         problems: &mut Vec<Problem>,
-    ) -> Vec<Ipv4Addr> {
+    ) -> Vec<IpAddr> {
         addresses.retain(|&address| {
             let owner = *self.owners.entry(address).or_insert(&member.id);
             if owner != &member.id {

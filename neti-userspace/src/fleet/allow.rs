@@ -3,20 +3,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use neti_common::maps::{ALLOW_ENTRIES, Allow, AllowEntry};
 use serde_json::Value;
 
-use super::{FleetError, PortRange, range};
-use crate::keys::{Keys, parsed};
+use super::{FleetError, PortRange, ranges};
+use crate::{
+    addresses::{self, IpFamily},
+    keys::{Keys, parsed},
+};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const PROTOCOL: &str = "tcp, udp, icmp, icmpv6 or a number up to 254";
 
 /// One rule: sources in `from` may reach `ports` by `protocol`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowRule {
-    pub from: Ipv4Net,
+    /// Ranges of one family.
+    pub from: Vec<IpNet>,
     /// IP protocol number; `None` is every protocol.
     pub protocol: Option<u8>,
     /// Empty: all ports, or a protocol without ports.
@@ -24,44 +29,63 @@ pub struct AllowRule {
 }
 
 /// Reads and merges the rules of the key `allow`.
-pub fn read(keys: &mut Keys) -> Result<BTreeMap<Ipv4Net, Allow>, FleetError> {
+pub fn read(keys: &mut Keys) -> Result<BTreeMap<IpNet, Allow>, FleetError> {
     let rules = keys.tables("allow")?.into_iter().map(rule).collect::<Result<Vec<_>, _>>()?;
     merge(&rules).map_err(|(from, count)| {
         let value = format!("{count} entries for {from} with the prefixes around it");
-        let right = format!("at most {ALLOW_ENTRIES} protocols and port ranges for one source");
-        keys.wrong("allow", &value, &right)
+        let what =
+            format!("must be at most {ALLOW_ENTRIES} protocols and port ranges for one source");
+        keys.wrong("allow", &value, &what)
     })
 }
 
 fn rule(mut keys: Keys) -> Result<AllowRule, FleetError> {
-    let from = keys.required("from", "an IPv4 range like 198.51.100.0/24", |v| range(v).ok())?;
-    let protocol = keys.optional("protocol", "tcp, udp, icmp or a number up to 254", protocol)?;
+    let from = keys.one_or_more("from", ranges::RANGE, ranges::range)?;
+    let Some(family) = from.first().map(IpFamily::of_range) else {
+        return Err(keys.missing("from", ranges::RANGE));
+    };
+    if let Some(other) = from.iter().find(|range| IpFamily::of_range(range) != family) {
+        let what = format!("{} is {family}, {other} is not; must be of one family", from[0]);
+        return Err(keys.wrong("from", &addresses::list(&from), &what));
+    }
+    let protocol = keys.optional("protocol", PROTOCOL, |value| protocol(value, family))?;
     let ports = keys.list("ports", "a port or a range like \"8000-8010\"", parsed)?;
     let ports = ports.unwrap_or_default();
     if !ports.is_empty() && ![Some(TCP), Some(UDP)].contains(&protocol) {
         let text: Vec<_> = ports.iter().map(ToString::to_string).collect();
-        return Err(keys.wrong("ports", &text.join(" "), "given with protocol tcp or udp only"));
+        return Err(keys.wrong(
+            "ports",
+            &text.join(" "),
+            "must be given with protocol tcp or udp only",
+        ));
     }
     keys.finish()?;
     Ok(AllowRule { from, protocol, ports })
 }
 
-fn protocol(value: &Value) -> Option<u8> {
+fn protocol(value: &Value, family: IpFamily) -> Result<u8, String> {
     match value.as_str() {
-        Some("tcp") => Some(TCP),
-        Some("udp") => Some(UDP),
-        Some("icmp") => Some(1),
-        Some(_) => None,
-        None => value.as_u64()?.try_into().ok().filter(|&n| n != AllowEntry::ANY_PROTOCOL),
+        Some("tcp") => Ok(TCP),
+        Some("udp") => Ok(UDP),
+        Some("icmp") => Ok(family.icmp()),
+        Some("icmpv6") if family == IpFamily::V6 => Ok(family.icmp()),
+        Some("icmpv6") => Err("is for IPv6 ranges; must be icmp for IPv4".to_owned()),
+        _ => {
+            let number = value.as_u64().and_then(|number| number.try_into().ok());
+            number
+                .filter(|number| *number != AllowEntry::ANY_PROTOCOL)
+                .ok_or_else(|| format!("must be {PROTOCOL}"))
+        }
     }
 }
 
 /// Merges the rules per prefix. The error is a prefix with more entries than the map has room for,
 /// and how many it has.
-pub fn merge(rules: &[AllowRule]) -> Result<BTreeMap<Ipv4Net, Allow>, (Ipv4Net, usize)> {
-    let prefixes: BTreeSet<Ipv4Net> = rules.iter().map(|rule| rule.from).collect();
-    let allow = |prefix: Ipv4Net| {
-        let around = rules.iter().filter(|rule| rule.from.contains(&prefix));
+pub fn merge(rules: &[AllowRule]) -> Result<BTreeMap<IpNet, Allow>, (IpNet, usize)> {
+    let prefixes: BTreeSet<IpNet> = rules.iter().flat_map(|rule| rule.from.clone()).collect();
+    let allow = |prefix: IpNet| {
+        let around =
+            rules.iter().filter(|rule| rule.from.iter().any(|from| from.contains(&prefix)));
         let merged = join(around.flat_map(entries).collect());
         let mut allow = Allow { count: merged.len() as u32, ..Allow::default() };
         let room = allow.entries.get_mut(..merged.len()).ok_or((prefix, merged.len()))?;

@@ -1,6 +1,6 @@
 //! A small fleet for tests.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use crate::{
     fleet::FleetSettings,
@@ -12,7 +12,7 @@ pub fn id(text: &str) -> HostId {
     text.parse().unwrap()
 }
 
-pub fn ip(text: &str) -> Ipv4Addr {
+pub fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
@@ -25,11 +25,10 @@ pub fn me() -> Me {
     Me {
         id: id("hudson"),
         network: "ec2".to_owned(),
-        overlay: ip("100.64.0.1"),
+        overlays: vec![ip("100.64.0.1")],
         reals: vec![ip("10.0.0.10")],
         uplink_index: 7,
         on_link: vec!["10.0.0.0/24".parse().unwrap()],
-        redirect_all: false,
         vlans: [0, 100].into(),
     }
 }
@@ -38,8 +37,8 @@ pub fn record(name: &str, overlay: &str, network: &str) -> MemberRecord {
     MemberRecord {
         id: id(name),
         overlays: vec![ip(overlay)],
-        private: None,
-        public: None,
+        private: Addresses::default(),
+        public: Addresses::default(),
         network: network.to_owned(),
         role: String::new(),
         labels: BTreeMap::new(),

@@ -1,12 +1,11 @@
 //! The registry as a directory that all hosts share, with the tree that the servers' registries
-//! have: `fleet`, `members/<id>`, `overlays/<address>` (content: the id) and `hosts/<id>` (content:
-//! the address).
+//! have: `fleet`, `members/<id>`, `overlays/<address>` (content: the id), `hosts/<id>` and
+//! `hosts6/<id>` (content: the IPv4 and the IPv6 address).
 //!
 //! A host shows that it is alive by touching its own record. Who looks compares modification times
 //! with those that it saw before, never with its own clock: the hosts' clocks may differ.
 
 use std::{
-    net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -17,6 +16,7 @@ use tokio::{sync::watch, task::spawn_blocking};
 
 use super::{Registration, Registry};
 use crate::{
+    addresses::{Addresses, IpFamily},
     fleet::FleetSettings,
     membership::{HostId, MemberRecord, Membership},
 };
@@ -42,6 +42,7 @@ struct Tree {
     members: PathBuf,
     overlays: PathBuf,
     hosts: PathBuf,
+    hosts6: PathBuf,
 }
 
 impl Directory {
@@ -61,6 +62,7 @@ impl Directory {
             members: under("members"),
             overlays: under("overlays"),
             hosts: under("hosts"),
+            hosts6: under("hosts6"),
         };
         // A directory without settings is no registry, perhaps a volume that is not mounted:
         // nothing must be made in it.
@@ -78,9 +80,17 @@ impl Tree {
         Ok(FleetSettings::parse(&file.to_string(), &bytes)?)
     }
 
+    /// Where it stands which overlay address of `family` each host has.
+    fn hosts(&self, family: IpFamily) -> &Path {
+        match family {
+            IpFamily::V4 => &self.hosts,
+            IpFamily::V6 => &self.hosts6,
+        }
+    }
+
     /// Makes the directories that are missing: the operator writes only the settings.
     fn complete(&self) -> Result<()> {
-        for directory in [&self.members, &self.overlays, &self.hosts] {
+        for directory in [&self.members, &self.overlays, &self.hosts, &self.hosts6] {
             std::fs::create_dir_all(directory)
                 .with_context(|| format!("{}: cannot be made", directory.display()))?;
         }
@@ -96,11 +106,19 @@ impl Registry for Directory {
         spawn_blocking(move || tree.fleet()).await?
     }
 
-    async fn claim(&self, id: &HostId, fleet: &FleetSettings) -> Result<Ipv4Addr> {
+    async fn claim(
+        &self,
+        id: &HostId,
+        fleet: &FleetSettings,
+        families: &[IpFamily],
+    ) -> Result<Addresses> {
         let (tree, id, fleet) = (self.tree.clone(), id.clone(), fleet.clone());
+        let families = families.to_vec();
         spawn_blocking(move || {
             tree.complete()?;
-            claim::claim(&tree, &id, &fleet)
+            let claims =
+                families.into_iter().map(|family| claim::claim(&tree, &id, &fleet, family));
+            Ok(Addresses::collect(claims.collect::<Result<Vec<_>>>()?)?)
         })
         .await?
     }

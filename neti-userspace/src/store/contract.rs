@@ -58,11 +58,10 @@ fn sample(fleet: &str, peers: &[(&str, u8, u8)]) -> Result<MapState> {
     let me = Me {
         id: "hudson".parse()?,
         network: "ec2".to_owned(),
-        overlay: [100, 64, 0, 1].into(),
+        overlays: vec![[100, 64, 0, 1].into()],
         reals: vec![[10, 0, 0, 10].into()],
         uplink_index: 7,
         on_link: vec!["10.0.0.0/24".parse()?],
-        redirect_all: false,
         vlans: [peers.len() as u16, 4094].into(),
     };
     Ok(state(&me, &FleetSettings::parse("fleet", fleet.as_bytes())?, &view))

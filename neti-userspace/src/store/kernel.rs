@@ -9,106 +9,142 @@ use aya::{
     maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key},
 };
 use neti_common::{
-    family::V4,
+    family::{Family, V4, V6},
     maps::{Allow, Member, Path, Settings, name},
 };
 
 use super::Store;
 use crate::{
-    diff::Changes,
+    diff::{Changes, FamilyChanges},
     loader::{bpf, pins::Pins},
-    state::MapState,
+    state::{FamilyState, MapState},
 };
 
 /// The maps of one instance that the daemon fills.
 pub struct KernelStore {
-    members: HashMap<MapData, [u8; 4], Member<V4>>,
-    overlays: HashMap<MapData, [u8; 4], Path<V4>>,
-    allow: LpmTrie<MapData, [u8; 4], Allow>,
+    v4: FamilyStore<V4>,
+    v6: FamilyStore<V6>,
     open_ports: Array<MapData, u64>,
     vlans: Array<MapData, u64>,
-    settings: Array<MapData, Settings<V4>>,
     slot: Array<MapData, u32>,
+}
+
+/// Those of one family.
+struct FamilyStore<F: Family<Addr: Pod>> {
+    members: HashMap<MapData, F::Addr, Member<F>>,
+    overlays: HashMap<MapData, F::Addr, Path<F>>,
+    allow: LpmTrie<MapData, F::Addr, Allow>,
+    settings: Array<MapData, Settings<F>>,
 }
 
 impl KernelStore {
     pub fn open(pins: &Pins) -> Result<Self> {
         Ok(Self {
-            members: open(pins, name::MEMBERS4, Map::HashMap)?,
-            overlays: open(pins, name::OVERLAYS4, Map::HashMap)?,
-            allow: open(pins, name::ALLOW4, Map::LpmTrie)?,
+            v4: FamilyStore::open(pins)?,
+            v6: FamilyStore::open(pins)?,
             open_ports: open(pins, name::OPEN_PORTS, Map::Array)?,
             vlans: open(pins, name::VLANS, Map::Array)?,
-            settings: open(pins, name::SETTINGS4, Map::Array)?,
             slot: open(pins, name::SETTINGS_SLOT, Map::Array)?,
         })
     }
 
     /// The settings in force.
-    pub fn settings(&self) -> Result<Settings<V4>> {
-        let slot = self.slot.get(&0, 0).context(name::SETTINGS_SLOT)?;
-        let settings = self.settings.get(&slot, 0).context(name::SETTINGS4)?;
-        // A map that nobody has filled is all zeros, which as prefixes would match everything.
-        Ok(if settings.valid == 0 { Settings::UNSET } else { settings })
+    pub fn settings(&self) -> Result<(Settings<V4>, Settings<V6>)> {
+        let slot = self.slot()?;
+        Ok((self.v4.settings(slot)?, self.v6.settings(slot)?))
     }
 
-    /// Writes the slot that is not in force and then flips: the programs never see a torn value.
-    fn set_settings(&mut self, settings: &Settings<V4>) -> Result<()> {
-        let idle = 1 - self.slot.get(&0, 0).context(name::SETTINGS_SLOT)?.min(1);
-        self.settings.set(idle, settings, 0).context(name::SETTINGS4)?;
+    fn slot(&self) -> Result<u32> {
+        self.slot.get(&0, 0).context(name::SETTINGS_SLOT)
+    }
+
+    /// Writes the slots that are not in force and then flips: the programs never see a torn value,
+    /// nor one family's old settings with the other's new ones.
+    fn set_settings(&mut self, (v4, v6): &(Settings<V4>, Settings<V6>)) -> Result<()> {
+        let idle = 1 - self.slot()?.min(1);
+        self.v4.set_settings(idle, v4)?;
+        self.v6.set_settings(idle, v6)?;
         self.slot.set(0, idle, 0).context(name::SETTINGS_SLOT)
     }
 }
 
 impl Store for KernelStore {
     fn read(&mut self) -> Result<MapState> {
-        let mut state = MapState {
-            settings: self.settings()?,
-            members: entries(&self.members, name::MEMBERS4)?,
-            overlays: entries(&self.overlays, name::OVERLAYS4)?,
-            ..MapState::empty()
-        };
-        for entry in self.allow.iter() {
-            let (key, allow) = entry.context(name::ALLOW4)?;
-            state.allow.insert((key.prefix_len(), key.data()), allow);
-        }
+        let slot = self.slot()?;
+        let mut state =
+            MapState { v4: self.v4.read(slot)?, v6: self.v6.read(slot)?, ..MapState::empty() };
         words(&self.open_ports, state.open_ports.as_mut_slice()).context(name::OPEN_PORTS)?;
         words(&self.vlans, &mut state.vlans).context(name::VLANS)?;
         Ok(state)
     }
 
     fn apply(&mut self, changes: &Changes) -> Result<()> {
-        let Changes {
-            put_overlays,
-            put_members,
-            put_allow,
-            open_ports,
-            vlans,
-            settings,
-            remove_allow,
-            remove_members,
-            remove_overlays,
-        } = changes;
-        put(&self.overlays, name::OVERLAYS4, put_overlays, |path| path.overlay)?;
-        put(&self.members, name::MEMBERS4, put_members, |member| member.real)?;
-        for ((length, network), allow) in put_allow {
-            let key = Key::new(*length, *network);
-            let put = self.allow.insert(&key, allow, 0);
-            put.map_err(|error| full(name::ALLOW4, &self.allow, error.into()))?;
-        }
+        let Changes { v4, v6, open_ports, vlans, settings } = changes;
+        self.v4.put(v4)?;
+        self.v6.put(v6)?;
         set(&mut self.open_ports, open_ports).context(name::OPEN_PORTS)?;
         set(&mut self.vlans, vlans).context(name::VLANS)?;
         if let Some(settings) = settings {
             self.set_settings(settings)?;
         }
-        for (length, network) in remove_allow {
+        self.v4.remove(v4)?;
+        self.v6.remove(v6)
+    }
+}
+
+impl<F: Family<Addr: Pod>> FamilyStore<F> {
+    fn open(pins: &Pins) -> Result<Self> {
+        Ok(Self {
+            members: open(pins, F::MAPS.members, Map::HashMap)?,
+            overlays: open(pins, F::MAPS.overlays, Map::HashMap)?,
+            allow: open(pins, F::MAPS.allow, Map::LpmTrie)?,
+            settings: open(pins, F::MAPS.settings, Map::Array)?,
+        })
+    }
+
+    fn settings(&self, slot: u32) -> Result<Settings<F>> {
+        let settings = self.settings.get(&slot, 0).context(F::MAPS.settings)?;
+        // A map that nobody has filled is all zeros, which as prefixes would match everything.
+        Ok(if settings.valid == 0 { Settings::UNSET } else { settings })
+    }
+
+    fn set_settings(&mut self, slot: u32, settings: &Settings<F>) -> Result<()> {
+        self.settings.set(slot, settings, 0).context(F::MAPS.settings)
+    }
+
+    fn read(&self, slot: u32) -> Result<FamilyState<F>> {
+        let mut allow = BTreeMap::new();
+        for entry in self.allow.iter() {
+            let (key, value) = entry.context(F::MAPS.allow)?;
+            allow.insert((key.prefix_len(), key.data()), value);
+        }
+        Ok(FamilyState {
+            settings: self.settings(slot)?,
+            members: entries(&self.members, F::MAPS.members)?,
+            overlays: entries(&self.overlays, F::MAPS.overlays)?,
+            allow,
+        })
+    }
+
+    fn put(&mut self, changes: &FamilyChanges<F>) -> Result<()> {
+        put(&self.overlays, F::MAPS.overlays, &changes.put_overlays, |path| path.overlay)?;
+        put(&self.members, F::MAPS.members, &changes.put_members, |member| member.real)?;
+        for ((length, network), allow) in &changes.put_allow {
+            let put = self.allow.insert(&Key::new(*length, *network), allow, 0);
+            put.map_err(|error| full(F::MAPS.allow, &self.allow, error.into()))?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, changes: &FamilyChanges<F>) -> Result<()> {
+        for (length, network) in &changes.remove_allow {
             match self.allow.remove(&Key::new(*length, *network)) {
-                Err(error) if !is_absent(&error) => return Err(error).context(name::ALLOW4),
+                Err(error) if !is_absent(&error) => return Err(error).context(F::MAPS.allow),
                 _ => {}
             }
         }
-        bpf::delete_batch(self.members.map(), remove_members).context(name::MEMBERS4)?;
-        bpf::delete_batch(self.overlays.map(), remove_overlays).context(name::OVERLAYS4)
+        bpf::delete_batch(self.members.map(), &changes.remove_members).context(F::MAPS.members)?;
+        bpf::delete_batch(self.overlays.map(), &changes.remove_overlays).context(F::MAPS.overlays)
     }
 }
 

@@ -1,9 +1,13 @@
 //! A [`Store`] without a kernel, for tests.
 
 use anyhow::Result;
+use neti_common::family::Family;
 
 use super::Store;
-use crate::{diff::Changes, state::MapState};
+use crate::{
+    diff::{Changes, FamilyChanges},
+    state::{FamilyState, MapState},
+};
 
 /// Holds the state that it was told to.
 pub struct MemoryStore {
@@ -22,29 +26,40 @@ impl Store for MemoryStore {
     }
 
     fn apply(&mut self, changes: &Changes) -> Result<()> {
+        let Changes { v4, v6, open_ports, vlans, settings } = changes;
         let state = &mut self.state;
-        state.overlays.extend(changes.put_overlays.iter().map(|path| (path.overlay, *path)));
-        state.members.extend(changes.put_members.iter().map(|member| (member.real, *member)));
-        state.allow.extend(changes.put_allow.iter().copied());
-        for &(word, bits) in &changes.open_ports {
+        put(&mut state.v4, v4);
+        put(&mut state.v6, v6);
+        for &(word, bits) in open_ports {
             state.open_ports[word as usize] = bits;
         }
-        for &(word, bits) in &changes.vlans {
+        for &(word, bits) in vlans {
             state.vlans[word as usize] = bits;
         }
-        if let Some(settings) = changes.settings {
-            state.settings = settings;
+        if let Some(settings) = settings {
+            (state.v4.settings, state.v6.settings) = *settings;
         }
-        for key in &changes.remove_allow {
-            state.allow.remove(key);
-        }
-        for key in &changes.remove_members {
-            state.members.remove(key);
-        }
-        for key in &changes.remove_overlays {
-            state.overlays.remove(key);
-        }
+        remove(&mut state.v4, v4);
+        remove(&mut state.v6, v6);
         Ok(())
+    }
+}
+
+fn put<F: Family>(state: &mut FamilyState<F>, changes: &FamilyChanges<F>) {
+    state.overlays.extend(changes.put_overlays.iter().map(|path| (path.overlay, *path)));
+    state.members.extend(changes.put_members.iter().map(|member| (member.real, *member)));
+    state.allow.extend(changes.put_allow.iter().copied());
+}
+
+fn remove<F: Family>(state: &mut FamilyState<F>, changes: &FamilyChanges<F>) {
+    for key in &changes.remove_allow {
+        state.allow.remove(key);
+    }
+    for key in &changes.remove_members {
+        state.members.remove(key);
+    }
+    for key in &changes.remove_overlays {
+        state.overlays.remove(key);
     }
 }
 
