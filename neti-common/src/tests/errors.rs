@@ -1,112 +1,120 @@
 //! ICMP errors about our packets and about our peers', and fragments.
 
+use etherparse::ip_number;
+
 use super::*;
 use crate::headers::{TCP, UDP};
 
-/// Source and destination of the packet that an ICMP error quotes.
-fn quoted(frame: &[u8]) -> (Addr, Addr) {
-    addresses(&frame[28..])
-}
+in_both_families!(
+    a_routers_error_reaches_the_socket_it_is_about,
+    an_error_about_a_listener_or_somebody_elses_packet_is_refused,
+    an_error_about_a_datagram_needs_its_socket,
+    an_error_about_a_ping_finds_its_hint_and_the_peers_own_error_its_name,
+    an_error_that_leaves_names_what_the_peer_sent,
+    later_fragments_follow_the_first,
+    a_strangers_fragments_need_their_first,
+    an_error_that_quotes_an_overlay_address_is_forged,
+    errors_reach_containers_that_are_routed_and_senders_that_are_allowed,
+    three_tags_are_never_looked_behind,
+);
 
-#[test]
-fn a_routers_error_reaches_the_socket_it_is_about() {
-    for ends in [OVERLAY, REAL] {
-        let mut world = hudson(identity::REAL);
+fn a_routers_error_reaches_the_socket_it_is_about<F: Scene>() {
+    for ends in [F::OVERLAY, F::REAL] {
+        let mut world = hudson::<F>(identity::REAL);
         world.connect(TCP, ends, 40_000, 80);
-        let mut frame = too_big(ROUTER, HUDSON, &tcp(HUDSON, WALDEN, 40_000, 80, "A"));
+        let mut frame =
+            F::too_big(F::ROUTER, F::HUDSON, &F::tcp(F::HUDSON, F::WALDEN, 40_000, 80, "A"));
         passes(arrive(&world, &mut frame), Reason::IcmpError);
-        assert_eq!(addresses(&frame), (ROUTER, ends.own));
-        assert_eq!(quoted(&frame), (ends.own, ends.peer));
-        let mut other = too_big(ROUTER, HUDSON, &tcp(HUDSON, WALDEN, 40_001, 80, "A"));
+        assert_eq!(F::addresses(&frame), (F::ROUTER, ends.own));
+        assert_eq!(F::quoted(&frame), (ends.own, ends.peer));
+        let mut other =
+            F::too_big(F::ROUTER, F::HUDSON, &F::tcp(F::HUDSON, F::WALDEN, 40_001, 80, "A"));
         drops(arrive(&world, &mut other), Reason::IcmpUnrelated);
     }
 }
 
-#[test]
-fn an_error_about_a_listener_or_somebody_elses_packet_is_refused() {
-    let mut world = hudson(identity::REAL);
+fn an_error_about_a_listener_or_somebody_elses_packet_is_refused<F: Scene>() {
+    let mut world = hudson::<F>(identity::REAL);
     world.listen(TCP, None, 80);
-    let about_listener = tcp(HUDSON, STRANGER, 80, 5_000, "A");
-    drops(arrive(&world, &mut too_big(ROUTER, HUDSON, &about_listener)), Reason::IcmpUnrelated);
-    let not_ours = tcp(WALDEN, STRANGER, 80, 5_000, "A");
-    drops(arrive(&world, &mut too_big(ROUTER, HUDSON, &not_ours)), Reason::IcmpUnrelated);
+    let about_listener = F::tcp(F::HUDSON, F::STRANGER, 80, 5_000, "A");
+    drops(
+        arrive(&world, &mut F::too_big(F::ROUTER, F::HUDSON, &about_listener)),
+        Reason::IcmpUnrelated,
+    );
+    let not_ours = F::tcp(F::WALDEN, F::STRANGER, 80, 5_000, "A");
+    drops(arrive(&world, &mut F::too_big(F::ROUTER, F::HUDSON, &not_ours)), Reason::IcmpUnrelated);
 }
 
-#[test]
-fn an_error_about_a_datagram_needs_its_socket() {
-    let mut world = hudson(identity::OVERLAY);
-    let about = udp(HUDSON, WALDEN, 5_000, 53);
-    drops(arrive(&world, &mut too_big(ROUTER, HUDSON, &about)), Reason::IcmpUnrelated);
+fn an_error_about_a_datagram_needs_its_socket<F: Scene>() {
+    let mut world = hudson::<F>(identity::OVERLAY);
+    let about = F::udp(F::HUDSON, F::WALDEN, 5_000, 53);
+    drops(arrive(&world, &mut F::too_big(F::ROUTER, F::HUDSON, &about)), Reason::IcmpUnrelated);
     world.listen(UDP, None, 5_000);
-    let mut frame = too_big(ROUTER, HUDSON, &about);
+    let mut frame = F::too_big(F::ROUTER, F::HUDSON, &about);
     passes(arrive(&world, &mut frame), Reason::IcmpError);
-    assert_eq!(quoted(&frame), (HUDSON_OVERLAY, WALDEN_OVERLAY));
-    let about_stranger = udp(HUDSON, STRANGER, 5_000, 53);
-    drops(arrive(&world, &mut too_big(ROUTER, HUDSON, &about_stranger)), Reason::IcmpUnrelated);
+    assert_eq!(F::quoted(&frame), (F::HUDSON_OVERLAY, F::WALDEN_OVERLAY));
+    let about_stranger = F::udp(F::HUDSON, F::STRANGER, 5_000, 53);
+    drops(
+        arrive(&world, &mut F::too_big(F::ROUTER, F::HUDSON, &about_stranger)),
+        Reason::IcmpUnrelated,
+    );
     world.open.insert((UDP, 5_000));
-    passes(arrive(&world, &mut too_big(ROUTER, HUDSON, &about_stranger)), Reason::IcmpError);
+    passes(
+        arrive(&world, &mut F::too_big(F::ROUTER, F::HUDSON, &about_stranger)),
+        Reason::IcmpError,
+    );
 }
 
-#[test]
-fn an_error_about_a_ping_finds_its_hint_and_the_peers_own_error_its_name() {
-    let world = hudson(identity::REAL);
-    let mut ping = echo_request(HUDSON_OVERLAY, WALDEN_OVERLAY, 9);
+fn an_error_about_a_ping_finds_its_hint_and_the_peers_own_error_its_name<F: Scene>() {
+    let world = hudson::<F>(identity::REAL);
+    let mut ping = F::echo_request(F::HUDSON_OVERLAY, F::WALDEN_OVERLAY, 9);
     leave(&world, &mut ping);
-    let mut frame = too_big(WALDEN, HUDSON, &ping);
+    let mut frame = F::too_big(F::WALDEN, F::HUDSON, &ping);
     passes(arrive(&world, &mut frame), Reason::IcmpError);
-    assert_eq!(addresses(&frame), (WALDEN_OVERLAY, HUDSON_OVERLAY));
-    assert_eq!(quoted(&frame), (HUDSON_OVERLAY, WALDEN_OVERLAY));
+    assert_eq!(F::addresses(&frame), (F::WALDEN_OVERLAY, F::HUDSON_OVERLAY));
+    assert_eq!(F::quoted(&frame), (F::HUDSON_OVERLAY, F::WALDEN_OVERLAY));
 }
 
-#[test]
-fn an_error_that_leaves_names_what_the_peer_sent() {
-    let world = hudson(identity::OVERLAY);
-    let received = udp(WALDEN_OVERLAY, HUDSON_OVERLAY, 53, 5_000);
-    let mut frame = too_big(HUDSON_OVERLAY, WALDEN_OVERLAY, &received);
+fn an_error_that_leaves_names_what_the_peer_sent<F: Scene>() {
+    let world = hudson::<F>(identity::OVERLAY);
+    let received = F::udp(F::WALDEN_OVERLAY, F::HUDSON_OVERLAY, 53, 5_000);
+    let mut frame = F::too_big(F::HUDSON_OVERLAY, F::WALDEN_OVERLAY, &received);
     passes(leave(&world, &mut frame), Reason::Translated);
-    assert_eq!(addresses(&frame), (HUDSON, WALDEN));
-    assert_eq!(quoted(&frame), (WALDEN, HUDSON));
-    let nobody = udp([100, 64, 9, 9], HUDSON_OVERLAY, 53, 5_000);
-    drops(leave(&world, &mut too_big(HUDSON, STRANGER, &nobody)), Reason::UnknownOverlay);
+    assert_eq!(F::addresses(&frame), (F::HUDSON, F::WALDEN));
+    assert_eq!(F::quoted(&frame), (F::WALDEN, F::HUDSON));
+    let nobody = F::udp(F::NOBODY, F::HUDSON_OVERLAY, 53, 5_000);
+    drops(leave(&world, &mut F::too_big(F::HUDSON, F::STRANGER, &nobody)), Reason::UnknownOverlay);
 }
 
 /// The fragments of a UDP datagram: 8 bytes of header and payload in the first, the rest in the second.
-fn fragments(src: Addr, dst: Addr) -> [Vec<u8>; 2] {
-    let whole = udp(src, dst, 4_000, 53);
-    let part = |offset: u16, more: bool, payload: &[u8]| {
-        let mut ip =
-            etherparse::Ipv4Header::new(payload.len() as u16, 64, 17.into(), src, dst).unwrap();
-        ip.identification = 99;
-        ip.dont_fragment = false;
-        ip.more_fragments = more;
-        ip.fragment_offset = offset.try_into().unwrap();
-        ip.header_checksum = ip.calc_header_checksum();
-        let mut frame = whole[..14].to_vec();
-        ip.write(&mut frame).unwrap();
-        frame.extend_from_slice(payload);
+fn fragments<F: Scene>(src: F::Addr, dst: F::Addr) -> [Vec<u8>; 2] {
+    let whole = F::udp(src, dst, 4_000, 53);
+    let (first, second) = whole[ETHERNET + F::HEADER..].split_at(8);
+    let part = |offset, more, payload: &[u8]| {
+        let header = F::fragment(F::header(src, dst), offset, more);
+        let mut frame = Vec::new();
+        link().ip(header).write(&mut frame, ip_number::UDP, payload).unwrap();
         frame
     };
-    [part(0, true, &whole[34..42]), part(1, false, &whole[42..])]
+    [part(0, true, first), part(1, false, second)]
 }
 
-#[test]
-fn later_fragments_follow_the_first() {
-    let mut world = hudson(identity::REAL);
-    world.listen(UDP, Some(HUDSON_OVERLAY), 53);
-    let [mut first, mut second] = fragments(WALDEN, HUDSON);
+fn later_fragments_follow_the_first<F: Scene>() {
+    let mut world = hudson::<F>(identity::REAL);
+    world.listen(UDP, Some(F::HUDSON_OVERLAY), 53);
+    let [mut first, mut second] = fragments::<F>(F::WALDEN, F::HUDSON);
     // Out of order, the setting decides for a member.
     let mut early = second.clone();
     passes(arrive(&world, &mut early), Reason::Member);
-    assert_eq!(addresses(&early), (WALDEN, HUDSON));
+    assert_eq!(F::addresses(&early), (F::WALDEN, F::HUDSON));
     passes(arrive(&world, &mut first), Reason::Translated);
     passes(arrive(&world, &mut second), Reason::Translated);
-    assert_eq!(addresses(&second), (WALDEN_OVERLAY, HUDSON_OVERLAY));
+    assert_eq!(F::addresses(&second), (F::WALDEN_OVERLAY, F::HUDSON_OVERLAY));
 }
 
-#[test]
-fn a_strangers_fragments_need_their_first() {
-    let mut world = hudson(identity::REAL);
-    let [mut first, mut second] = fragments(STRANGER, HUDSON);
+fn a_strangers_fragments_need_their_first<F: Scene>() {
+    let mut world = hudson::<F>(identity::REAL);
+    let [mut first, mut second] = fragments::<F>(F::STRANGER, F::HUDSON);
     drops(arrive(&world, &mut first), Reason::Stranger);
     drops(arrive(&world, &mut second), Reason::FragmentWithoutFirst);
     world.open.insert((UDP, 53));
@@ -114,40 +122,39 @@ fn a_strangers_fragments_need_their_first() {
     passes(arrive(&world, &mut second), Reason::Fragment);
 }
 
-#[test]
-fn an_error_that_quotes_an_overlay_address_is_forged() {
+fn an_error_that_quotes_an_overlay_address_is_forged<F: Scene>() {
     for mode in [mode::OBSERVE, mode::ENFORCE] {
-        let mut world = hudson(identity::OVERLAY);
+        let mut world = hudson::<F>(identity::OVERLAY);
         world.settings.mode = mode;
-        world.connect(TCP, OVERLAY, 40_000, 80);
-        let about = tcp(HUDSON_OVERLAY, WALDEN_OVERLAY, 40_000, 80, "A");
-        for sender in [WALDEN, ROUTER] {
-            let mut error = too_big(sender, HUDSON, &about);
+        world.connect(TCP, F::OVERLAY, 40_000, 80);
+        let about = F::tcp(F::HUDSON_OVERLAY, F::WALDEN_OVERLAY, 40_000, 80, "A");
+        for sender in [F::WALDEN, F::ROUTER] {
+            let mut error = F::too_big(sender, F::HUDSON, &about);
             drops(arrive(&world, &mut error), Reason::SpoofedOverlay);
         }
     }
 }
 
-#[test]
-fn errors_reach_containers_that_are_routed_and_senders_that_are_allowed() {
-    const POD: Addr = [10, 5, 5, 5];
-    let mut world = hudson(identity::REAL);
-    let mut datagram = udp(POD, WALDEN, 5_000, 53);
+fn errors_reach_containers_that_are_routed_and_senders_that_are_allowed<F: Scene>() {
+    let mut world = hudson::<F>(identity::REAL);
+    let mut datagram = F::udp(F::CONTAINER, F::WALDEN, 5_000, 53);
     forwarded(&world, &mut datagram);
-    passes(arrive(&world, &mut too_big(ROUTER, POD, &datagram)), Reason::IcmpError);
-    let unrelated = udp(POD, WALDEN, 5_001, 53);
-    drops(arrive(&world, &mut too_big(ROUTER, POD, &unrelated)), Reason::IcmpUnrelated);
+    passes(arrive(&world, &mut F::too_big(F::ROUTER, F::CONTAINER, &datagram)), Reason::IcmpError);
+    let unrelated = F::udp(F::CONTAINER, F::WALDEN, 5_001, 53);
+    drops(
+        arrive(&world, &mut F::too_big(F::ROUTER, F::CONTAINER, &unrelated)),
+        Reason::IcmpUnrelated,
+    );
     let mut allow = crate::maps::Allow { count: 1, ..Default::default() };
     allow.entries[0].protocol = crate::maps::AllowEntry::ANY_PROTOCOL;
-    world.allow.push((32, Prefix { network: ROUTER, mask: V4::mask(32) }, allow));
-    passes(arrive(&world, &mut too_big(ROUTER, POD, &unrelated)), Reason::Allowed);
+    world.allow.push((F::BITS, Prefix { network: F::ROUTER, mask: F::mask(F::BITS) }, allow));
+    passes(arrive(&world, &mut F::too_big(F::ROUTER, F::CONTAINER, &unrelated)), Reason::Allowed);
 }
 
-#[test]
-fn three_tags_are_never_looked_behind() {
-    let mut world = hudson(identity::REAL);
+fn three_tags_are_never_looked_behind<F: Scene>() {
+    let mut world = hudson::<F>(identity::REAL);
     world.settings.mode = mode::OBSERVE;
-    let plain = udp(WALDEN_OVERLAY, HUDSON, 1, 2);
+    let plain = F::udp(F::WALDEN_OVERLAY, F::HUDSON, 1, 2);
     let tagged = |tags: usize| {
         let mut frame = plain[..12].to_vec();
         for _ in 0..tags {
