@@ -2,5 +2,6 @@
 
 pub mod check;
 pub mod down;
+mod installed;
 pub mod run;
 pub mod show;

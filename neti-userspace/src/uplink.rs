@@ -6,7 +6,7 @@ pub mod overlay;
 pub mod ports;
 pub mod routes;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use futures_util::TryStreamExt;
@@ -14,15 +14,21 @@ use ipnet::IpNet;
 use rtnetlink::{
     Handle,
     packet_route::{
-        address::{AddressAttribute, AddressMessage, AddressScope},
+        address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope},
         link::{
             InfoData, InfoKind, InfoVlan, LinkAttribute, LinkInfo, LinkMessage, LinkXdp,
             XdpAttached,
         },
     },
 };
+use tokio::time::{Instant, sleep};
 
 use self::routes::Route;
+use crate::addresses::Addresses;
+
+/// How long we wait for duplicate address detection: one probe and a second, where its settings are
+/// the usual ones.
+const DETECTION: Duration = Duration::from_secs(3);
 
 /// What neti has to know about the uplink.
 #[derive(Debug, Clone)]
@@ -34,16 +40,26 @@ pub struct Uplink {
     /// `None` for the driver of a device; otherwise the kind of virtual interface: `veth`, `bond`.
     pub kind: Option<String>,
     /// Global addresses in the kernel's order: a subnet's primary one comes first.
-    pub addresses: Vec<IpNet>,
-    /// Next hop of the default route with the lowest metric, if that leads out of this interface.
-    pub gateway: Option<IpAddr>,
-    /// Prefixes that leave by this interface with another next hop than [`Self::gateway`]: those
-    /// on-link, and those behind another router.
+    pub addresses: Vec<Address>,
+    /// By family, the next hop of the default route with the lowest metric, if that leads out of
+    /// this interface.
+    pub gateways: Addresses,
+    /// Prefixes that leave by this interface with another next hop than their family's gateway:
+    /// those on-link, those behind another router, and everything where there is no gateway.
     pub other_next_hop: Vec<IpNet>,
     /// Ids of the VLAN interfaces on top of it.
     pub vlans: Vec<u16>,
     /// The XDP program that is attached to it, whoever it belongs to.
     pub xdp: Option<u32>,
+}
+
+/// A global address of the uplink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    pub address: IpAddr,
+    /// Whether others may come to rely on it: it is neither temporary (RFC 8981) nor deprecated, and
+    /// known to be nobody else's.
+    pub lasting: bool,
 }
 
 /// Opens a netlink connection of the current network namespace. Must run inside a tokio runtime.
@@ -68,11 +84,7 @@ pub async fn find(netlink: &Handle, name: &str) -> Result<Uplink> {
         .into_iter()
         .filter(|route| route.interface == index && !route.is_ours())
         .collect();
-    let gateway = routes
-        .iter()
-        .filter(|route| route.to.prefix_len() == 0)
-        .min_by_key(|route| route.metric)
-        .and_then(|route| route.gateway);
+    let (gateways, other_next_hop) = routes::next_hops(&routes);
     Ok(Uplink {
         name: name.to_owned(),
         index,
@@ -86,13 +98,8 @@ pub async fn find(netlink: &Handle, name: &str) -> Result<Uplink> {
             _ => None,
         }),
         addresses: addresses(netlink, index).await?,
-        gateway,
-        other_next_hop: routes
-            .iter()
-            .filter(|route| route.to.prefix_len() != 0)
-            .filter(|route| route.gateway.is_none() || route.gateway != gateway)
-            .map(|route| route.to)
-            .collect(),
+        gateways,
+        other_next_hop,
         vlans: links.iter().filter(|link| parent(link) == Some(index)).filter_map(vlan).collect(),
         xdp: attribute(link, |attribute| match attribute {
             LinkAttribute::Xdp(xdp) => attached_xdp(xdp),
@@ -136,14 +143,41 @@ pub fn address_of(message: &AddressMessage) -> Option<IpNet> {
     IpNet::new(local.or(address)?, message.header.prefix_len).ok()
 }
 
-async fn addresses(netlink: &Handle, index: u32) -> Result<Vec<IpNet>> {
-    Ok(all_addresses(netlink)
-        .await?
-        .iter()
-        .filter(|message| message.header.index == index)
-        .filter(|message| message.header.scope == AddressScope::Universe)
-        .filter_map(address_of)
-        .collect())
+/// The global addresses of an interface. The kernel takes a second to find out that a fresh IPv6
+/// address is nobody else's (RFC 4862 5.4), so a daemon that starts with its host waits for it.
+async fn addresses(netlink: &Handle, index: u32) -> Result<Vec<Address>> {
+    let deadline = Instant::now() + DETECTION;
+    loop {
+        let messages: Vec<AddressMessage> = all_addresses(netlink)
+            .await?
+            .into_iter()
+            .filter(|message| message.header.index == index)
+            .filter(|message| message.header.scope == AddressScope::Universe)
+            .collect();
+        if messages.iter().any(is_being_checked) && Instant::now() < deadline {
+            sleep(DETECTION / 30).await;
+            continue;
+        }
+        return Ok(messages.iter().filter_map(address).collect());
+    }
+}
+
+fn is_being_checked(message: &AddressMessage) -> bool {
+    let flags = message.header.flags;
+    flags.contains(AddressHeaderFlags::Tentative) && !flags.contains(AddressHeaderFlags::Dadfailed)
+}
+
+fn address(message: &AddressMessage) -> Option<Address> {
+    // IFA_F_TEMPORARY is the same bit as IFA_F_SECONDARY, which IPv4 has on a subnet's further
+    // addresses: those are as good as the first, which stands before them.
+    let passing = AddressHeaderFlags::Secondary
+        | AddressHeaderFlags::Deprecated
+        | AddressHeaderFlags::Tentative
+        | AddressHeaderFlags::Dadfailed;
+    Some(Address {
+        address: address_of(message)?.addr(),
+        lasting: !message.header.flags.intersects(passing),
+    })
 }
 
 fn attribute<T>(link: &LinkMessage, read: impl Fn(&LinkAttribute) -> Option<T>) -> Option<T> {

@@ -2,17 +2,19 @@
 
 use std::{
     io::{self, Write},
+    net::IpAddr,
     process::ExitCode,
 };
 
-use anyhow::{Context, Result, anyhow, bail};
-use ipnet::IpNet;
+use anyhow::{Result, anyhow, bail};
 use rtnetlink::Handle;
 
 use super::run::host;
 use crate::{
+    addresses::list,
     cli::Check,
     config::Config,
+    fleet::FleetSettings,
     loader::{self, attach, permission, pins, pins::Pins},
     notrack,
     registry::{self, Registry},
@@ -62,16 +64,18 @@ async fn check(args: &Check) -> Vec<Finding> {
         }
     };
     // Without an uplink the fleet's settings can still be checked.
-    let mut index = 0;
+    let mut uplink = None;
     match uplink::find(&netlink, &config.uplink).await {
-        Ok(uplink) => {
-            index = uplink.index;
-            findings.push(("uplink", describe(&config, &uplink)));
+        Ok(found) => {
+            findings.push(("uplink", describe(&config, &found)));
+            uplink = Some(found);
         }
         Err(error) => findings.push(("uplink", Err(error))),
     }
     match registry::open(&config.registry) {
-        Ok(registry) => findings.extend(fleet(&registry, &netlink, index).await),
+        Ok(registry) => {
+            findings.extend(fleet(&registry, &netlink, &config, uplink.as_ref()).await);
+        }
         Err(error) => findings.push(("registry", Err(error))),
     }
     findings
@@ -103,22 +107,43 @@ fn nft() -> Result<String> {
 fn describe(config: &Config, uplink: &Uplink) -> Result<String> {
     let reals = host::reals(config, uplink)?;
     attach::check_free(&Pins::new(&config.instance), uplink)?;
-    let next_hop = uplink.gateway.map_or("no gateway".to_owned(), |via| format!("gateway {via}"));
-    let address = reals.first().context("no address")?;
-    Ok(format!("{} (index {}), {address}, {next_hop}", uplink.name, uplink.index))
+    let next_hop = match uplink.gateways.is_empty() {
+        true => "no gateway".to_owned(),
+        false => format!("gateway {}", uplink.gateways),
+    };
+    Ok(format!("{} (index {}), {}, {next_hop}", uplink.name, uplink.index, list(&reals)))
 }
 
-async fn fleet(registry: &impl Registry, netlink: &Handle, uplink: u32) -> Vec<Finding> {
+async fn fleet(
+    registry: &impl Registry,
+    netlink: &Handle,
+    config: &Config,
+    uplink: Option<&Uplink>,
+) -> Vec<Finding> {
     let fleet = match registry.fleet().await {
         Ok(fleet) => fleet,
         Err(error) => return vec![("fleet", Err(error))],
     };
-    let ranges: Vec<IpNet> = fleet.overlay.iter().copied().map(IpNet::V4).collect();
-    let names: Vec<_> = ranges.iter().map(IpNet::to_string).collect();
-    let good = format!("overlay {}, {}", names.join(", "), fleet.mode.as_str());
+    let good = format!("overlay {}, {}", list(&fleet.overlay), fleet.mode.as_str());
     let twins = format!("{}, which the kernel gives to no socket", fleet.twin_ports);
-    vec![
-        ("fleet", overlap::check(netlink, uplink, &ranges).await.map(|()| good)),
+    let index = uplink.map_or(0, |uplink| uplink.index);
+    let mut findings = vec![
+        ("fleet", overlap::check(netlink, index, &fleet.overlay).await.map(|()| good)),
         ("twin ports", ports::check(fleet.twin_ports).map(|()| twins)),
-    ]
+    ];
+    // What is wrong with the uplink's addresses is a finding of its own.
+    if let Some(uplink) = uplink
+        && let Ok(reals) = host::reals(config, uplink)
+    {
+        findings.push(("overlay addresses", families(uplink, &reals, &fleet)));
+    }
+    findings
+}
+
+fn families(uplink: &Uplink, reals: &[IpAddr], fleet: &FleetSettings) -> Result<String> {
+    let (carried, missing) = host::families(uplink, reals, fleet)?;
+    let missing = missing
+        .iter()
+        .map(|family| format!("; none of {family}, for the uplink has no global {family} address"));
+    Ok(format!("one of {}{}", list(&carried), missing.collect::<String>()))
 }

@@ -1,15 +1,12 @@
 //! `neti down`: removes everything an instance made, and nothing else.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use anyhow::{Context, Result};
-use ipnet::{IpNet, Ipv4Net};
-use neti_common::{
-    family::{Family, V4},
-    maps::{Prefix, Settings},
-};
+use ipnet::IpNet;
 use rtnetlink::Handle;
 
+use super::installed;
 use crate::{
     cli::Down,
     config::Config,
@@ -29,7 +26,7 @@ pub async fn run(args: &Down) -> Result<()> {
     teardown(&uplink::netlink()?, &Pins::new(&instance)).await
 }
 
-/// Removes everything of the instance. The settings map tells what there is, so it goes last, and a
+/// Removes everything of the instance. The settings maps tell what there is, so they go last, and a
 /// teardown that failed half-way can be repeated.
 ///
 /// The routes go first: without them nothing is sent to an overlay address any more, and the
@@ -51,51 +48,22 @@ struct Installed {
     ranges: Vec<IpNet>,
 }
 
-/// As the settings map has it, or, if the bpf file system went without the rest (it was mounted in a
-/// mount namespace that has ended), the daemon's last status; `None` where nothing was installed.
+/// As the settings maps have it, or, if the bpf file system went without the rest (it was mounted in
+/// a mount namespace that has ended), the daemon's last status; `None` where nothing was installed.
 fn installed(pins: &Pins) -> Result<Option<Installed>> {
     let settings = KernelStore::open(pins).and_then(|store| store.settings());
-    if let Ok(settings) = settings
-        && settings.valid == 1
+    if let Ok((v4, v6)) = settings
+        && v4.valid == 1
     {
         return Ok(Some(Installed {
-            uplink: settings.uplink,
-            addresses: addresses(&settings),
-            ranges: ranges(&settings),
+            uplink: v4.uplink,
+            addresses: installed::addresses(&v4).chain(installed::addresses(&v6)).collect(),
+            ranges: installed::ranges(&v4).chain(installed::ranges(&v6)).collect(),
         }));
     }
     Ok(status::read(pins.instance())?.map(|status| Installed {
         uplink: status.uplink_index,
-        addresses: vec![status.overlay.into()],
+        addresses: status.overlays,
         ranges: status.routed,
     }))
-}
-
-fn addresses(settings: &Settings<V4>) -> Vec<IpAddr> {
-    let used = settings.overlays.iter().filter(|address| **address != V4::UNSPECIFIED);
-    used.map(|address| Ipv4Addr::from(*address).into()).collect()
-}
-
-fn ranges(settings: &Settings<V4>) -> Vec<IpNet> {
-    let used = settings.ranges.iter().filter(|range| **range != Prefix::NONE);
-    used.filter_map(|range| {
-        let (network, mask) = (Ipv4Addr::from(range.network), Ipv4Addr::from(range.mask));
-        Some(IpNet::V4(Ipv4Net::with_netmask(network, mask).ok()?))
-    })
-    .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_back_what_is_installed() {
-        let mut settings = Settings::<V4>::UNSET;
-        assert!(addresses(&settings).is_empty() && ranges(&settings).is_empty());
-        settings.overlays[0] = [100, 64, 3, 7];
-        settings.ranges[0] = Prefix { network: [100, 64, 0, 0], mask: V4::mask(16) };
-        assert_eq!(addresses(&settings), ["100.64.3.7".parse::<IpAddr>().unwrap()]);
-        assert_eq!(ranges(&settings), ["100.64.0.0/16".parse::<IpNet>().unwrap()]);
-    }
 }

@@ -7,7 +7,7 @@
 
 pub mod host;
 
-use std::{net::IpAddr, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::down::teardown;
 use crate::{
+    addresses::{Addresses, IpFamily},
     cli::Run,
     config::Config,
     fleet::FleetSettings,
@@ -86,15 +87,21 @@ async fn start(
 ) -> Result<Daemon> {
     let registry = registry::open(&config.registry)?;
     let fleet = registry.fleet().await?;
-    let ranges = ranges(&fleet);
-    overlap::check(netlink, uplink.index, &ranges).await?;
+    overlap::check(netlink, uplink.index, &fleet.overlay).await?;
     if let Err(error) = ports::check(fleet.twin_ports) {
         tracing::warn!("{error:#}");
     }
     let reals = host::reals(config, &uplink)?;
-    let address = registry.claim(&config.host, &fleet).await?;
+    let (families, missing) = host::families(&uplink, &reals, &fleet)?;
+    for family in missing {
+        tracing::info!(
+            "uplink {}: no global {family} address: this host has no {family} overlay address",
+            uplink.name
+        );
+    }
+    let overlays = registry.claim(&config.host, &fleet, &families).await?;
     let membership = registry.watch().await?;
-    let me = host::me(config, &uplink, address, reals);
+    let me = host::me(config, &uplink, overlays.iter().collect(), reals);
 
     let mut ebpf = loader::load(pins, args.trace_drops).await?;
     let mut store = KernelStore::open(pins)?;
@@ -104,7 +111,8 @@ async fn start(
 
     let tc = attach::available(&uplink);
     let means = attach::attach(&mut ebpf, pins, &uplink, config.attach, tc)?;
-    overlay::install(netlink, &uplink, IpAddr::V4(address), &ranges).await?;
+    let ranges = routed(&fleet, overlays);
+    overlay::install(netlink, &uplink, overlays, &ranges).await?;
     match config.notrack {
         true => notrack::install(&config.instance, &ranges)?,
         false => notrack::remove(&config.instance)?,
@@ -115,7 +123,7 @@ async fn start(
     status.update(&synced);
     status.write(&config.instance)?;
     tracing::info!(
-        "ready: overlay {address}, {} by {means}, {} members",
+        "ready: overlay {overlays}, {} by {means}, {} members",
         uplink.name,
         status.members
     );
@@ -172,8 +180,10 @@ async fn write_status(
     std::future::pending().await
 }
 
-fn ranges(fleet: &FleetSettings) -> Vec<IpNet> {
-    fleet.overlay.iter().copied().map(IpNet::V4).collect()
+/// The overlay ranges of the families in which we have an overlay address.
+fn routed(fleet: &FleetSettings, overlays: Addresses) -> Vec<IpNet> {
+    let has_one = |range: &&IpNet| overlays.of(IpFamily::of_range(range)).is_some();
+    fleet.overlay.iter().filter(has_one).copied().collect()
 }
 
 /// Seconds since 1970; 0 on a clock that stands before.

@@ -1,12 +1,12 @@
 //! The kernel's sockets, by sock_diag(7).
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use anyhow::{Context, Result, bail};
-use neti_common::{
-    family::V4,
-    maps::{Flow, Tuple},
-};
+use neti_common::{family::Family, maps::Flow};
 use netlink_packet_core::{
     NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
@@ -15,20 +15,41 @@ use netlink_packet_sock_diag::{
     constants::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP},
     inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
+use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 
-/// All TCP and UDP sockets of this network namespace that have a peer, as flows.
-pub fn connected() -> Result<BTreeSet<Flow<V4>>> {
+/// A socket that has a peer. Both ends are of one family: a dual-stack socket that speaks IPv4 does
+/// so under IPv4 addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Connected {
+    pub protocol: u8,
+    pub own: SocketAddr,
+    pub peer: SocketAddr,
+}
+
+impl Connected {
+    /// The socket of a flow.
+    pub fn of<F: Family>(flow: &Flow<F>) -> Self {
+        let tuple = &flow.tuple;
+        let end = |address, port| SocketAddr::new(F::to_ip(address), u16::from_be_bytes(port));
+        Self {
+            protocol: flow.protocol,
+            own: end(&tuple.src, tuple.sport),
+            peer: end(&tuple.dst, tuple.dport),
+        }
+    }
+}
+
+/// All TCP and UDP sockets of this network namespace that have a peer.
+pub fn connected() -> Result<BTreeSet<Connected>> {
     let mut socket = Socket::new(NETLINK_SOCK_DIAG).context("opening sock_diag")?;
     socket.bind_auto().context("binding sock_diag")?;
-    socket.connect(&SocketAddr::new(0, 0)).context("connecting sock_diag")?;
-    let mut flows = BTreeSet::new();
+    socket.connect(&netlink_sys::SocketAddr::new(0, 0)).context("connecting sock_diag")?;
+    let mut connected = BTreeSet::new();
     for protocol in [IPPROTO_TCP, IPPROTO_UDP] {
-        dump(&socket, protocol, AF_INET, SocketId::new_v4(), &mut flows)?;
-        // Dual-stack sockets name IPv4 peers as v4-mapped IPv6 addresses.
-        dump(&socket, protocol, AF_INET6, SocketId::new_v6(), &mut flows)?;
+        dump(&socket, protocol, AF_INET, SocketId::new_v4(), &mut connected)?;
+        dump(&socket, protocol, AF_INET6, SocketId::new_v6(), &mut connected)?;
     }
-    Ok(flows)
+    Ok(connected)
 }
 
 fn dump(
@@ -36,7 +57,7 @@ fn dump(
     protocol: u8,
     family: u8,
     socket_id: SocketId,
-    flows: &mut BTreeSet<Flow<V4>>,
+    connected: &mut BTreeSet<Connected>,
 ) -> Result<()> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_DUMP;
@@ -60,7 +81,7 @@ fn dump(
                 .context("parsing sock_diag")?;
             match message.payload {
                 NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
-                    flows.extend(flow(protocol, &response.header.socket_id));
+                    connected.extend(ends(protocol, &response.header.socket_id));
                 }
                 NetlinkPayload::Done(_) => return Ok(()),
                 NetlinkPayload::Error(error) => bail!("sock_diag: {error}"),
@@ -73,56 +94,70 @@ fn dump(
     }
 }
 
-fn flow(protocol: u8, id: &SocketId) -> Option<Flow<V4>> {
-    let (IpAddr::V4(own), IpAddr::V4(peer)) =
-        (id.source_address.to_canonical(), id.destination_address.to_canonical())
-    else {
-        return None;
-    };
-    let tuple = Tuple {
-        src: own.octets(),
-        dst: peer.octets(),
-        sport: id.source_port.to_be_bytes(),
-        dport: id.destination_port.to_be_bytes(),
-    };
-    (id.destination_port != 0).then_some(Flow { tuple, protocol, _pad: [0; 3] })
+fn ends(protocol: u8, id: &SocketId) -> Option<Connected> {
+    let end = |address: IpAddr, port| SocketAddr::new(address.to_canonical(), port);
+    let (own, peer) =
+        (end(id.source_address, id.source_port), end(id.destination_address, id.destination_port));
+    (peer.port() != 0).then_some(Connected { protocol, own, peer })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+
+    use neti_common::{family::V6, maps::Tuple};
 
     use super::*;
 
-    const LOCALHOST: [u8; 4] = [127, 0, 0, 1];
-
-    fn from_to(protocol: u8, from: u16, to: u16) -> Flow<V4> {
-        let (sport, dport) = (from.to_be_bytes(), to.to_be_bytes());
-        let tuple = Tuple { src: LOCALHOST, dst: LOCALHOST, sport, dport };
-        Flow { tuple, protocol, _pad: [0; 3] }
-    }
-
     #[test]
     fn finds_tcp_sockets_of_both_families() {
-        for listen in ["127.0.0.1:0", "[::ffff:127.0.0.1]:0"] {
+        for (listen, dial) in [
+            ("127.0.0.1:0", "127.0.0.1"),
+            ("[::ffff:127.0.0.1]:0", "127.0.0.1"),
+            ("[::]:0", "127.0.0.1"),
+            ("[::1]:0", "::1"),
+        ] {
             let listener = TcpListener::bind(listen).unwrap();
-            let server = listener.local_addr().unwrap().port();
-            let socket = TcpStream::connect(SocketAddr::from((LOCALHOST, server))).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let peer = SocketAddr::new(dial.parse().unwrap(), port);
+            let socket = TcpStream::connect(peer).unwrap();
             let _accepted = listener.accept().unwrap();
-            let client = socket.local_addr().unwrap().port();
+            let own = socket.local_addr().unwrap();
             let found = connected().unwrap();
-            assert!(found.contains(&from_to(IPPROTO_TCP, client, server)), "{listen}: client");
-            assert!(found.contains(&from_to(IPPROTO_TCP, server, client)), "{listen}: accepted");
+            let client = Connected { protocol: IPPROTO_TCP, own, peer };
+            let server = Connected { protocol: IPPROTO_TCP, own: peer, peer: own };
+            assert!(found.contains(&client), "{listen}: client");
+            assert!(found.contains(&server), "{listen}: accepted");
         }
     }
 
     #[test]
     fn finds_udp_sockets_once_connected() {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let port = socket.local_addr().unwrap().port();
-        let has_port = |flow: &Flow<V4>| flow.tuple.sport == port.to_be_bytes();
-        assert!(!connected().unwrap().iter().any(has_port));
-        socket.connect("127.0.0.1:53").unwrap();
-        assert!(connected().unwrap().contains(&from_to(IPPROTO_UDP, port, 53)));
+        for (bind, peer) in [("127.0.0.1:0", "127.0.0.1:53"), ("[::1]:0", "[::1]:53")] {
+            let socket = UdpSocket::bind(bind).unwrap();
+            let own = socket.local_addr().unwrap();
+            assert!(!connected().unwrap().iter().any(|found| found.own == own));
+            socket.connect(peer).unwrap();
+            let peer = peer.parse().unwrap();
+            let expected = Connected { protocol: IPPROTO_UDP, own, peer };
+            assert!(connected().unwrap().contains(&expected));
+        }
+    }
+
+    #[test]
+    fn a_flow_is_named_as_its_socket_is() {
+        let tuple = Tuple {
+            src: V6::of("fd64::7".parse().unwrap()).unwrap(),
+            dst: V6::of("fd64::8".parse().unwrap()).unwrap(),
+            sport: [0x9c, 0x40],
+            dport: [0, 53],
+        };
+        let flow = Flow::<V6> { tuple, protocol: IPPROTO_UDP, _pad: [0; 3] };
+        let expected = Connected {
+            protocol: IPPROTO_UDP,
+            own: "[fd64::7]:40000".parse().unwrap(),
+            peer: "[fd64::8]:53".parse().unwrap(),
+        };
+        assert_eq!(Connected::of(&flow), expected);
     }
 }

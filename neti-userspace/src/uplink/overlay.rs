@@ -1,5 +1,5 @@
-//! Puts the overlay address on `lo` and routes the overlay ranges out of the uplink, and takes both
-//! back.
+//! Puts the overlay addresses on `lo` and routes the overlay ranges out of the uplink, and takes
+//! both back.
 
 use std::net::IpAddr;
 
@@ -8,8 +8,9 @@ use ipnet::IpNet;
 use rtnetlink::{
     Error, Handle, RouteMessageBuilder,
     packet_route::{
+        address::{AddressAttribute, AddressFlags, CacheInfo},
         neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage},
-        route::{RouteAttribute, RouteMessage, RouteScope},
+        route::{RouteAttribute, RouteFlags, RouteMessage, RouteScope},
     },
 };
 
@@ -17,26 +18,32 @@ use super::{
     Uplink,
     routes::{self, PROTOCOL},
 };
+use crate::addresses::{Addresses, IpFamily};
 
-/// Makes the host have `address` and send what goes to `ranges` from it, out of `uplink`.
-/// Idempotent.
+/// A lifetime without end (`INFINITY_LIFE_TIME`).
+const FOR_EVER: u32 = u32::MAX;
+
+/// Makes the host have `addresses`, and send what goes to the `ranges` of an address's family from
+/// it, out of `uplink`. Idempotent.
 pub async fn install(
     netlink: &Handle,
     uplink: &Uplink,
-    address: IpAddr,
+    addresses: Addresses,
     ranges: &[IpNet],
 ) -> Result<()> {
     let lo = super::index_of(netlink, "lo").await?;
-    let host = IpNet::from(address);
-    let added = netlink.address().add(lo, address, host.prefix_len()).replace().execute().await;
-    added.with_context(|| format!("adding {host} to lo"))?;
-    for range in ranges {
-        if uplink.gateway.is_none() {
-            add_stand_in(netlink, uplink, range).await?;
+    for address in addresses.iter() {
+        let family = IpFamily::of(address);
+        add_address(netlink, lo, address).await?;
+        for range in ranges.iter().filter(|range| IpFamily::of_range(range) == family) {
+            let next_hop = match uplink.gateways.of(family) {
+                Some(gateway) => gateway,
+                None => add_stand_in(netlink, uplink, range).await?,
+            };
+            let route = route(uplink, address, range, next_hop)?;
+            let added = netlink.route().add(route).replace().execute().await;
+            added.with_context(|| format!("routing {range} out of {}", uplink.name))?;
         }
-        let route = route(uplink, address, range)?;
-        let added = netlink.route().add(route).replace().execute().await;
-        added.with_context(|| format!("routing {range} out of {}", uplink.name))?;
     }
     Ok(())
 }
@@ -73,19 +80,32 @@ pub async fn remove(
     Ok(())
 }
 
+/// The address is deprecated from the start (RFC 4862 5.5.4): sockets may have it, but the kernel
+/// chooses it (RFC 6724, rule 3) for no destination other than those whose route names it. An IPv6
+/// address would also be unfit for a route until the kernel has got round to finding that nobody else
+/// on `lo` has it, and it would have a route to itself in the main table.
+async fn add_address(netlink: &Handle, lo: u32, address: IpAddr) -> Result<()> {
+    let host = IpNet::from(address);
+    let mut lifetime = CacheInfo::default();
+    (lifetime.ifa_preferred, lifetime.ifa_valid) = (0, FOR_EVER);
+    let mut add = netlink.address().add(lo, address, host.prefix_len()).replace();
+    add.message_mut().attributes.extend([
+        AddressAttribute::CacheInfo(lifetime),
+        AddressAttribute::Flags(AddressFlags::Nodad | AddressFlags::Noprefixroute),
+    ]);
+    add.execute().await.with_context(|| format!("adding {host} to lo"))
+}
+
 /// Without a gateway there is no next hop that suits all peers. The route needs one with a known
 /// link-layer address all the same, or the stack would ask on the wire who has an overlay address;
 /// the egress program then finds the real next hop of each packet. So the range's network address,
 /// which no host has, stands in for it, at our own link-layer address.
-async fn add_stand_in(netlink: &Handle, uplink: &Uplink, range: &IpNet) -> Result<()> {
-    netlink
-        .neighbours()
-        .add(uplink.index, range.network())
-        .link_layer_address(&uplink.mac)
-        .replace()
-        .execute()
-        .await
-        .with_context(|| format!("adding the neighbour {} on {}", range.network(), uplink.name))
+async fn add_stand_in(netlink: &Handle, uplink: &Uplink, range: &IpNet) -> Result<IpAddr> {
+    let stand_in = range.network();
+    let neighbour = netlink.neighbours().add(uplink.index, stand_in);
+    let added = neighbour.link_layer_address(&uplink.mac).replace().execute().await;
+    added.with_context(|| format!("adding the neighbour {stand_in} on {}", uplink.name))?;
+    Ok(stand_in)
 }
 
 fn stand_in(uplink: u32, range: &IpNet) -> NeighbourMessage {
@@ -100,14 +120,13 @@ fn stand_in(uplink: u32, range: &IpNet) -> NeighbourMessage {
     message
 }
 
-fn route(uplink: &Uplink, source: IpAddr, range: &IpNet) -> Result<RouteMessage> {
+fn route(uplink: &Uplink, source: IpAddr, range: &IpNet, next_hop: IpAddr) -> Result<RouteMessage> {
     let mut message = destination(range)?;
     message.attributes.push(RouteAttribute::Oif(uplink.index));
     message.attributes.push(RouteAttribute::PrefSource(source.into()));
-    let next_hop = uplink.gateway.unwrap_or(range.network());
     message.attributes.push(RouteAttribute::Gateway(next_hop.into()));
     // The gateway of a cloud's default route may itself be outside every on-link prefix.
-    message.header.flags |= rtnetlink::packet_route::route::RouteFlags::Onlink;
+    message.header.flags |= RouteFlags::Onlink;
     Ok(message)
 }
 

@@ -1,58 +1,112 @@
 //! This host, put together from its configuration and its uplink.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use anyhow::{Context, Result, bail};
-use ipnet::{IpNet, Ipv4Net};
+use anyhow::{Result, bail};
+use ipnet::IpNet;
 
 use super::unix_now;
 use crate::{
+    addresses::{self, Addresses, IpFamily, list},
     config::{Config, RegistryConfig},
+    fleet::FleetSettings,
     loader::attach::Means,
     membership::{MemberRecord, MemberState, first_generation},
     status::Status,
-    uplink::Uplink,
+    uplink::{Address, Uplink},
     view::Me,
 };
 
-/// Our addresses on the uplink, the one we send from first. A public address that a router in front
-/// of us translates is none of them.
-pub fn reals(config: &Config, uplink: &Uplink) -> Result<Vec<Ipv4Addr>> {
-    let on_uplink: Vec<Ipv4Addr> = uplink.addresses.iter().filter_map(v4).collect();
-    let private = match config.private {
-        Some(private) if on_uplink.contains(&private) => private,
-        Some(private) => bail!(
-            "private = {private}: uplink {} does not have it; it has {}",
-            uplink.name,
-            list(&on_uplink),
-        ),
-        None => on_uplink.first().copied().with_context(|| {
-            format!("uplink {}: no global IPv4 address; give it one", uplink.name)
-        })?,
-    };
-    let public = config.public.filter(|public| *public != private && on_uplink.contains(public));
-    Ok([private].into_iter().chain(public).collect())
+/// Our addresses on the uplink, of each family the one we send from first. A public address that a
+/// router in front of us translates is none of them.
+///
+/// # Errors
+/// If there is none, or not the one that the configuration names.
+pub fn reals(config: &Config, uplink: &Uplink) -> Result<Vec<IpAddr>> {
+    let mut reals = Vec::new();
+    for family in IpFamily::ALL {
+        let on_uplink: Vec<Address> = uplink
+            .addresses
+            .iter()
+            .copied()
+            .filter(|address| IpFamily::of(address.address) == family)
+            .collect();
+        let has = |wanted: IpAddr| on_uplink.iter().any(|address| address.address == wanted);
+        let private = match config.private.of(family) {
+            Some(private) if !has(private) => bail!(
+                "private = {private}: uplink {} does not have it; it has {}",
+                uplink.name,
+                match on_uplink.as_slice() {
+                    [] => format!("no global {family} address"),
+                    addresses => list(addresses.iter().map(|address| address.address)),
+                },
+            ),
+            None => on_uplink
+                .iter()
+                .find(|address| address.lasting && addresses::real(address.address).is_ok())
+                .map(|address| address.address),
+            private => private,
+        };
+        let public = config.public.of(family).filter(|public| Some(*public) != private);
+        reals.extend(private);
+        reals.extend(public.filter(|public| has(*public)));
+    }
+    if reals.is_empty() {
+        bail!("uplink {}: no global address; give it one", uplink.name);
+    }
+    Ok(reals)
 }
 
-pub fn me(config: &Config, uplink: &Uplink, overlay: Ipv4Addr, reals: Vec<Ipv4Addr>) -> Me {
+/// The families of the fleet's overlay ranges in which we can have an overlay address, and those in
+/// which we cannot for want of a real one to carry it.
+///
+/// # Errors
+/// If there is none of the former.
+pub fn families(
+    uplink: &Uplink,
+    reals: &[IpAddr],
+    fleet: &FleetSettings,
+) -> Result<(Vec<IpFamily>, Vec<IpFamily>)> {
+    let in_fleet = |family: &IpFamily| fleet.range(*family).is_some();
+    let in_reals = |family: &IpFamily| reals.iter().any(|real| IpFamily::of(*real) == *family);
+    let (carried, missing): (Vec<_>, Vec<_>) =
+        IpFamily::ALL.into_iter().filter(in_fleet).partition(in_reals);
+    if carried.is_empty() {
+        // We have some real address, so the fleet has one family and we have the other.
+        let (theirs, ours) = (list(&missing), list(IpFamily::ALL.into_iter().filter(in_reals)));
+        bail!(
+            "uplink {}: no global {theirs} address, and the fleet's overlay ranges are {theirs} \
+             alone ({}): an overlay address is carried by real addresses of its own family; give \
+             the uplink an {theirs} address or the fleet an {ours} range",
+            uplink.name,
+            list(&fleet.overlay),
+        );
+    }
+    Ok((carried, missing))
+}
+
+pub fn me(config: &Config, uplink: &Uplink, overlays: Vec<IpAddr>, reals: Vec<IpAddr>) -> Me {
     Me {
         id: config.host.clone(),
         network: config.network.clone(),
-        overlay,
+        overlays,
         reals,
         uplink_index: uplink.index,
-        on_link: uplink.other_next_hop.iter().filter_map(v4_net).collect(),
-        redirect_all: uplink.gateway.is_none(),
+        on_link: uplink.other_next_hop.clone(),
         vlans: uplink.vlans.iter().copied().collect(),
     }
 }
 
-/// What we announce.
+/// What we announce: of each family the address we send from as the private one.
 pub fn record(config: &Config, me: &Me) -> MemberRecord {
+    let mut private = Addresses::default();
+    for real in me.reals.iter().rev() {
+        private.insert(*real);
+    }
     MemberRecord {
         id: me.id.clone(),
-        overlays: vec![me.overlay],
-        private: me.reals.first().copied(),
+        overlays: me.overlays.clone(),
+        private,
         public: config.public,
         network: me.network.clone(),
         role: config.role.clone(),
@@ -72,7 +126,7 @@ pub fn status(config: &Config, me: &Me, ranges: &[IpNet], means: Means) -> Statu
         version: env!("CARGO_PKG_VERSION").to_owned(),
         host: me.id.clone(),
         network: me.network.clone(),
-        overlay: me.overlay,
+        overlays: me.overlays.clone(),
         reals: me.reals.clone(),
         uplink: config.uplink.clone(),
         uplink_index: me.uplink_index,
@@ -86,26 +140,5 @@ pub fn status(config: &Config, me: &Me, ranges: &[IpNet], means: Means) -> Statu
         stale: None,
         problems: Vec::new(),
         names: Default::default(),
-    }
-}
-
-fn v4(net: &IpNet) -> Option<Ipv4Addr> {
-    match net.addr() {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    }
-}
-
-fn v4_net(net: &IpNet) -> Option<Ipv4Net> {
-    match net {
-        IpNet::V4(net) => Some(*net),
-        IpNet::V6(_) => None,
-    }
-}
-
-fn list(addresses: &[Ipv4Addr]) -> String {
-    match addresses {
-        [] => "none".to_owned(),
-        _ => addresses.iter().map(Ipv4Addr::to_string).collect::<Vec<_>>().join(", "),
     }
 }

@@ -2,12 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::IpAddr,
 };
 
 use anyhow::Result;
 use neti_common::{
-    family::{Family, V4},
+    family::Family,
     maps::{Path, path_flag},
 };
 use serde::Serialize;
@@ -16,23 +16,23 @@ use crate::{
     loader::pins::Pins,
     membership::HostId,
     output::Row,
-    state::MapState,
+    state::FamilyState,
     status,
     store::{Store, kernel::KernelStore},
 };
 
-/// A member as this host reaches it.
+/// A member as this host reaches it by one address family.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<HostId>,
     /// Its primary overlay address.
-    overlay: Ipv4Addr,
-    overlays: BTreeSet<Ipv4Addr>,
+    overlay: IpAddr,
+    overlays: BTreeSet<IpAddr>,
     /// Where packets for it go.
-    real: Ipv4Addr,
+    real: IpAddr,
     /// Where packets from it may come from.
-    reals: Vec<Ipv4Addr>,
+    reals: Vec<IpAddr>,
     generation: u32,
     /// Its own neighbour entry is the next hop.
     redirect: bool,
@@ -43,7 +43,7 @@ impl Row for Shown {
         &["MEMBER", "OVERLAY", "REAL", "ALL REAL", "GEN", "NEXT HOP"];
 
     fn cells(&self) -> Vec<String> {
-        let reals: Vec<_> = self.reals.iter().map(Ipv4Addr::to_string).collect();
+        let reals: Vec<_> = self.reals.iter().map(IpAddr::to_string).collect();
         vec![
             self.id.as_ref().map_or_else(|| "-".to_owned(), HostId::to_string),
             self.overlay.to_string(),
@@ -59,30 +59,31 @@ pub fn read(pins: &Pins) -> Result<Vec<Shown>> {
     let state = KernelStore::open(pins)?.read()?;
     // Without the daemon's file there are no names, and everything else all the same.
     let names = status::read(pins.instance()).ok().flatten().map(|status| status.names);
-    Ok(members(&state, &names.unwrap_or_default()))
+    let names = names.unwrap_or_default();
+    Ok([members(&state.v4, &names), members(&state.v6, &names)].concat())
 }
 
-fn members(state: &MapState, names: &BTreeMap<Ipv4Addr, HostId>) -> Vec<Shown> {
-    let mut members: BTreeMap<Ipv4Addr, Shown> = BTreeMap::new();
+fn members<F: Family>(state: &FamilyState<F>, names: &BTreeMap<IpAddr, HostId>) -> Vec<Shown> {
+    let mut members: BTreeMap<IpAddr, Shown> = BTreeMap::new();
     for path in state.overlays.values() {
-        let primary = path.primary.into();
+        let primary = F::to_ip(&path.primary);
         members
             .entry(primary)
             .or_insert_with(|| member(path, names.get(&primary).cloned()))
             .overlays
-            .insert(path.overlay.into());
+            .insert(F::to_ip(&path.overlay));
     }
     members.into_values().collect()
 }
 
-fn member(path: &Path<V4>, id: Option<HostId>) -> Shown {
-    let used = path.reals.iter().filter(|real| **real != V4::UNSPECIFIED);
+fn member<F: Family>(path: &Path<F>, id: Option<HostId>) -> Shown {
+    let used = path.reals.iter().filter(|real| **real != F::UNSPECIFIED);
     Shown {
         id,
-        overlay: path.primary.into(),
+        overlay: F::to_ip(&path.primary),
         overlays: BTreeSet::new(),
-        real: path.real.into(),
-        reals: used.map(|real| Ipv4Addr::from(*real)).collect(),
+        real: F::to_ip(&path.real),
+        reals: used.map(F::to_ip).collect(),
         generation: path.generation,
         redirect: path.flags & path_flag::REDIRECT != 0,
     }
@@ -90,29 +91,38 @@ fn member(path: &Path<V4>, id: Option<HostId>) -> Shown {
 
 #[cfg(test)]
 mod tests {
+    use neti_common::family::{V4, V6};
+
     use super::*;
 
-    #[test]
-    fn addresses_of_one_host_are_one_member() {
-        let path = |overlay| Path::<V4> {
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    /// A member with two overlay addresses, the first of them the primary one.
+    fn state<F: Family>(overlays: [&str; 2], real: &str) -> FamilyState<F> {
+        let address = |text| F::of(ip(text)).unwrap();
+        let [primary, other] = overlays.map(address);
+        let path = |overlay| Path::<F> {
             overlay,
-            real: [10, 0, 0, 11],
-            reals: [[10, 0, 0, 11], V4::UNSPECIFIED],
-            primary: [100, 64, 0, 7],
+            real: address(real),
+            reals: [address(real), F::UNSPECIFIED],
+            primary,
             host: 1,
             generation: 3,
             flags: path_flag::REDIRECT,
             _pad: [0; 3],
         };
-        let mut state = MapState::empty();
-        for overlay in [[100, 64, 0, 7], [100, 64, 0, 9]] {
-            state.overlays.insert(overlay, path(overlay));
-        }
-        let primary = Ipv4Addr::new(100, 64, 0, 7);
-        let names = BTreeMap::from([(primary, "sierra".parse().unwrap())]);
-        let shown = members(&state, &names);
+        let overlays = [primary, other].map(|overlay| (overlay, path(overlay))).into();
+        FamilyState { overlays, ..FamilyState::empty() }
+    }
+
+    #[test]
+    fn addresses_of_one_host_are_one_member() {
+        let state = state::<V4>(["100.64.0.7", "100.64.0.9"], "10.0.0.11");
+        let names = BTreeMap::from([(ip("100.64.0.7"), "sierra".parse().unwrap())]);
         assert_eq!(
-            serde_json::to_string(&shown).unwrap(),
+            serde_json::to_string(&members(&state, &names)).unwrap(),
             "[{\"id\":\"sierra\",\"overlay\":\"100.64.0.7\",\"overlays\":[\"100.64.0.7\",\
              \"100.64.0.9\"],\"real\":\"10.0.0.11\",\"reals\":[\"10.0.0.11\"],\"generation\":3,\
              \"redirect\":true}]"
@@ -120,5 +130,13 @@ mod tests {
         let nameless = &members(&state, &BTreeMap::new())[0];
         assert_eq!(nameless.cells()[0], "-");
         assert!(!serde_json::to_string(nameless).unwrap().contains("id"));
+    }
+
+    #[test]
+    fn shows_either_family() {
+        let shown = members(&state::<V6>(["fd64::7", "fd64::9"], "fd00:1::11"), &BTreeMap::new());
+        assert_eq!(shown.len(), 1);
+        let expected = ["-", "fd64::7", "fd00:1::11", "fd00:1::11", "3", "itself"];
+        assert_eq!(shown[0].cells(), expected);
     }
 }

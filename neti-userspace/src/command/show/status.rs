@@ -1,17 +1,17 @@
 //! `neti show status`.
 
-use std::net::Ipv4Addr;
-
 use anyhow::Result;
+use ipnet::IpNet;
 use neti_common::{
-    family::{Family, V4},
-    maps::{Prefix, Settings, identity, mode},
+    maps::{identity, mode},
     verdict::Hook,
 };
 use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 use serde::Serialize;
 
 use crate::{
+    addresses::list,
+    command::installed,
     loader::pins::Pins,
     output::Facts,
     status::{self, Status},
@@ -28,28 +28,28 @@ pub struct Shown {
     attached: Vec<&'static str>,
     mode: &'static str,
     identity: &'static str,
-    ranges: Vec<String>,
+    ranges: Vec<IpNet>,
     #[serde(flatten)]
     daemon: Option<Status>,
 }
 
 pub fn read(pins: &Pins) -> Result<Shown> {
-    let settings = KernelStore::open(pins)?.settings()?;
+    let (v4, v6) = KernelStore::open(pins)?.settings()?;
     let daemon = status::read(pins.instance())?;
     let attached = Hook::ALL.into_iter().filter(|hook| pins.link(*hook).exists());
     Ok(Shown {
         instance: pins.instance().to_owned(),
         running: daemon.as_ref().is_some_and(|daemon| is_alive(daemon.pid)),
         attached: attached.map(Hook::as_str).collect(),
-        mode: match settings.mode {
+        mode: match v4.mode {
             mode::ENFORCE => "enforce",
             _ => "observe",
         },
-        identity: match settings.identity {
+        identity: match v4.identity {
             identity::OVERLAY => "overlay",
             _ => "real",
         },
-        ranges: ranges(&settings),
+        ranges: installed::ranges(&v4).chain(installed::ranges(&v6)).collect(),
         daemon,
     })
 }
@@ -62,17 +62,16 @@ impl Facts for Shown {
             ("attached", self.attached.join(", ")),
             ("mode", self.mode.to_owned()),
             ("identity", self.identity.to_owned()),
-            ("overlay ranges", self.ranges.join(", ")),
+            ("overlay ranges", list(&self.ranges)),
         ];
         let Some(daemon) = &self.daemon else { return facts };
-        let reals: Vec<_> = daemon.reals.iter().map(Ipv4Addr::to_string).collect();
         facts.extend([
             ("pid", daemon.pid.to_string()),
             ("version", daemon.version.clone()),
             ("host", daemon.host.to_string()),
             ("network", daemon.network.clone()),
-            ("overlay address", daemon.overlay.to_string()),
-            ("real addresses", reals.join(", ")),
+            ("overlay addresses", list(&daemon.overlays)),
+            ("real addresses", list(&daemon.reals)),
             ("uplink", format!("{} by {}", daemon.uplink, daemon.attach)),
             ("registry", daemon.registry.clone()),
             ("revision", daemon.revision.to_string()),
@@ -86,16 +85,6 @@ impl Facts for Shown {
         facts.extend(problems.map(|p| ("problem", format!("{}: {}", p.key, p.what))));
         facts
     }
-}
-
-fn ranges(settings: &Settings<V4>) -> Vec<String> {
-    let length = |mask: [u8; 4]| u32::from_be_bytes(mask).leading_ones().min(V4::BITS);
-    settings
-        .ranges
-        .iter()
-        .filter(|range| **range != Prefix::NONE)
-        .map(|range| format!("{}/{}", Ipv4Addr::from(range.network), length(range.mask)))
-        .collect()
 }
 
 /// A process of another user answers EPERM, and lives.

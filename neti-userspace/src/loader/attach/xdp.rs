@@ -94,7 +94,7 @@ mod tests {
                 mac: vec![2, 0, 0, 0, 0, 1],
                 kind: kind.map(str::to_owned),
                 addresses: Vec::new(),
-                gateway: None,
+                gateways: Default::default(),
                 other_next_hop: Vec::new(),
                 vlans: vlans.to_vec(),
                 xdp: None,
