@@ -1,19 +1,18 @@
-//! Loading, attaching and routing on real interfaces: idempotent, nothing of others touched, nothing
-//! of ours left.
+//! Loading and attaching on real interfaces: idempotent, nothing of others touched, nothing of ours
+//! left.
 
 use aya::{
     maps::{HashMap, MapData},
     programs::{SchedClassifier, TcAttachType},
 };
-use neti_common::maps::name;
+use neti_common::family::{Family, V4};
 use neti_userspace::{
     config::Attach,
     loader::{
         self,
         attach::{self, Means, Tc},
     },
-    notrack,
-    uplink::{self, overlay, routes},
+    uplink,
 };
 
 use crate::support::{Instance, in_namespace, may_run, veth};
@@ -106,7 +105,7 @@ fn a_map_of_another_shape_is_refused() {
     }
     let Instance(pins) = &Instance::new();
     drop(loader::make_maps(pins, false).unwrap());
-    let path = pins.map(name::MEMBERS4);
+    let path = pins.map(V4::MAPS.members);
     std::fs::remove_file(&path).unwrap();
     let other = HashMap::<MapData, u32, u64>::create(7, 0).unwrap();
     other.pin(&path).unwrap();
@@ -114,60 +113,6 @@ fn a_map_of_another_shape_is_refused() {
     assert!(error.starts_with("map members4: "), "{error}");
     assert!(error.contains("value of 8 bytes, 7 entries, but must have"), "{error}");
     assert!(error.contains("neti down"), "{error}");
-}
-
-#[test]
-fn routes_come_and_go() {
-    if !may_run("routes_come_and_go") {
-        return;
-    }
-    in_namespace(async |netlink| {
-        let mut uplink = veth(&netlink).await;
-        assert_eq!(uplink.other_next_hop, ["10.0.0.0/24".parse().unwrap()]);
-        let (address, ranges) = ("100.64.3.7".parse().unwrap(), ["100.64.0.0/16".parse().unwrap()]);
-        for gateway in [None, Some("10.0.0.1".parse().unwrap())] {
-            uplink.gateway = gateway;
-            let before = routes::list(&netlink).await.unwrap();
-            for _ in 0..2 {
-                overlay::install(&netlink, &uplink, address, &ranges).await.unwrap();
-            }
-            let added: Vec<_> =
-                routes::list(&netlink).await.unwrap().into_iter().filter(|r| r.is_ours()).collect();
-            assert_eq!(added.len(), 1, "{added:?}");
-            assert_eq!(added[0].to, ranges[0]);
-            assert_eq!(added[0].gateway, Some(gateway.unwrap_or(ranges[0].network())));
-            uplink::overlap::check(&netlink, uplink.index, &ranges).await.unwrap();
-            for _ in 0..2 {
-                overlay::remove(&netlink, uplink.index, &[address], &ranges).await.unwrap();
-            }
-            assert_eq!(routes::list(&netlink).await.unwrap(), before);
-            let addresses = uplink::all_addresses(&netlink).await.unwrap();
-            let left = addresses.iter().filter_map(uplink::address_of);
-            assert!(!left.into_iter().any(|left| left.addr() == address));
-        }
-    });
-}
-
-#[test]
-fn notrack_comes_and_goes() {
-    if !may_run("notrack_comes_and_goes") || !notrack::available() {
-        println!("skipped: notrack_comes_and_goes needs nft");
-        return;
-    }
-    in_namespace(async |_| {
-        let tables = || {
-            let output = std::process::Command::new("nft").args(["list", "ruleset"]).output();
-            String::from_utf8(output.unwrap().stdout).unwrap()
-        };
-        for _ in 0..2 {
-            notrack::install("test", &["100.64.0.0/16".parse().unwrap()]).unwrap();
-            assert_eq!(tables().matches("notrack").count(), 2, "{}", tables());
-        }
-        for _ in 0..2 {
-            notrack::remove("test").unwrap();
-            assert_eq!(tables(), "");
-        }
-    });
 }
 
 /// Ids of the programs on `eth0`.

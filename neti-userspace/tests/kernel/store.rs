@@ -1,13 +1,15 @@
 //! The store on the kernel's maps keeps the contract of every store.
 
+use std::net::Ipv4Addr;
+
 use neti_common::{
-    family::V4,
-    maps::{Member, name},
+    family::{Family, V4, V6},
+    maps::{Member, OVERLAYS},
 };
 use neti_userspace::{
     diff::diff,
     loader,
-    state::MapState,
+    state::{FamilyState, MapState},
     store::{Store, contract, kernel::KernelStore},
 };
 
@@ -31,10 +33,10 @@ fn removes_around_what_is_gone() {
     let Instance(pins) = &Instance::new();
     let _ebpf = loader::make_maps(pins, false).unwrap();
     let mut store = KernelStore::open(pins).unwrap();
-    let some = members((1..=9).filter(|number| number % 3 != 0));
+    let some = both(|number| number % 3 != 0, 9);
     store.apply(&diff(&MapState::empty(), &some)).unwrap();
     // The batch names nine keys, of which the third, the sixth and the ninth are not there.
-    store.apply(&diff(&members(1..=9), &MapState::empty())).unwrap();
+    store.apply(&diff(&both(|_| true, 9), &MapState::empty())).unwrap();
     assert_eq!(store.read().unwrap(), MapState::empty());
 }
 
@@ -46,22 +48,39 @@ fn says_that_a_map_is_full() {
     let Instance(pins) = &Instance::new();
     let _ebpf = loader::make_maps(pins, false).unwrap();
     let mut store = KernelStore::open(pins).unwrap();
-    let room = aya::maps::MapInfo::from_pin(pins.map(name::MEMBERS4)).unwrap().max_entries();
-    store.apply(&diff(&MapState::empty(), &members(1..=room))).unwrap();
-    let error = store.apply(&diff(&MapState::empty(), &members(1..=room + 1))).unwrap_err();
-    assert_eq!(error.to_string(), format!("map members4: full; it has room for {room} entries"));
+    let room = |map| aya::maps::MapInfo::from_pin(pins.map(map)).unwrap().max_entries();
+    let (v4, v6) = (room(V4::MAPS.members), room(V6::MAPS.members));
+    let full = MapState { v4: members(1..=v4), v6: members(1..=v6), ..MapState::empty() };
+    store.apply(&diff(&MapState::empty(), &full)).unwrap();
+    for (name, room, more) in [
+        (V4::MAPS.members, v4, MapState { v4: members(1..=v4 + 1), ..MapState::empty() }),
+        (V6::MAPS.members, v6, MapState { v6: members(1..=v6 + 1), ..MapState::empty() }),
+    ] {
+        let error = store.apply(&diff(&MapState::empty(), &more)).unwrap_err();
+        assert_eq!(error.to_string(), format!("map {name}: full; it has room for {room} entries"));
+    }
 }
 
-fn members(numbers: impl Iterator<Item = u32>) -> MapState {
-    let member = |number: u32| Member::<V4> {
-        real: number.to_be_bytes(),
-        overlays: [[0; 4]; 8],
-        host: number,
-        generation: 1,
-        role: 0,
-        overlay_count: 0,
-        flags: 0,
+/// Members of both families, those of the numbers up to `last` that `wanted` takes.
+fn both(wanted: impl Fn(&u32) -> bool, last: u32) -> MapState {
+    let numbers = || (1..=last).filter(&wanted);
+    MapState { v4: members(numbers()), v6: members(numbers()), ..MapState::empty() }
+}
+
+fn members<F: Family>(numbers: impl Iterator<Item = u32>) -> FamilyState<F> {
+    let member = |number: u32| {
+        let v4 = Ipv4Addr::from_bits(number);
+        let real = F::of(v4.into()).or(F::of(v4.to_ipv6_compatible().into())).unwrap();
+        let member = Member::<F> {
+            real,
+            overlays: [F::UNSPECIFIED; OVERLAYS],
+            host: number,
+            generation: 1,
+            role: 0,
+            overlay_count: 0,
+            flags: 0,
+        };
+        (real, member)
     };
-    let members = numbers.map(|number| (number.to_be_bytes(), member(number))).collect();
-    MapState { members, ..MapState::empty() }
+    FamilyState { members: numbers.map(member).collect(), ..FamilyState::empty() }
 }

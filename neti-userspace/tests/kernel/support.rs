@@ -11,7 +11,7 @@ use neti_userspace::{
     uplink::{self, Uplink},
 };
 use nix::sched::{CloneFlags, unshare};
-use rtnetlink::{Handle, LinkUnspec, LinkVeth};
+use rtnetlink::{Handle, LinkUnspec, LinkVeth, packet_route::address::AddressHeaderFlags};
 
 /// Whether this process may load programs; prints why a test is skipped.
 pub fn may_run(test: &str) -> bool {
@@ -56,16 +56,29 @@ pub fn in_namespace<F: Future>(test: impl FnOnce(Handle) -> F + Send + 'static) 
     thread::spawn(body).join().unwrap();
 }
 
-/// A veth pair `eth0`, with 10.0.0.10/24, and `peer`.
+/// A veth pair `eth0`, with 10.0.0.10/24 and fd00:1::10/64, and `peer`.
 pub async fn veth(netlink: &Handle) -> Uplink {
     netlink.link().add(LinkVeth::new("eth0", "peer").build()).execute().await.unwrap();
     for name in ["eth0", "peer"] {
         set_up(netlink, name).await;
     }
     let index = uplink::index_of(netlink, "eth0").await.unwrap();
-    let address = "10.0.0.10".parse().unwrap();
-    netlink.address().add(index, address, 24).execute().await.unwrap();
+    for (address, length) in [("10.0.0.10", 24), ("fd00:1::10", 64)] {
+        add_address(netlink, index, address, length, AddressHeaderFlags::Nodad).await;
+    }
     uplink::find(netlink, "eth0").await.unwrap()
+}
+
+pub async fn add_address(
+    netlink: &Handle,
+    interface: u32,
+    address: &str,
+    length: u8,
+    flags: AddressHeaderFlags,
+) {
+    let mut add = netlink.address().add(interface, address.parse().unwrap(), length);
+    add.message_mut().header.flags = flags;
+    add.execute().await.unwrap();
 }
 
 async fn set_up(netlink: &Handle, name: &str) {

@@ -1,10 +1,12 @@
 //! Entries of the twins maps live as long as their flows.
 
-use std::net::UdpSocket;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use aya::maps::{Array, HashMap, Map, MapData};
 use neti_common::{
-    family::V4,
+    family::{Family, V4, V6},
+    headers::{UDP, flow},
+    hints::state,
     maps::{Ends, Flow, Hint, Tuple, TwinIn, TwinOut, name},
 };
 use neti_userspace::{
@@ -15,40 +17,50 @@ use neti_userspace::{
 
 use crate::support::{Instance, may_run};
 
-const UDP: u8 = 17;
-const LOCALHOST: [u8; 4] = [127, 0, 0, 1];
-
 /// The maps as the programs use them.
-struct Maps {
-    out: HashMap<MapData, Flow<V4>, TwinOut>,
-    back: HashMap<MapData, Flow<V4>, TwinIn<V4>>,
+struct Maps<F: Family> {
+    localhost: IpAddr,
+    out: HashMap<MapData, Flow<F>, TwinOut>,
+    back: HashMap<MapData, Flow<F>, TwinIn<F>>,
     used: Array<MapData, u32>,
-    hints: HashMap<MapData, Flow<V4>, Hint<V4>>,
+    hints: HashMap<MapData, Flow<F>, Hint<F>>,
 }
 
-impl Maps {
-    fn open(pins: &Pins) -> Self {
+impl<F: Family> Maps<F> {
+    fn open(pins: &Pins, localhost: impl Into<IpAddr>) -> Self {
         Self {
-            out: open(pins, name::TWINS_OUT4, Map::HashMap).unwrap(),
-            back: open(pins, name::TWINS_IN4, Map::HashMap).unwrap(),
+            localhost: localhost.into(),
+            out: open(pins, F::MAPS.twins_out, Map::HashMap).unwrap(),
+            back: open(pins, F::MAPS.twins_in, Map::HashMap).unwrap(),
             used: open(pins, name::TWINS_USED, Map::Array).unwrap(),
-            hints: open(pins, name::HINTS_LOCAL_MEMBER4, Map::LruHashMap).unwrap(),
+            hints: open(pins, F::MAPS.hints_local_member, Map::LruHashMap).unwrap(),
         }
     }
 
     /// Both entries of a flow from `port`, known as `wire` on the wire.
     fn insert(&mut self, port: u16, wire: u16) {
-        let ends = Ends { peer: LOCALHOST, own: LOCALHOST };
-        let (port, wire) = (port.to_be_bytes(), wire.to_be_bytes());
-        self.out.insert(flow(port), TwinOut { port: wire, _pad: [0; 2] }, 0).unwrap();
-        self.back.insert(flow(wire), TwinIn { ends, port, _pad: [0; 2] }, 0).unwrap();
+        let (key, flow) = (self.flow(wire), self.flow(port));
+        let twin = TwinOut { port: wire.to_be_bytes(), _pad: [0; 2] };
+        self.out.insert(flow, twin, 0).unwrap();
+        let twin = TwinIn { ends: self.ends(), port: port.to_be_bytes(), _pad: [0; 2] };
+        self.back.insert(key, twin, 0).unwrap();
         self.used.set(0, 1, 0).unwrap();
     }
 
     fn hint(&mut self, wire: u16, seen: u64) {
-        let ends = Ends { peer: LOCALHOST, own: LOCALHOST };
-        let hint = Hint { seen, ends, state: 0, _pad: [0; 7] };
-        self.hints.insert(flow(wire.to_be_bytes()), hint, 0).unwrap();
+        let hint = Hint { seen, ends: self.ends(), state: state::OPENED, _pad: [0; 7] };
+        self.hints.insert(self.flow(wire), hint, 0).unwrap();
+    }
+
+    fn flow(&self, sport: u16) -> Flow<F> {
+        let Ends { peer: dst, own: src } = self.ends();
+        let (sport, dport) = (sport.to_be_bytes(), PEER.to_be_bytes());
+        flow(UDP, Tuple { src, dst, sport, dport })
+    }
+
+    fn ends(&self) -> Ends<F> {
+        let localhost = F::of(self.localhost).unwrap();
+        Ends { peer: localhost, own: localhost }
     }
 
     fn count(&self) -> (usize, usize, u32) {
@@ -56,10 +68,8 @@ impl Maps {
     }
 }
 
-fn flow(sport: [u8; 2]) -> Flow<V4> {
-    let tuple = Tuple { src: LOCALHOST, dst: LOCALHOST, sport, dport: 9_u16.to_be_bytes() };
-    Flow { tuple, protocol: UDP, _pad: [0; 3] }
-}
+/// The port that everybody speaks to.
+const PEER: u16 = 9;
 
 #[test]
 fn entries_go_in_the_second_round_after_their_flow() {
@@ -68,12 +78,17 @@ fn entries_go_in_the_second_round_after_their_flow() {
     }
     let Instance(pins) = &Instance::new();
     drop(loader::make_maps(pins, false).unwrap());
-    let (mut maps, mut twins) = (Maps::open(pins), Twins::open(pins).unwrap());
+    let mut twins = Twins::open(pins).unwrap();
+    entries_go(&mut twins, Maps::<V4>::open(pins, Ipv4Addr::LOCALHOST));
+    entries_go(&mut twins, Maps::<V6>::open(pins, Ipv6Addr::LOCALHOST));
+}
+
+fn entries_go<F: Family>(twins: &mut Twins, mut maps: Maps<F>) {
     twins.round().unwrap();
     assert_eq!(maps.count(), (0, 0, 0), "not in use");
 
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.connect("127.0.0.1:9").unwrap();
+    let socket = UdpSocket::bind((maps.localhost, 0)).unwrap();
+    socket.connect((maps.localhost, PEER)).unwrap();
     maps.insert(socket.local_addr().unwrap().port(), 61_001);
     maps.insert(1_002, 61_002);
     maps.hint(61_002, u64::MAX);
@@ -90,4 +105,22 @@ fn entries_go_in_the_second_round_after_their_flow() {
     twins.round().unwrap();
     twins.round().unwrap();
     assert_eq!(maps.count(), (0, 0, 0), "all have ended");
+}
+
+#[test]
+fn one_family_does_not_rest_while_the_other_has_entries() {
+    if !may_run("one_family_does_not_rest_while_the_other_has_entries") {
+        return;
+    }
+    let Instance(pins) = &Instance::new();
+    drop(loader::make_maps(pins, false).unwrap());
+    let mut twins = Twins::open(pins).unwrap();
+    let mut v4 = Maps::<V4>::open(pins, Ipv4Addr::LOCALHOST);
+    let mut v6 = Maps::<V6>::open(pins, Ipv6Addr::LOCALHOST);
+    v4.insert(1_001, 61_001);
+    v6.insert(1_001, 61_001);
+    v6.hint(61_001, u64::MAX);
+    twins.round().unwrap();
+    twins.round().unwrap();
+    assert_eq!((v4.count(), v6.count()), ((0, 0, 1), (1, 1, 1)));
 }
