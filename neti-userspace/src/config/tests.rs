@@ -5,7 +5,7 @@ instance = "blue"
 host = "hudson"
 network = "ec2"
 uplink = "eth0"
-private = "10.0.0.10"
+private = ["10.0.0.10", "2001:db8::10"]
 public = "203.0.113.10"
 role = "web"
 labels = { rack = "b12" }
@@ -27,6 +27,10 @@ fn parse(text: &str) -> Result<Config, ConfigError> {
     Config::parse("neti.toml", text, "hudson.example")
 }
 
+fn addresses(texts: &[&str]) -> Addresses {
+    Addresses::collect(texts.iter().map(|text| text.parse().unwrap())).unwrap()
+}
+
 #[test]
 fn reads_every_key() {
     assert_eq!(
@@ -36,8 +40,8 @@ fn reads_every_key() {
             host: "hudson".parse().unwrap(),
             network: "ec2".to_owned(),
             uplink: "eth0".to_owned(),
-            private: Some("10.0.0.10".parse().unwrap()),
-            public: Some("203.0.113.10".parse().unwrap()),
+            private: addresses(&["10.0.0.10", "2001:db8::10"]),
+            public: addresses(&["203.0.113.10"]),
             role: "web".to_owned(),
             labels: [("rack".to_owned(), "b12".to_owned())].into(),
             attach: Attach::Xdp,
@@ -55,7 +59,7 @@ fn has_defaults() {
     let config = parse(LEAST).unwrap();
     assert_eq!(config.instance, "default");
     assert_eq!(config.host.as_str(), "hudson.example");
-    assert_eq!((config.private, config.public), (None, None));
+    assert_eq!((config.private, config.public), (addresses(&[]), addresses(&[])));
     assert_eq!((config.role.as_str(), config.labels.len()), ("", 0));
     assert_eq!((config.attach, config.notrack), (Attach::Auto, false));
     let RegistryConfig::Directory { ttl, .. } = config.registry;
@@ -78,9 +82,21 @@ fn errors_name_file_key_value_and_what_is_right() {
         ("uplink = \"eth0\"", "uplink = \"a/b\"", "uplink = \"a/b\": must be the name of an"),
         ("uplink = \"eth0\"", "uplink = 7", "uplink = 7: must be the name of an interface"),
         ("uplink = \"eth0\"", "uplnk = \"eth0\"", "uplink: missing"),
-        ("\"10.0.0.10\"", "\"10.0.0.256\"", "private = \"10.0.0.256\": must be an IPv4 address"),
-        ("\"10.0.0.10\"", "\"127.0.0.1\"", "private = \"127.0.0.1\": must be an IPv4 address"),
-        ("\"203.0.113.10\"", "\"2001:db8::1\"", "public = \"2001:db8::1\": must be an IPv4"),
+        ("10.0.0.10", "10.0.0.256", "private[0] = \"10.0.0.256\": must be a host's address like"),
+        ("10.0.0.10", "127.0.0.1", "private[0] = \"127.0.0.1\": is loopback; must be an address"),
+        ("2001:db8::10", "fe80::1", "private[1] = \"fe80::1\": is link-local; must be an address"),
+        (
+            "2001:db8::10",
+            "10.1.1.1",
+            "private = 10.0.0.10, 10.1.1.1: 10.0.0.10 and 10.1.1.1 are both",
+        ),
+        ("203.0.113.10", "ff0e::1", "public = \"ff0e::1\": is multicast; must be an address"),
+        (
+            "203.0.113.10",
+            "::ffff:203.0.113.10",
+            "public = \"::ffff:203.0.113.10\": is IPv4 written as IPv6 (v4-mapped); write 203.0.113.10",
+        ),
+        ("\"203.0.113.10\"", "[7]", "public[0] = 7: must be a host's address like"),
         (
             "b12\"",
             "b12\", row = 3",

@@ -1,48 +1,57 @@
-use neti_common::maps::AllowEntry;
+use neti_common::maps::{ALLOW_ENTRIES, AllowEntry, OVERLAYS, REALS};
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::{Store, memory::MemoryStore};
+use crate::{
+    membership::sample::at,
+    store::{Store, memory::MemoryStore},
+};
 
 /// States over few keys and values, so that two of them share some.
 fn states() -> impl Strategy<Value = MapState> {
-    let map = || prop::collection::btree_map(0u8..8, 0u32..3, 0..8);
     let words = || prop::collection::vec((0usize..64, 0u64..3), 0..6);
-    (map(), map(), map(), words(), words(), 0u32..3).prop_map(
-        |(members, overlays, allow, open_ports, vlans, uplink)| {
-            let mut state = MapState::empty();
-            state.settings.uplink = uplink;
-            for (key, generation) in members {
-                let real = [10, 0, 0, key];
-                state.members.insert(real, member(real, generation));
-            }
-            for (key, generation) in overlays {
-                let overlay = [100, 64, 0, key];
-                state.overlays.insert(overlay, path(overlay, generation));
-            }
-            for (key, count) in allow {
-                let entries = [AllowEntry::default(); neti_common::maps::ALLOW_ENTRIES];
-                state.allow.insert((32, [192, 0, 2, key]), Allow { count, entries });
-            }
-            for (word, bits) in open_ports {
-                state.open_ports[word * 32] = bits;
-            }
-            for (word, bits) in vlans {
-                state.vlans[word] = bits;
-            }
-            state
-        },
-    )
+    (of_family(), of_family(), words(), words()).prop_map(|(v4, v6, open_ports, vlans)| {
+        let mut state = MapState { v4, v6, ..MapState::empty() };
+        for (word, bits) in open_ports {
+            state.open_ports[word * 32] = bits;
+        }
+        for (word, bits) in vlans {
+            state.vlans[word] = bits;
+        }
+        state
+    })
 }
 
-fn member(real: [u8; 4], generation: u32) -> Member<V4> {
-    let overlays = [[0; 4]; neti_common::maps::OVERLAYS];
+fn of_family<F: Family>() -> impl Strategy<Value = FamilyState<F>> {
+    let map = || prop::collection::btree_map(0u8..8, 0u32..3, 0..8);
+    (map(), map(), map(), 0u32..3).prop_map(|(members, overlays, allow, uplink)| {
+        let key = |net: &str, n: u8| at::<F>(&format!("{net}.{n}"));
+        let mut state = FamilyState::empty();
+        state.settings.uplink = uplink;
+        for (n, generation) in members {
+            let real = key("10.0.0", n);
+            state.members.insert(real, member(real, generation));
+        }
+        for (n, generation) in overlays {
+            let overlay = key("100.64.0", n);
+            state.overlays.insert(overlay, path(overlay, generation));
+        }
+        for (n, count) in allow {
+            let entries = [AllowEntry::default(); ALLOW_ENTRIES];
+            state.allow.insert((32, key("192.0.2", n)), Allow { count, entries });
+        }
+        state
+    })
+}
+
+fn member<F: Family>(real: F::Addr, generation: u32) -> Member<F> {
+    let overlays = [F::UNSPECIFIED; OVERLAYS];
     Member { real, overlays, host: 0, generation, role: 0, overlay_count: 0, flags: 0 }
 }
 
-fn path(overlay: [u8; 4], generation: u32) -> Path<V4> {
-    let real = [10, 0, 0, 1];
-    let reals = [real, [0; 4]];
+fn path<F: Family>(overlay: F::Addr, generation: u32) -> Path<F> {
+    let reals = [F::UNSPECIFIED; REALS];
+    let real = reals[0];
     Path { overlay, real, reals, primary: overlay, host: 0, generation, flags: 0, _pad: [0; 3] }
 }
 
@@ -58,14 +67,26 @@ proptest! {
     fn nothing_to_do_is_empty_and_no_change_is_idle(have in states(), want in states()) {
         let changes = diff(&have, &want);
         prop_assert_eq!(changes.is_empty(), have == want);
-        for path in &changes.put_overlays {
-            prop_assert_ne!(have.overlays.get(&path.overlay), Some(path));
+        if let Some(settings) = changes.settings {
+            prop_assert_eq!(settings, (want.v4.settings, want.v6.settings), "both or none");
         }
-        for member in &changes.put_members {
-            prop_assert_ne!(have.members.get(&member.real), Some(member));
-        }
-        for real in &changes.remove_members {
-            prop_assert!(have.members.contains_key(real));
-        }
+        no_idle_change(&changes.v4, &have.v4)?;
+        no_idle_change(&changes.v6, &have.v6)?;
     }
+}
+
+fn no_idle_change<F: Family>(
+    changes: &FamilyChanges<F>,
+    have: &FamilyState<F>,
+) -> Result<(), TestCaseError> {
+    for path in &changes.put_overlays {
+        prop_assert_ne!(have.overlays.get(&path.overlay), Some(path));
+    }
+    for member in &changes.put_members {
+        prop_assert_ne!(have.members.get(&member.real), Some(member));
+    }
+    for real in &changes.remove_members {
+        prop_assert!(have.members.contains_key(real));
+    }
+    Ok(())
 }

@@ -1,8 +1,16 @@
-//! A small fleet for tests.
+//! A small fleet for tests. It is written in IPv4; what holds for both families is tested by saying
+//! the same in IPv6 ([`said`]).
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use ipnet::{IpNet, Ipv4Net};
+use neti_common::family::Family;
 
 use crate::{
+    addresses::{Addresses, IpFamily},
     fleet::FleetSettings,
     membership::{HostId, MemberRecord, MemberState, Membership},
     view::Me,
@@ -16,8 +24,51 @@ pub fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-pub fn fleet(overlay: &str) -> FleetSettings {
-    FleetSettings::parse("fleet", format!(r#"{{"overlay": ["{overlay}"]}}"#).as_bytes()).unwrap()
+/// A fleet with these overlay ranges, which may be smaller than an operator's.
+pub fn fleet(overlay: &[&str]) -> FleetSettings {
+    let settings = br#"{"overlay": ["100.64.0.0/16"]}"#;
+    let overlay = overlay.iter().map(|range| range.parse().unwrap()).collect();
+    FleetSettings { overlay, ..FleetSettings::parse("fleet", settings).unwrap() }
+}
+
+/// What `text` says of IPv4 addresses and ranges, said of those of `family`: in IPv6 they are the
+/// last 32 bits behind fd00::/96.
+pub fn said(family: IpFamily, text: &str) -> String {
+    let mapped = |address: Ipv4Addr| {
+        Ipv6Addr::from_bits(0xfd << 120 | u128::from(address.to_bits())).to_string()
+    };
+    let word = |word: &str| match (word.parse::<Ipv4Addr>(), word.parse::<Ipv4Net>()) {
+        (Ok(address), _) => mapped(address),
+        (_, Ok(range)) => format!("{}/{}", mapped(range.addr()), range.prefix_len() + 96),
+        _ => word.to_owned(),
+    };
+    let apart = |c: char| !(c.is_ascii_digit() || c == '.' || c == '/');
+    let translate = |part: &str| {
+        let slash = part.len() - part.trim_start_matches('/').len();
+        let end = part.find(apart).unwrap_or(part.len());
+        part[..slash].to_owned() + &word(&part[slash..end]) + &part[end..]
+    };
+    match family {
+        IpFamily::V4 => text.to_owned(),
+        IpFamily::V6 => {
+            text.replace("IPv4", "IPv6").split_inclusive(apart).map(translate).collect()
+        }
+    }
+}
+
+/// The addresses of `family` that [`said`] has for these.
+pub fn these(family: IpFamily, addresses: &[IpAddr]) -> Vec<IpAddr> {
+    addresses.iter().map(|address| ip(&said(family, &address.to_string()))).collect()
+}
+
+/// The family that `F` is.
+pub fn kind<F: Family>() -> IpFamily {
+    IpFamily::of(F::to_ip(&F::UNSPECIFIED))
+}
+
+/// The address of `F` that [`said`] has for this one.
+pub fn at<F: Family>(address: &str) -> F::Addr {
+    F::of(ip(&said(kind::<F>(), address))).unwrap()
 }
 
 /// `hudson`, in the network `ec2`.
@@ -33,10 +84,36 @@ pub fn me() -> Me {
     }
 }
 
-pub fn record(name: &str, overlay: &str, network: &str) -> MemberRecord {
+impl Me {
+    /// The same in `family`.
+    pub fn said(self, family: IpFamily) -> Self {
+        let range = |range: &IpNet| said(family, &range.to_string()).parse().unwrap();
+        Self {
+            overlays: these(family, &self.overlays),
+            reals: these(family, &self.reals),
+            on_link: self.on_link.iter().map(range).collect(),
+            ..self
+        }
+    }
+
+    /// The same in both families at once.
+    pub fn dual(self) -> Self {
+        let both = |four: &[IpAddr], six: Vec<IpAddr>| four.iter().copied().chain(six).collect();
+        let six = self.clone().said(IpFamily::V6);
+        Self {
+            overlays: both(&self.overlays, six.overlays),
+            reals: both(&self.reals, six.reals),
+            on_link: self.on_link.into_iter().chain(six.on_link).collect(),
+            ..six
+        }
+    }
+}
+
+/// A member with this overlay address, or these, between commas.
+pub fn record(name: &str, overlays: &str, network: &str) -> MemberRecord {
     MemberRecord {
         id: id(name),
-        overlays: vec![ip(overlay)],
+        overlays: overlays.split(',').map(ip).collect(),
         private: Addresses::default(),
         public: Addresses::default(),
         network: network.to_owned(),
@@ -50,12 +127,14 @@ pub fn record(name: &str, overlay: &str, network: &str) -> MemberRecord {
 }
 
 impl MemberRecord {
-    pub fn private(self, address: &str) -> Self {
-        Self { private: Some(ip(address)), ..self }
+    pub fn private(mut self, address: &str) -> Self {
+        self.private.insert(ip(address));
+        self
     }
 
-    pub fn public(self, address: &str) -> Self {
-        Self { public: Some(ip(address)), ..self }
+    pub fn public(mut self, address: &str) -> Self {
+        self.public.insert(ip(address));
+        self
     }
 
     pub fn since(self, since: u64) -> Self {
@@ -65,12 +144,27 @@ impl MemberRecord {
     pub fn generation(self, generation: u32) -> Self {
         Self { generation, ..self }
     }
+
+    /// The same in `family`.
+    pub fn said(self, family: IpFamily) -> Self {
+        let same = |addresses: Addresses| {
+            Addresses::collect(these(family, &addresses.iter().collect::<Vec<_>>())).unwrap()
+        };
+        Self {
+            overlays: these(family, &self.overlays),
+            private: same(self.private),
+            public: same(self.public),
+            ..self
+        }
+    }
 }
 
+/// A fleet with the overlay range 100.64.0.0/16 in both families.
 pub fn membership(records: impl IntoIterator<Item = MemberRecord>) -> Membership {
+    let range = "100.64.0.0/16";
     Membership {
         revision: 1,
-        fleet: fleet("100.64.0.0/16"),
+        fleet: fleet(&[range, &said(IpFamily::V6, range)]),
         members: records.into_iter().map(|record| (record.id.clone(), record)).collect(),
         problems: Vec::new(),
         stale: None,

@@ -7,10 +7,45 @@ const RECORD: &str = r#"{"id": "hudson", "overlays": ["100.64.3.7"], "private": 
 #[test]
 fn reads_a_record_and_writes_it_again() {
     let record = MemberRecord::parse("hudson", RECORD.as_bytes()).unwrap();
-    assert_eq!(record.overlays, [Ipv4Addr::new(100, 64, 3, 7)]);
-    assert_eq!(record.real_addresses(), ("ec2", Some(Ipv4Addr::new(10, 0, 0, 10)), None));
+    assert_eq!(record.overlays, [sample::ip("100.64.3.7")]);
+    let private = Addresses::collect([sample::ip("10.0.0.10")]).unwrap();
+    assert_eq!(record.real_addresses(), ("ec2", private, Addresses::default()));
     let bytes = serde_json::to_vec(&record).unwrap();
     assert_eq!(MemberRecord::parse("hudson", &bytes).unwrap(), record);
+}
+
+#[test]
+fn a_record_of_both_families_is_written_and_read() {
+    let record = sample::record("h", "100.64.3.7,fd00::7", "ec2")
+        .private("10.0.0.10")
+        .private("2001:db8::10")
+        .public("2001:db8::10");
+    let text = serde_json::to_string(&record).unwrap();
+    for part in [
+        r#""overlays":["100.64.3.7","fd00::7"]"#,
+        r#""private":["10.0.0.10","2001:db8::10"]"#,
+        r#""public":"2001:db8::10""#,
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert_eq!(MemberRecord::parse("h", text.as_bytes()).unwrap(), record);
+}
+
+#[test]
+fn each_family_has_room_for_its_overlay_addresses() {
+    let record = |four: usize, six: usize| {
+        let overlays = (1..=four).map(|n| format!("100.64.0.{n}"));
+        let overlays: Vec<_> = overlays.chain((1..=six).map(|n| format!("fd00::{n}"))).collect();
+        let record = sample::record("h", &overlays.join(","), "ec2").private("10.0.0.10");
+        MemberRecord::parse("h", &serde_json::to_vec(&record).unwrap())
+    };
+    assert_eq!(record(OVERLAYS, OVERLAYS).unwrap().overlays.len(), 2 * OVERLAYS);
+    for (four, six, family) in [(OVERLAYS + 1, 0, "IPv4"), (1, OVERLAYS + 1, "IPv6")] {
+        assert_eq!(
+            record(four, six).unwrap_err().to_string(),
+            format!("overlays: 9 {family} addresses; must be at most 8 of each family")
+        );
+    }
 }
 
 #[test]
@@ -28,11 +63,23 @@ fn a_broken_record_says_why() {
         (RECORD, "", "not a member record: EOF while parsing"),
         ("\"hudson\"", "\"sierra\"", "id = \"sierra\": must be \"hudson\", the name of its key"),
         ("\"hudson\"", "\"a/b\"", "not a member record: \"a/b\" is no host id"),
-        ("\"100.64.3.7\"", "", "overlays: 0 addresses; must be 1 to 8"),
+        ("\"100.64.3.7\"", "", "overlays: no address; must be at least one"),
         ("\"100.64.3.7\"", "\"100.64.3.7\", \"100.64.3.7\"", "overlays: 100.64.3.7 is there twice"),
-        ("\"100.64.3.7\"", "\"fd00::7\"", "not a member record: "),
-        ("\"10.0.0.10\"", "\"224.0.0.1\"", "private = 224.0.0.1: must be a host's address"),
-        ("\"10.0.0.10\"", "\"0.0.0.0\"", "private = 0.0.0.0: must be a host's address"),
+        ("\"100.64.3.7\"", "\"fd00:7\"", "not a member record: invalid IP address"),
+        ("\"100.64.3.7\"", "\"ff02::7\"", "overlays: ff02::7 is multicast; must be an address"),
+        ("\"10.0.0.10\"", "\"224.0.0.1\"", "private: 224.0.0.1 is multicast; must be an address"),
+        ("\"10.0.0.10\"", "\"0.0.0.0\"", "private: 0.0.0.0 is unspecified; must be an address"),
+        (
+            "\"10.0.0.10\"",
+            "[\"10.0.0.10\", \"fe80::1\"]",
+            "private: fe80::1 is link-local; must be",
+        ),
+        ("null", "\"::ffff:192.0.2.1\"", "public: ::ffff:192.0.2.1 is IPv4 written as IPv6"),
+        (
+            "\"10.0.0.10\"",
+            "[\"10.0.0.10\", \"10.0.0.11\"]",
+            "not a member record: 10.0.0.10 and 10.0.0.11 are both IPv4; must be at most one of each",
+        ),
         ("\"10.0.0.10\"", "null", "private, public: both missing; one must be there"),
         ("\"ec2\"", "\"\"", "network = \"\": must be a name of 1 to 64"),
         ("\"role\": \"\"", "\"role\": \"a b\"", "role = \"a b\": must be empty or a name"),

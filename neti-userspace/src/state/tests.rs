@@ -1,110 +1,178 @@
 use super::*;
 use crate::{
-    membership::sample::{id, ip, me, membership, record},
+    addresses::IpFamily,
+    membership::{
+        MemberRecord,
+        sample::{at, id, ip, kind, me, membership, record},
+    },
     view::view,
 };
 
-fn sample() -> MapState {
-    let membership = membership([
-        record("sierra", "100.64.0.2", "ec2").private("10.0.0.11").public("203.0.113.11"),
-        record("walden", "100.64.0.3", "vpc").private("10.0.0.10").public("203.0.113.110"),
-    ]);
-    let me = me();
-    state(&me, &membership.fleet, &view(&me, &membership))
+/// What `hudson` has of these members, all in `F` alone.
+fn sample<F: Family>(records: impl IntoIterator<Item = MemberRecord>) -> FamilyState<F> {
+    let me = me().said(kind::<F>());
+    let membership = membership(records.into_iter().map(|record| record.said(kind::<F>())));
+    family(&me, &membership.fleet, &view(&me, &membership))
+}
+
+fn sierra() -> MemberRecord {
+    record("sierra", "100.64.0.2", "ec2").private("10.0.0.11").public("203.0.113.11")
+}
+
+fn walden() -> MemberRecord {
+    record("walden", "100.64.0.3", "vpc").private("10.0.0.10").public("203.0.113.110")
 }
 
 #[test]
 fn a_peer_is_let_in_from_all_its_addresses_and_reached_by_one() {
-    let state = sample();
-    assert_eq!(
-        state.members.keys().collect::<Vec<_>>(),
-        [&[10, 0, 0, 11], &[203, 0, 113, 11], &[203, 0, 113, 110]]
-    );
-    let none = [0; 4];
-    let overlay = [100, 64, 0, 2];
-    assert_eq!(
-        state.members[&[203, 0, 113, 11]],
-        Member {
-            real: [203, 0, 113, 11],
-            overlays: [overlay, none, none, none, none, none, none, none],
-            host: number(&id("sierra")),
-            generation: 1,
-            role: 0,
-            overlay_count: 1,
-            flags: 0,
-        }
-    );
-    assert_eq!(
-        state.overlays[&overlay],
-        Path {
-            overlay,
-            real: [10, 0, 0, 11],
-            reals: [[10, 0, 0, 11], [203, 0, 113, 11]],
-            primary: overlay,
-            host: number(&id("sierra")),
-            generation: 1,
-            flags: path_flag::REDIRECT,
-            _pad: [0; 3],
-        }
-    );
+    fn check<F: Family>() {
+        let state = sample::<F>([sierra(), walden()]);
+        let reals = ["10.0.0.11", "203.0.113.11", "203.0.113.110"].map(at::<F>);
+        assert_eq!(state.members.keys().copied().collect::<BTreeSet<_>>(), reals.into());
+        let overlay = at::<F>("100.64.0.2");
+        assert_eq!(
+            state.members[&reals[1]],
+            Member {
+                real: reals[1],
+                overlays: fill(F::UNSPECIFIED, [overlay]),
+                host: number(&id("sierra")),
+                generation: 1,
+                role: 0,
+                overlay_count: 1,
+                flags: 0,
+            }
+        );
+        assert_eq!(
+            state.overlays[&overlay],
+            Path {
+                overlay,
+                real: reals[0],
+                reals: [reals[0], reals[1]],
+                primary: overlay,
+                host: number(&id("sierra")),
+                generation: 1,
+                flags: path_flag::REDIRECT,
+                _pad: [0; 3],
+            }
+        );
+    }
+    check::<V4>();
+    check::<V6>();
 }
 
 #[test]
-fn only_neighbours_are_redirected_unless_the_route_leads_nowhere() {
-    let flags = |state: &MapState| {
-        [2, 3].map(|last| state.overlays[&[100, 64, 0, last]].flags & path_flag::REDIRECT != 0)
-    };
-    assert_eq!(flags(&sample()), [true, false]);
+fn only_neighbours_are_redirected() {
+    fn check<F: Family>() {
+        let state = sample::<F>([sierra(), walden()]);
+        let flags = ["100.64.0.2", "100.64.0.3"].map(|path| state.overlays[&at::<F>(path)].flags);
+        assert_eq!(flags, [path_flag::REDIRECT, 0]);
+    }
+    check::<V4>();
+    check::<V6>();
+}
 
-    let me = Me { redirect_all: true, ..me() };
-    let membership = membership([
-        record("a", "100.64.0.2", "ec2").private("10.0.0.11"),
-        record("b", "100.64.0.3", "vpc").public("203.0.113.110"),
-    ]);
-    assert_eq!(flags(&state(&me, &membership.fleet, &view(&me, &membership))), [true, true]);
+#[test]
+fn everybody_is_redirected_in_a_family_without_a_gateway() {
+    let me = Me { on_link: vec!["::/0".parse().unwrap()], ..me().dual() };
+    let six = IpFamily::V6;
+    let membership = membership([walden(), sierra().said(six)]);
+    let state = state(&me, &membership.fleet, &view(&me, &membership));
+    assert_eq!(state.v4.overlays.values().map(|path| path.flags).collect::<Vec<_>>(), [0]);
+    let flags = state.v6.overlays.values().map(|path| path.flags).collect::<Vec<_>>();
+    assert_eq!(flags, [path_flag::REDIRECT]);
 }
 
 #[test]
 fn every_overlay_address_leads_to_its_host() {
-    let mut a = record("a", "100.64.0.9", "ec2").private("10.0.0.11");
-    a.overlays.push(ip("100.64.0.2"));
-    let membership = membership([a]);
-    let state = state(&me(), &membership.fleet, &view(&me(), &membership));
-    for last in [9, 2] {
-        let path = state.overlays[&[100, 64, 0, last]];
-        assert_eq!((path.overlay[3], path.primary[3], path.real), (last, 9, [10, 0, 0, 11]));
+    fn check<F: Family>() {
+        let a = record("a", "100.64.0.9,100.64.0.2", "ec2").private("10.0.0.11");
+        let state = sample::<F>([a]);
+        let (first, second, real) =
+            (at::<F>("100.64.0.9"), at::<F>("100.64.0.2"), at::<F>("10.0.0.11"));
+        for overlay in [first, second] {
+            let path = state.overlays[&overlay];
+            assert_eq!((path.overlay, path.primary, path.real), (overlay, first, real));
+        }
+        let member = state.members[&real];
+        assert_eq!((member.overlay_count, &member.overlays[..2]), (2, &[first, second][..]));
     }
-    let member = state.members[&[10, 0, 0, 11]];
-    assert_eq!((member.overlay_count, member.overlays[0][3], member.overlays[1][3]), (2, 9, 2));
+    check::<V4>();
+    check::<V6>();
+}
+
+#[test]
+fn each_family_has_its_own_addresses_of_a_host() {
+    let me = me().dual();
+    let dual =
+        record("a", "100.64.0.2,fd00::6440:2", "ec2").private("10.0.0.11").private("fd00::b");
+    let membership = membership([dual]);
+    let both = state(&me, &membership.fleet, &view(&me, &membership));
+    let path = both.v4.overlays[&[100, 64, 0, 2]];
+    assert_eq!((path.real, path.reals), ([10, 0, 0, 11], [[10, 0, 0, 11], [0; 4]]));
+    let path = both.v6.overlays[&at::<V6>("100.64.0.2")];
+    assert_eq!((V6::to_ip(&path.real), path.reals[1]), (ip("fd00::b"), V6::UNSPECIFIED));
+    assert_eq!(both.v4.members[&[10, 0, 0, 11]].overlay_count, 1);
+    assert_eq!(both.v6.members.values().next().unwrap().overlay_count, 1);
+}
+
+#[test]
+fn in_a_family_without_overlay_addresses_a_peer_is_let_in_and_nothing_translated() {
+    let a = record("a", "100.64.0.2,fd00::6440:2", "ec2").private("10.0.0.11").private("fd00::b");
+    // The one has no address there, the other is in a fleet that has no range there.
+    let without = record("b", "100.64.0.3", "ec2").private("10.0.0.12").private("fd00::c");
+    for (me, record) in [(me(), a), (me().dual(), without)] {
+        let membership = membership([record]);
+        let state = state(&me, &membership.fleet, &view(&me, &membership));
+        assert_eq!((state.v4.overlays.len(), state.v6.overlays.len()), (1, 0));
+        let member = state.v6.members.values().next().unwrap();
+        assert_eq!((member.overlay_count, member.overlays[0]), (0, V6::UNSPECIFIED));
+    }
 }
 
 #[test]
 fn settings_carry_the_fleets_and_the_hosts() {
-    let text = r#"{"overlay": ["100.64.0.0/16", "100.66.0.0/24"], "mode": "enforce",
-        "identity": "overlay", "failsafe": ["192.0.2.0/24"], "echo": true,
-        "allow": [{"from": "198.51.100.0/24"}], "open": ["tcp/80-81", "udp/65535"]}"#;
+    let text = r#"{"overlay": ["100.64.0.0/16", "100.66.0.0/24", "fd00::6440:0/112", "fd00::6442:0/112"],
+        "mode": "enforce", "identity": "overlay", "echo": true,
+        "failsafe": ["192.0.2.0/24", "fd00::c000:200/120"], "open": ["tcp/80-81", "udp/65535"],
+        "allow": [{"from": "198.51.100.0/24"}, {"from": "fd00::c633:6400/120"}]}"#;
     let fleet = FleetSettings::parse("fleet", text.as_bytes()).unwrap();
-    let state = state(&me(), &fleet, &View::default());
+    let state = state(&me().dual(), &fleet, &View::default());
 
-    let settings = state.settings;
-    assert_eq!(settings.reals, [[10, 0, 0, 10], [0; 4]]);
-    assert_eq!(settings.overlays[..2], [[100, 64, 0, 1], [0; 4]]);
-    assert!(settings.is_overlay(&[100, 66, 0, 9]) && !settings.is_overlay(&[100, 66, 1, 9]));
-    assert_eq!(settings.ranges[2..], [Prefix::NONE; 2]);
-    assert_eq!(settings.failsafe[0], Prefix { network: [192, 0, 2, 0], mask: [255, 255, 255, 0] });
-    assert_eq!(settings.failsafe[1..], [Prefix::NONE; 7]);
-    assert_eq!((settings.uplink, settings.twin_first, settings.twin_last), (7, 61_000, 65_535));
-    assert_eq!((settings.mode, settings.identity), (mode::ENFORCE, identity::OVERLAY));
-    assert_eq!((settings.echo, settings.valid), (1, 1));
+    fn check<F: Family>(state: &FamilyState<F>, shift: u32) {
+        let settings = state.settings;
+        assert_eq!(settings.reals, [at::<F>("10.0.0.10"), F::UNSPECIFIED]);
+        assert_eq!(settings.overlays[..2], [at::<F>("100.64.0.1"), F::UNSPECIFIED]);
+        assert!(settings.is_overlay(&at::<F>("100.66.0.9")));
+        assert!(!settings.is_overlay(&at::<F>("100.67.1.9")));
+        assert_eq!(settings.ranges[2..], [Prefix::NONE; 2]);
+        let failsafe = Prefix { network: at::<F>("192.0.2.0"), mask: F::mask(24 + shift) };
+        assert_eq!(settings.failsafe[0], failsafe);
+        assert_eq!(settings.failsafe[1..], [Prefix::NONE; 7]);
+        assert_eq!((settings.uplink, settings.twin_first, settings.twin_last), (7, 61_000, 65_535));
+        assert_eq!((settings.mode, settings.identity), (mode::ENFORCE, identity::OVERLAY));
+        assert_eq!((settings.echo, settings.valid), (1, 1));
+        let (key, allow) = state.allow.first_key_value().unwrap();
+        assert_eq!((key, allow.count), (&(24 + shift, at::<F>("198.51.100.0")), 1));
+        assert_eq!(state.allow.len(), 1);
+    }
+    check(&state.v4, 0);
+    check(&state.v6, 96);
 
-    let (key, allow) = state.allow.first_key_value().unwrap();
-    assert_eq!((key, allow.count), (&(24, [198, 51, 100, 0]), 1));
     let used = |words: &[u64]| {
         let bits = (0..words.len() * 64).filter(|bit| words[bit / 64] >> (bit % 64) & 1 == 1);
         bits.collect::<Vec<_>>()
     };
     assert_eq!(used(state.open_ports.as_slice()), [80, 81, 131_071]);
     assert_eq!(used(&state.vlans), [0, 100]);
+}
+
+#[test]
+fn the_settings_of_a_family_that_nobody_uses_are_valid_all_the_same() {
+    let fleet = FleetSettings::parse("fleet", br#"{"overlay": ["100.64.0.0/16"]}"#).unwrap();
+    let settings = state(&me(), &fleet, &View::default()).v6.settings;
+    assert_eq!((settings.valid, settings.uplink), (1, 7));
+    assert!(settings.reals.iter().chain(&settings.overlays).all(|a| *a == V6::UNSPECIFIED));
+    assert_eq!(settings.ranges, [Prefix::NONE; 4]);
 }
 
 #[test]

@@ -32,7 +32,8 @@ impl Store for Shared {
         let mut inner = self.0.lock().unwrap();
         inner.applied += 1;
         if inner.failing {
-            let half = Changes { put_members: Vec::new(), ..changes.clone() };
+            let mut half = changes.clone();
+            half.v4.put_members.clear();
             inner.memory.apply(&half)?;
             bail!("members4: full");
         }
@@ -46,7 +47,7 @@ impl Shared {
     }
 
     fn members(&self) -> Vec<[u8; 4]> {
-        self.0.lock().unwrap().memory.state.members.keys().copied().collect()
+        self.0.lock().unwrap().memory.state.v4.members.keys().copied().collect()
     }
 
     fn applied(&self) -> usize {

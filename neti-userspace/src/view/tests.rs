@@ -1,23 +1,35 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::membership::sample::{id, ip, me, membership, record};
+use crate::{
+    addresses::Addresses,
+    membership::sample::{id, ip, me, membership, record, said, these},
+};
 
-fn peer(view: &View, name: &str) -> Option<(Vec<String>, Vec<String>)> {
-    let texts = |addresses: &[Ipv4Addr]| addresses.iter().map(ToString::to_string).collect();
-    view.peers.get(&id(name)).map(|peer| (texts(&peer.overlays), texts(&peer.reals)))
+fn texts(addresses: &[IpAddr]) -> Vec<String> {
+    addresses.iter().map(ToString::to_string).collect()
 }
 
 /// The peers' real addresses by name, and the problems' texts.
+fn found(me: &Me, records: Vec<MemberRecord>) -> (Vec<(String, Vec<String>)>, Vec<String>) {
+    let view = view(me, &membership(records));
+    let peers = view.peers.iter().map(|(id, peer)| (id.to_string(), texts(&peer.reals)));
+    let problems = view.problems.iter().map(|p| format!("{}: {}", p.key, p.what));
+    (peers.collect(), problems.collect())
+}
+
+/// Checks both in each family, with records that have addresses of that one alone.
 fn check(records: Vec<MemberRecord>, peers: &[(&str, &[&str])], problems: &[&str]) {
-    let view = view(&me(), &membership(records));
-    let names: Vec<_> = view.peers.keys().map(HostId::as_str).collect();
-    assert_eq!(names, peers.iter().map(|(name, _)| *name).collect::<Vec<_>>());
-    for (name, reals) in peers {
-        assert_eq!(peer(&view, name).unwrap().1, *reals, "{name}");
+    for family in IpFamily::ALL {
+        let said = |text: &&str| said(family, text);
+        let peers: Vec<(String, Vec<String>)> = peers
+            .iter()
+            .map(|(name, reals)| (name.to_string(), reals.iter().map(said).collect()))
+            .collect();
+        let problems: Vec<String> = problems.iter().map(said).collect();
+        let records = records.iter().cloned().map(|record| record.said(family)).collect();
+        assert_eq!(found(&me().said(family), records), (peers, problems), "{family}");
     }
-    let found: Vec<_> = view.problems.iter().map(|p| format!("{}: {}", p.key, p.what)).collect();
-    assert_eq!(found, problems);
 }
 
 #[test]
@@ -43,7 +55,9 @@ fn a_member_without_a_path_is_reported() {
     check(
         vec![record("walden", "100.64.0.3", "vpc").private("10.0.0.11")],
         &[],
-        &["members/walden: unreachable: it is in network \"vpc\" and has no public address"],
+        &[
+            "members/walden: unreachable by IPv4: it is in network \"vpc\" and has no public IPv4 address",
+        ],
     );
 }
 
@@ -130,23 +144,96 @@ fn a_member_whose_overlay_is_refused_holds_no_real_address() {
 
 #[test]
 fn service_addresses_follow_the_primary_one() {
-    let mut a = record("a", "100.64.0.9", "ec2").private("10.0.0.11");
-    a.overlays.push(ip("100.64.0.2"));
-    let view = view(&me(), &membership([a]));
-    assert_eq!(peer(&view, "a").unwrap().0, ["100.64.0.9", "100.64.0.2"]);
+    for family in IpFamily::ALL {
+        let a = record("a", "100.64.0.9,100.64.0.2", "ec2").private("10.0.0.11");
+        let overlays = these(family, &a.overlays);
+        let view = view(&me().said(family), &membership([a.said(family)]));
+        assert_eq!(view.peers[&id("a")].overlays, overlays);
+    }
+}
+
+/// Each line: our own host, the addresses of a member in its network and how we see it: the overlay
+/// addresses that lead to it, the real ones that it may send from, and what is told of it.
+#[test]
+fn a_member_is_reached_by_the_families_that_it_shares_with_us() {
+    let (v4, v6) = (me(), me().said(IpFamily::V6));
+    let dual = me().dual();
+    let both = ["10.0.0.11", "2001:db8::11"];
+    let no_carrier = "members/a: overlay address fd00::6440:2: it has no IPv6 address to carry it, and \
+                      one of the other family cannot; refused";
+    let overlays = "100.64.0.2,fd00::6440:2";
+    for (me, overlays, private, seen, problems) in [
+        (&dual, overlays, &both[..], overlays, &[][..]),
+        (&dual, overlays, &both[..1], "100.64.0.2", &[no_carrier]),
+        (&dual, "100.64.0.2", &both, "100.64.0.2", &[]),
+        (&dual, "fd00::6440:2", &both, "fd00::6440:2", &[]),
+        (&v4, overlays, &both, "100.64.0.2", &[]),
+        (&v6, overlays, &both, "fd00::6440:2", &[]),
+        (&v4, "fd00::6440:2", &both, "", &[]),
+        (&v6, "100.64.0.2", &both[..1], "", &[]),
+    ] {
+        let a = private.iter().fold(record("a", overlays, "ec2"), |a, real| a.private(real));
+        let view = view(me, &membership([a]));
+        let peer = &view.peers[&id("a")];
+        assert_eq!(texts(&peer.overlays).join(","), seen, "{me:?} {overlays} {private:?}");
+        assert_eq!(texts(&peer.reals), private, "let in from all of them");
+        assert_eq!(
+            view.problems.iter().map(|p| format!("{}: {}", p.key, p.what)).collect::<Vec<_>>(),
+            problems
+        );
+    }
+}
+
+#[test]
+fn a_member_that_is_out_of_reach_is_told_of_by_family() {
+    let walden = || record("walden", "100.64.0.3,fd00::6440:3", "vpc").private("10.0.0.11");
+    let told = |family: &str| {
+        format!(
+            "members/walden: unreachable by {family}: it is in network \"vpc\" and has no public \
+             {family} address"
+        )
+    };
+    let (v4, dual) = (me(), me().dual());
+    let walden = walden().private("2001:db8::11");
+    let half = walden.clone().public("203.0.113.11");
+    let none = Vec::new();
+    let reached = vec![("walden".to_owned(), vec!["203.0.113.11".to_owned()])];
+    for (me, record, expected) in [
+        (&dual, &walden, (none.clone(), vec![told("IPv4"), told("IPv6")])),
+        (&v4, &walden, (none, vec![told("IPv4"), told("IPv6")])),
+        (&dual, &half, (reached.clone(), vec![told("IPv6")])),
+        (&v4, &half, (reached, vec![])),
+    ] {
+        assert_eq!(found(me, vec![record.clone()]), expected);
+    }
 }
 
 /// Records with few addresses, so that claims collide.
 fn records() -> impl Strategy<Value = Vec<MemberRecord>> {
-    let overlay = prop_oneof![4 => 0x6440_0000u32..0x6440_0006, 1 => Just(0x0a00_0009u32)];
-    let real = || prop::option::of(0x0a00_0008u32..0x0a00_0010);
-    let fields = ("[a-h]|hudson", overlay, real(), real(), any::<bool>(), 1u32..3, 0u64..4);
-    let record = fields.prop_map(|(name, overlay, private, public, here, generation, since)| {
-        let overlay = Ipv4Addr::from_bits(overlay).to_string();
+    let address = |range: Vec<&'static str>| {
+        let family = prop::sample::select(&IpFamily::ALL);
+        (family, prop::sample::select(range)).prop_map(|(family, text)| ip(&said(family, text)))
+    };
+    let overlay =
+        || address(vec!["100.64.0.0", "100.64.0.1", "100.64.0.2", "100.64.0.3", "10.0.0.9"]);
+    let reals = || {
+        let few = vec!["10.0.0.8", "10.0.0.9", "10.0.0.10", "10.0.0.11", "10.0.0.12", "100.64.0.4"];
+        prop::collection::vec(address(few), 0..3).prop_map(|reals| {
+            let mut addresses = Addresses::default();
+            for real in reals {
+                addresses.insert(real);
+            }
+            addresses
+        })
+    };
+    let overlays = prop::collection::btree_set(overlay(), 1..4);
+    let fields = ("[a-h]|hudson", overlays, reals(), reals(), any::<bool>(), 1u32..3, 0u64..4);
+    let record = fields.prop_map(|(name, overlays, private, public, here, generation, since)| {
         MemberRecord {
-            private: private.map(Ipv4Addr::from_bits),
-            public: public.map(Ipv4Addr::from_bits),
-            ..record(&name, &overlay, if here { "ec2" } else { "vpc" })
+            overlays: overlays.into_iter().collect(),
+            private,
+            public,
+            ..record(&name, "100.64.0.1", if here { "ec2" } else { "vpc" })
                 .generation(generation)
                 .since(since)
         }
@@ -154,30 +241,36 @@ fn records() -> impl Strategy<Value = Vec<MemberRecord>> {
     prop::collection::vec(record, 0..8)
 }
 
+/// Ourselves with one family, the other, or both.
+fn ourselves() -> impl Strategy<Value = Me> {
+    prop::sample::select(vec![me(), me().said(IpFamily::V6), me().dual()])
+}
+
 proptest! {
     #[test]
-    fn every_address_has_one_owner_and_ours_are_nobodys(records in records()) {
-        let me = me();
+    fn every_address_has_one_owner_and_ours_are_nobodys(records in records(), me in ourselves()) {
         let membership = membership(records);
         let view = view(&me, &membership);
         let own = membership.members.get(&me.id);
-        let own_reals = own.into_iter().flat_map(|own| own.private.into_iter().chain(own.public));
+        let own_reals = own.into_iter().flat_map(|own| own.private.iter().chain(own.public.iter()));
         let mut reals: BTreeSet<_> = own_reals.chain(me.reals.iter().copied()).collect();
         let own_overlays = own.into_iter().flat_map(|own| own.overlays.clone());
-        let mut overlays: BTreeSet<_> = own_overlays.chain([me.overlay]).collect();
+        let mut overlays: BTreeSet<_> = own_overlays.chain(me.overlays.clone()).collect();
         prop_assert!(!view.peers.contains_key(&me.id));
         for (id, peer) in &view.peers {
-            prop_assert!(!peer.reals.is_empty() && !peer.overlays.is_empty());
+            prop_assert!(!peer.reals.is_empty());
             let record = &membership.members[id];
             for real in &peer.reals {
                 prop_assert!(reals.insert(*real), "{real} twice");
-                let seen = record.public == Some(*real)
-                    || record.private == Some(*real) && record.network == me.network;
+                let seen = record.public.contains(*real)
+                    || record.private.contains(*real) && record.network == me.network;
                 prop_assert!(seen && !membership.fleet.is_overlay(*real));
             }
             for overlay in &peer.overlays {
                 prop_assert!(overlays.insert(*overlay), "{overlay} twice");
                 prop_assert!(membership.fleet.is_overlay(*overlay));
+                let family = IpFamily::of(*overlay);
+                prop_assert!(has_family(&me.overlays, family) && has_family(&peer.reals, family));
             }
         }
         // Whoever is left out is told of.
@@ -189,21 +282,23 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_arrival_does_not_matter(records in records()) {
+    fn the_order_of_arrival_does_not_matter(records in records(), me in ourselves()) {
         let mut records = membership(records).members.into_values().collect::<Vec<_>>();
-        let one = view(&me(), &membership(records.clone()));
+        let one = view(&me, &membership(records.clone()));
         records.reverse();
-        prop_assert_eq!(one, view(&me(), &membership(records)));
+        prop_assert_eq!(one, view(&me, &membership(records)));
     }
 
     #[test]
-    fn a_newcomer_changes_nothing_for_the_others(records in records(), mut last in records()) {
+    fn a_newcomer_changes_nothing_for_the_others(
+        records in records(), mut last in records(), me in ourselves()
+    ) {
         let Some(mut newcomer) = last.pop() else { return Ok(()) };
         newcomer.id = id("newcomer");
         newcomer.since = 9;
         newcomer.generation = 0;
-        let before = view(&me(), &membership(records.clone()));
-        let mut after = view(&me(), &membership(records.into_iter().chain([newcomer])));
+        let before = view(&me, &membership(records.clone()));
+        let mut after = view(&me, &membership(records.into_iter().chain([newcomer])));
         after.peers.remove(&id("newcomer"));
         prop_assert_eq!(before.peers, after.peers);
     }

@@ -1,15 +1,16 @@
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::membership::sample::{ip, said};
 
 fn used(allow: &Allow) -> &[AllowEntry] {
     &allow.entries[..allow.count as usize]
 }
 
 /// As the kernel does it: the longest prefix alone answers.
-fn admits(merged: &BTreeMap<Ipv4Net, Allow>, source: Ipv4Addr, protocol: u8, port: u16) -> bool {
+fn admits(merged: &BTreeMap<IpNet, Allow>, source: IpAddr, protocol: u8, port: u16) -> bool {
     let holding = merged.iter().filter(|(prefix, _)| prefix.contains(&source));
     let Some((_, allow)) = holding.max_by_key(|(prefix, _)| prefix.prefix_len()) else {
         return false;
@@ -21,9 +22,9 @@ fn admits(merged: &BTreeMap<Ipv4Net, Allow>, source: Ipv4Addr, protocol: u8, por
 }
 
 /// As the operator means it: any rule admits.
-fn meant(rules: &[AllowRule], source: Ipv4Addr, protocol: u8, port: u16) -> bool {
+fn meant(rules: &[AllowRule], source: IpAddr, protocol: u8, port: u16) -> bool {
     rules.iter().any(|rule| {
-        rule.from.contains(&source)
+        rule.from.iter().any(|from| from.contains(&source))
             && rule.protocol.is_none_or(|p| p == protocol)
             && (rule.ports.is_empty()
                 || rule.ports.iter().any(|range| (range.first..=range.last).contains(&port)))
@@ -32,9 +33,11 @@ fn meant(rules: &[AllowRule], source: Ipv4Addr, protocol: u8, port: u16) -> bool
 
 /// Few addresses and ports, so that prefixes nest and ranges touch.
 fn rules() -> impl Strategy<Value = Vec<AllowRule>> {
-    let from = (0u32..4, 28u8..=32).prop_map(|(low, length)| {
-        Ipv4Net::new_assert(Ipv4Addr::from_bits(0x0a00_0000 + low), length).trunc()
+    let from = (0u32..4, 28u8..=32, families()).prop_map(|(low, length, family)| {
+        let range = format!("10.0.0.{low}/{length}");
+        said(family, &range).parse::<IpNet>().unwrap().trunc()
     });
+    let from = prop::collection::vec(from, 1..3);
     let ports = (1u16..20, 0u16..6).prop_map(|(first, n)| PortRange { first, last: first + n });
     let what = prop_oneof![
         Just((None, Vec::new())),
@@ -47,11 +50,15 @@ fn rules() -> impl Strategy<Value = Vec<AllowRule>> {
     prop::collection::vec(rule, 0..6)
 }
 
+fn families() -> impl Strategy<Value = IpFamily> {
+    prop::sample::select(&IpFamily::ALL)
+}
+
 proptest! {
     #[test]
-    fn the_longest_match_answers_for_all_rules(rules in rules()) {
+    fn the_longest_match_answers_for_all_rules(rules in rules(), family in families()) {
         let Ok(merged) = merge(&rules) else { return Ok(()) };
-        for source in (0..20).map(|low| Ipv4Addr::from_bits(0x0a00_0000 + low)) {
+        for source in (0..20).map(|low| ip(&said(family, &format!("10.0.0.{low}")))) {
             for protocol in [1, TCP, UDP, 47] {
                 for port in 0..30 {
                     prop_assert_eq!(
@@ -69,7 +76,7 @@ proptest! {
 fn ranges_that_touch_become_one() {
     let range = |first, last| PortRange { first, last };
     let ports = vec![range(80, 80), range(81, 90), range(85, 95), range(97, 65_535)];
-    let rule = AllowRule { from: "10.0.0.0/8".parse().unwrap(), protocol: Some(TCP), ports };
+    let rule = AllowRule { from: vec!["10.0.0.0/8".parse().unwrap()], protocol: Some(TCP), ports };
     let merged = merge(&[rule]).unwrap();
     let entry = |first, last| AllowEntry { first, last, protocol: TCP, _pad: 0 };
     let (_, allow) = merged.first_key_value().unwrap();

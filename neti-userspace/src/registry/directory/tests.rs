@@ -108,21 +108,22 @@ fn what_cannot_be_opened_is_named() {
     assert!(text.contains("fleet: cannot be read; must be the fleet's settings, like {"), "{text}");
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0, "nothing is made in it");
 
-    std::fs::write(home.path().join("fleet"), r#"{"overlay": ["fd00::/64"]}"#).unwrap();
+    std::fs::write(home.path().join("fleet"), r#"{"overlay": ["fe80::/64"]}"#).unwrap();
     let text = error(home.path());
-    assert!(text.contains("fleet: overlay[0] = \"fd00::/64\": must be an IPv4 range"), "{text}");
+    assert!(text.contains("fleet: overlay[0] = \"fe80::/64\": is link-local; must be"), "{text}");
 }
 
 #[tokio::test]
 async fn the_settings_are_all_it_needs() {
     let registry = Registry::new();
-    for name in ["members", "overlays", "hosts"] {
+    for name in ["members", "overlays", "hosts", "hosts6"] {
         std::fs::remove_dir(registry.path(name)).unwrap();
     }
     let directory = registry.directory();
     let fleet = directory.fleet().await.unwrap();
     assert!(!registry.path("members").exists(), "to look makes nothing");
-    directory.claim(&id("hudson"), &fleet).await.unwrap();
+    let claimed = directory.claim(&id("hudson"), &fleet, &[IpFamily::V4]).await.unwrap();
+    assert_eq!((claimed.of(IpFamily::V4).is_some(), claimed.of(IpFamily::V6)), (true, None));
     let _registration = directory.register(&hudson()).await.unwrap();
     assert_eq!(registry.watch(LONG).await.names(), ["hudson"]);
 }
