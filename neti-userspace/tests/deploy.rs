@@ -65,7 +65,8 @@ fn the_example_parses_as_it_stands_and_in_full() {
     assert_eq!((full.attach, full.notrack), (Attach::Auto, false));
     assert_eq!((minimal.attach, minimal.notrack), (full.attach, full.notrack));
     assert_eq!(full.registry, minimal.registry);
-    assert!(full.public.is_some() && full.private.is_some() && !full.labels.is_empty());
+    let addresses = [full.private, full.public].map(|addresses| addresses.iter().count());
+    assert_eq!((addresses, full.labels.is_empty()), ([2, 2], false), "both families are shown");
 }
 
 #[test]
@@ -115,10 +116,26 @@ fn the_fleet_settings_shown_parse_and_every_key_is_explained() {
             break;
         }
     }
-    FleetSettings::parse("fleet", shown.as_bytes()).unwrap();
+    let settings = FleetSettings::parse("fleet", shown.as_bytes()).unwrap();
+    let least = FleetSettings::parse("fleet", br#"{"overlay": ["100.64.0.0/16"]}"#).unwrap();
+    assert_eq!(
+        settings,
+        FleetSettings {
+            overlay: settings.overlay.clone(),
+            allow: settings.allow.clone(),
+            open: settings.open.clone(),
+            ..least
+        },
+        "where there is a default it is shown"
+    );
     let shown: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&shown).unwrap();
     // As they are read, so that a key which is added there must be shown here.
-    let source = include_str!("../src/fleet.rs").to_owned() + include_str!("../src/fleet/allow.rs");
+    let source = [
+        include_str!("../src/fleet.rs"),
+        include_str!("../src/fleet/allow.rs"),
+        include_str!("../src/fleet/ranges.rs"),
+    ]
+    .concat();
     let read: BTreeSet<&str> = ["optional(\"", "list(\"", "tables(\"", "required(\""]
         .iter()
         .flat_map(|call| source.split(call).skip(1))

@@ -5,6 +5,17 @@ const RECORD: &str = r#"{"id": "hudson", "overlays": ["100.64.3.7"], "private": 
     "generation": 1, "state": "up"}"#;
 
 #[test]
+fn what_is_said_of_ipv4_is_said_of_ipv6() {
+    let text =
+        "members/a: by IPv4, 100.64.0.2 (10.0.0.0/8); overlays/10.0.0.1: [\"0.0.0.1/32\", 8]";
+    assert_eq!(sample::said(IpFamily::V4, text), text);
+    assert_eq!(
+        sample::said(IpFamily::V6, text),
+        "members/a: by IPv6, fd00::6440:2 (fd00::a00:0/104); overlays/fd00::a00:1: [\"fd00::1/128\", 8]"
+    );
+}
+
+#[test]
 fn reads_a_record_and_writes_it_again() {
     let record = MemberRecord::parse("hudson", RECORD.as_bytes()).unwrap();
     assert_eq!(record.overlays, [sample::ip("100.64.3.7")]);
