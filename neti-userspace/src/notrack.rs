@@ -9,6 +9,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 
+use crate::addresses::{IpFamily, list};
+
 /// Makes the table of `instance`, in place of the one that is there.
 pub fn install(instance: &str, ranges: &[IpNet]) -> Result<()> {
     nft(&ruleset(instance, ranges)).context("notrack = true")
@@ -32,17 +34,18 @@ pub fn available() -> bool {
 /// Both ends must be overlay addresses. What a container sends through masquerading has the host's
 /// real address at one end, and needs conntrack.
 fn ruleset(instance: &str, ranges: &[IpNet]) -> String {
-    let of = |v4: bool| -> Vec<String> {
-        ranges.iter().filter(|r| r.addr().is_ipv4() == v4).map(IpNet::to_string).collect()
-    };
-    let rule = |family: &str, ranges: Vec<String>| {
-        let set = ranges.join(", ");
-        match ranges.is_empty() {
+    let rule = |family| {
+        let set = list(ranges.iter().filter(|range| IpFamily::of_range(range) == family));
+        let header = match family {
+            IpFamily::V4 => "ip",
+            IpFamily::V6 => "ip6",
+        };
+        match set.is_empty() {
             true => String::new(),
-            false => format!("{family} saddr {{ {set} }} {family} daddr {{ {set} }} notrack"),
+            false => format!("{header} saddr {{ {set} }} {header} daddr {{ {set} }} notrack"),
         }
     };
-    let (v4, v6) = (rule("ip", of(true)), rule("ip6", of(false)));
+    let [v4, v6] = IpFamily::ALL.map(rule);
     let chain = |hook: &str| {
         format!(
             "chain {hook} {{\n type filter hook {hook} priority raw; policy accept;\n {v4}\n \
@@ -90,12 +93,19 @@ mod tests {
 
     #[test]
     fn ruleset_replaces_the_table_and_matches_both_ends() {
-        let ranges = ["100.64.0.0/16", "100.70.0.0/16"].map(|range| range.parse().unwrap());
-        let rules = ruleset("blue", &ranges);
-        assert!(rules.starts_with("table inet neti-blue {}\ndelete table inet neti-blue\n"));
-        let set = "{ 100.64.0.0/16, 100.70.0.0/16 }";
-        let rule = format!("ip saddr {set} ip daddr {set} notrack");
-        assert_eq!(rules.matches(&rule).count(), 2, "{rules}");
-        assert!(!rules.contains("ip6"), "{rules}");
+        let check = |ranges: &[&str], expected: &[(&str, &str)]| {
+            let ranges: Vec<IpNet> = ranges.iter().map(|range| range.parse().unwrap()).collect();
+            let rules = ruleset("blue", &ranges);
+            assert!(rules.starts_with("table inet neti-blue {}\ndelete table inet neti-blue\n"));
+            for (header, set) in expected {
+                let rule = format!("{header} saddr {set} {header} daddr {set} notrack\n");
+                assert_eq!(rules.matches(&rule).count(), 2, "{rules}");
+            }
+            assert_eq!(rules.matches("notrack").count(), 2 * expected.len(), "{rules}");
+        };
+        let (v4, v6) = (("ip", "{ 100.64.0.0/16, 100.70.0.0/16 }"), ("ip6", "{ fd64::/64 }"));
+        check(&["100.64.0.0/16", "100.70.0.0/16"], &[v4]);
+        check(&["fd64::/64"], &[v6]);
+        check(&["100.64.0.0/16", "fd64::/64", "100.70.0.0/16"], &[v4, v6]);
     }
 }

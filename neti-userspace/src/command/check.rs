@@ -11,7 +11,7 @@ use rtnetlink::Handle;
 
 use super::run::host;
 use crate::{
-    addresses::list,
+    addresses::{IpFamily, list},
     cli::Check,
     config::Config,
     fleet::FleetSettings,
@@ -107,11 +107,11 @@ fn nft() -> Result<String> {
 fn describe(config: &Config, uplink: &Uplink) -> Result<String> {
     let reals = host::reals(config, uplink)?;
     attach::check_free(&Pins::new(&config.instance), uplink)?;
-    let next_hop = match uplink.gateways.is_empty() {
-        true => "no gateway".to_owned(),
-        false => format!("gateway {}", uplink.gateways),
-    };
-    Ok(format!("{} (index {}), {}, {next_hop}", uplink.name, uplink.index, list(&reals)))
+    let reals = reals.iter().map(|real| match uplink.gateways.of(IpFamily::of(*real)) {
+        Some(gateway) => format!("{real} by gateway {gateway}"),
+        None => format!("{real} without a gateway"),
+    });
+    Ok(format!("{} (index {}), {}", uplink.name, uplink.index, list(reals)))
 }
 
 async fn fleet(
@@ -145,5 +145,5 @@ fn families(uplink: &Uplink, reals: &[IpAddr], fleet: &FleetSettings) -> Result<
     let missing = missing
         .iter()
         .map(|family| format!("; none of {family}, for the uplink has no global {family} address"));
-    Ok(format!("one of {}{}", list(&carried), missing.collect::<String>()))
+    Ok(format!("{}{}", list(&carried), missing.collect::<String>()))
 }

@@ -1,15 +1,54 @@
-//! What an instance has put into the network configuration, as its settings maps tell.
+//! What an instance has put into the network configuration.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
+use anyhow::Result;
 use ipnet::IpNet;
 use neti_common::{
     family::Family,
     maps::{Prefix, Settings},
 };
 
+use crate::{loader::pins::Pins, status, store::kernel::KernelStore};
+
+/// Addresses on `lo`, and ranges that are routed out of the interface `uplink`.
+#[derive(Debug, Default)]
+pub struct Installed {
+    pub uplink: u32,
+    pub addresses: BTreeSet<IpAddr>,
+    pub ranges: BTreeSet<IpNet>,
+}
+
+/// As the settings maps and the daemon's last status have it; `None` where nothing was installed.
+/// The maps follow the fleet, while the status has the ranges that were routed when the daemon
+/// started; and the bpf file system may have gone without the rest (it was mounted in a mount
+/// namespace that has ended).
+pub fn read(pins: &Pins) -> Result<Option<Installed>> {
+    let mut installed = None;
+    let status = status::read(pins.instance()).unwrap_or_else(|error| {
+        tracing::warn!("{error:#}");
+        None
+    });
+    if let Some(status) = status {
+        let installed = installed.get_or_insert_with(Installed::default);
+        installed.uplink = status.uplink_index;
+        installed.addresses.extend(status.overlays);
+        installed.ranges.extend(status.routed);
+    }
+    let settings = KernelStore::open(pins).and_then(|store| store.settings());
+    if let Ok((v4, v6)) = settings
+        && v4.valid == 1
+    {
+        let installed = installed.get_or_insert_with(Installed::default);
+        installed.uplink = v4.uplink;
+        installed.addresses.extend(addresses(&v4).chain(addresses(&v6)));
+        installed.ranges.extend(ranges(&v4).chain(ranges(&v6)));
+    }
+    Ok(installed)
+}
+
 /// Our overlay addresses.
-pub fn addresses<F: Family>(settings: &Settings<F>) -> impl Iterator<Item = IpAddr> {
+fn addresses<F: Family>(settings: &Settings<F>) -> impl Iterator<Item = IpAddr> {
     settings.overlays.iter().filter(|address| **address != F::UNSPECIFIED).map(F::to_ip)
 }
 

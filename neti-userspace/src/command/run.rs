@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use rtnetlink::Handle;
 use tokio::sync::watch;
 
-use super::down::teardown;
+use super::{down::teardown, installed};
 use crate::{
     addresses::{Addresses, IpFamily},
     cli::Run,
@@ -85,6 +85,7 @@ async fn start(
     uplink: Uplink,
     pins: &Pins,
 ) -> Result<Daemon> {
+    let before = installed::read(pins)?;
     let registry = registry::open(&config.registry)?;
     let fleet = registry.fleet().await?;
     overlap::check(netlink, uplink.index, &fleet.overlay).await?;
@@ -113,6 +114,11 @@ async fn start(
     let means = attach::attach(&mut ebpf, pins, &uplink, config.attach, tc)?;
     let ranges = routed(&fleet, overlays);
     overlay::install(netlink, &uplink, overlays, &ranges).await?;
+    if let Some(mut left) = before {
+        left.addresses.retain(|address| !overlays.contains(*address));
+        left.ranges.retain(|range| left.uplink != uplink.index || !ranges.contains(range));
+        overlay::remove(netlink, left.uplink, &left.addresses, &left.ranges).await?;
+    }
     match config.notrack {
         true => notrack::install(&config.instance, &ranges)?,
         false => notrack::remove(&config.instance)?,

@@ -1,7 +1,7 @@
 //! Puts the overlay addresses on `lo` and routes the overlay ranges out of the uplink, and takes
 //! both back.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use anyhow::{Context, Result};
 use ipnet::IpNet;
@@ -52,8 +52,8 @@ pub async fn install(
 pub async fn remove(
     netlink: &Handle,
     uplink: u32,
-    addresses: &[IpAddr],
-    ranges: &[IpNet],
+    addresses: &BTreeSet<IpAddr>,
+    ranges: &BTreeSet<IpNet>,
 ) -> Result<()> {
     let ours = routes::list(netlink)
         .await?
@@ -80,20 +80,24 @@ pub async fn remove(
     Ok(())
 }
 
-/// The address is deprecated from the start (RFC 4862 5.5.4): sockets may have it, but the kernel
-/// chooses it (RFC 6724, rule 3) for no destination other than those whose route names it. An IPv6
-/// address would also be unfit for a route until the kernel has got round to finding that nobody else
-/// on `lo` has it, and it would have a route to itself in the main table.
 async fn add_address(netlink: &Handle, lo: u32, address: IpAddr) -> Result<()> {
     let host = IpNet::from(address);
+    let mut add = netlink.address().add(lo, address, host.prefix_len()).replace();
+    if address.is_ipv6() {
+        add.message_mut().attributes.extend(v6_attributes());
+    }
+    add.execute().await.with_context(|| format!("adding {host} to lo"))
+}
+
+/// The address is deprecated from the start (RFC 4862 5.5.4): sockets may have it, but the kernel
+/// chooses it (RFC 6724, rule 3) for no destinations other than those whose route names it. It is
+/// not checked for duplicates, or it would be unfit for the route until the kernel has got round to
+/// that, and makes no route to itself in the main table.
+fn v6_attributes() -> [AddressAttribute; 2] {
     let mut lifetime = CacheInfo::default();
     (lifetime.ifa_preferred, lifetime.ifa_valid) = (0, FOR_EVER);
-    let mut add = netlink.address().add(lo, address, host.prefix_len()).replace();
-    add.message_mut().attributes.extend([
-        AddressAttribute::CacheInfo(lifetime),
-        AddressAttribute::Flags(AddressFlags::Nodad | AddressFlags::Noprefixroute),
-    ]);
-    add.execute().await.with_context(|| format!("adding {host} to lo"))
+    let flags = AddressFlags::Nodad | AddressFlags::Noprefixroute;
+    [AddressAttribute::CacheInfo(lifetime), AddressAttribute::Flags(flags)]
 }
 
 /// Without a gateway there is no next hop that suits all peers. The route needs one with a known

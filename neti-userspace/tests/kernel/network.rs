@@ -52,6 +52,7 @@ fn routes_come_and_go() {
     in_namespace(async |netlink| {
         let mut uplink = veth(&netlink).await;
         let (overlays, ranges) = (parsed::<IpAddr>(&OVERLAYS), parsed::<IpNet>(&RANGES));
+        let (ours, routed) = (overlays.iter().copied().collect(), ranges.iter().copied().collect());
         for gateways in [&[] as &[&str], &["10.0.0.1", "fe80::1"], &["fe80::1"]] {
             uplink.gateways = addresses(gateways);
             let before = routes::list(&netlink).await.unwrap();
@@ -70,7 +71,7 @@ fn routes_come_and_go() {
                 overlap::check(&netlink, uplink.index, &ranges).await.unwrap();
             }
             for _ in 0..2 {
-                overlay::remove(&netlink, uplink.index, &overlays, &ranges).await.unwrap();
+                overlay::remove(&netlink, uplink.index, &ours, &routed).await.unwrap();
                 assert_eq!(routes::list(&netlink).await.unwrap(), before);
                 assert!(on_lo(&netlink, &overlays).await.is_empty());
             }
@@ -92,7 +93,9 @@ fn only_families_with_an_overlay_address_are_routed() {
             let mut ours = routes::list(&netlink).await.unwrap();
             ours.retain(|route| route.is_ours());
             assert_eq!(ours.iter().map(|route| route.to).collect::<Vec<_>>(), [*range]);
-            overlay::remove(&netlink, uplink.index, &[overlay], &ranges).await.unwrap();
+            overlay::remove(&netlink, uplink.index, &[overlay].into(), &[*range].into())
+                .await
+                .unwrap();
         }
     });
 }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::unix_now;
 use crate::{
-    addresses::{self, Addresses, IpFamily, list},
+    addresses::{Addresses, IpFamily, list, real},
     config::{Config, RegistryConfig},
     fleet::FleetSettings,
     loader::attach::Means,
@@ -23,33 +23,25 @@ use crate::{
 /// # Errors
 /// If there is none, or not the one that the configuration names.
 pub fn reals(config: &Config, uplink: &Uplink) -> Result<Vec<IpAddr>> {
+    let has = |wanted| uplink.addresses.iter().any(|address| address.address == wanted);
+    if let Some(private) = config.private.iter().find(|private| !has(*private)) {
+        let others = match uplink.addresses.as_slice() {
+            [] => "none".to_owned(),
+            others => list(others.iter().map(|other| other.address)),
+        };
+        bail!("private = {private}: uplink {} does not have it; it has {others}", uplink.name);
+    }
     let mut reals = Vec::new();
     for family in IpFamily::ALL {
-        let on_uplink: Vec<Address> = uplink
-            .addresses
-            .iter()
-            .copied()
-            .filter(|address| IpFamily::of(address.address) == family)
-            .collect();
-        let has = |wanted: IpAddr| on_uplink.iter().any(|address| address.address == wanted);
-        let private = match config.private.of(family) {
-            Some(private) if !has(private) => bail!(
-                "private = {private}: uplink {} does not have it; it has {}",
-                uplink.name,
-                match on_uplink.as_slice() {
-                    [] => format!("no global {family} address"),
-                    addresses => list(addresses.iter().map(|address| address.address)),
-                },
-            ),
-            None => on_uplink
-                .iter()
-                .find(|address| address.lasting && addresses::real(address.address).is_ok())
-                .map(|address| address.address),
-            private => private,
+        let fit = |address: &&Address| {
+            let Address { address, lasting } = **address;
+            lasting && IpFamily::of(address) == family && real(address).is_ok()
         };
-        let public = config.public.of(family).filter(|public| Some(*public) != private);
+        let first = uplink.addresses.iter().find(fit).map(|address| address.address);
+        let private = config.private.of(family).or(first);
+        let public = config.public.of(family).filter(|public| has(*public));
         reals.extend(private);
-        reals.extend(public.filter(|public| has(*public)));
+        reals.extend(public.filter(|public| Some(*public) != private));
     }
     if reals.is_empty() {
         bail!("uplink {}: no global address; give it one", uplink.name);
@@ -142,3 +134,6 @@ pub fn status(config: &Config, me: &Me, ranges: &[IpNet], means: Means) -> Statu
         names: Default::default(),
     }
 }
+
+#[cfg(test)]
+mod tests;
