@@ -28,7 +28,7 @@ pub async fn run(args: &Down) -> Result<()> {
 /// The routes go first: without them nothing is sent to an overlay address any more, and the
 /// programs can go without an overlay address getting onto the wire.
 pub async fn teardown(netlink: &Handle, pins: &Pins) -> Result<()> {
-    if let Some(Installed { uplink, addresses, ranges }) = installed::read(pins)? {
+    if let Some(Installed { uplink, addresses, ranges }) = installed::read(pins) {
         overlay::remove(netlink, uplink, &addresses, &ranges).await?;
         attach::remove_clsact(netlink, pins, uplink).await?;
     }

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use anyhow::Result;
 use ipnet::IpNet;
 use neti_common::{
     family::Family,
@@ -19,11 +18,11 @@ pub struct Installed {
     pub ranges: BTreeSet<IpNet>,
 }
 
-/// As the settings maps and the daemon's last status have it; `None` where nothing was installed.
-/// The maps follow the fleet, while the status has the ranges that were routed when the daemon
-/// started; and the bpf file system may have gone without the rest (it was mounted in a mount
-/// namespace that has ended).
-pub fn read(pins: &Pins) -> Result<Option<Installed>> {
+/// As the settings maps and the daemon's last status have it, for either may lack something: the
+/// maps follow the fleet, while the status has the ranges that were routed when the daemon started;
+/// and the bpf file system may have gone without the rest (it was mounted in a mount namespace that
+/// has ended). `None` where nothing was installed.
+pub fn read(pins: &Pins) -> Option<Installed> {
     let mut installed = None;
     let status = status::read(pins.instance()).unwrap_or_else(|error| {
         tracing::warn!("{error:#}");
@@ -44,7 +43,7 @@ pub fn read(pins: &Pins) -> Result<Option<Installed>> {
         installed.addresses.extend(addresses(&v4).chain(addresses(&v6)));
         installed.ranges.extend(ranges(&v4).chain(ranges(&v6)));
     }
-    Ok(installed)
+    installed
 }
 
 /// Our overlay addresses.

@@ -85,7 +85,6 @@ async fn start(
     uplink: Uplink,
     pins: &Pins,
 ) -> Result<Daemon> {
-    let before = installed::read(pins)?;
     let registry = registry::open(&config.registry)?;
     let fleet = registry.fleet().await?;
     overlap::check(netlink, uplink.index, &fleet.overlay).await?;
@@ -105,6 +104,14 @@ async fn start(
     let me = host::me(config, &uplink, overlays.iter().collect(), reals);
 
     let mut ebpf = loader::load(pins, args.trace_drops).await?;
+    let ranges = routed(&fleet, overlays);
+    // The fleet may have other ranges than at the last start, and the uplink another family. As in
+    // `teardown`, routes go before the programs forget what they are to translate.
+    if let Some(mut left) = installed::read(pins) {
+        left.addresses.retain(|address| !overlays.contains(*address));
+        left.ranges.retain(|range| left.uplink != uplink.index || !ranges.contains(range));
+        overlay::remove(netlink, left.uplink, &left.addresses, &left.ranges).await?;
+    }
     let mut store = KernelStore::open(pins)?;
     let mut have = store.read()?;
     let snapshot = membership.borrow().clone();
@@ -112,13 +119,7 @@ async fn start(
 
     let tc = attach::available(&uplink);
     let means = attach::attach(&mut ebpf, pins, &uplink, config.attach, tc)?;
-    let ranges = routed(&fleet, overlays);
     overlay::install(netlink, &uplink, overlays, &ranges).await?;
-    if let Some(mut left) = before {
-        left.addresses.retain(|address| !overlays.contains(*address));
-        left.ranges.retain(|range| left.uplink != uplink.index || !ranges.contains(range));
-        overlay::remove(netlink, left.uplink, &left.addresses, &left.ranges).await?;
-    }
     match config.notrack {
         true => notrack::install(&config.instance, &ranges)?,
         false => notrack::remove(&config.instance)?,
