@@ -4,8 +4,8 @@ use crate::{
     family::Family,
     headers::{Kind, TCP, UDP},
     hints,
-    maps::{Ends, Flow, Hint, Settings, Tuple, identity},
-    tables::{Class, Socket, Tables},
+    maps::{Ends, Flow, Settings, identity},
+    tables::{Socket, Tables},
 };
 
 /// A form: which name a flow's sockets use for the peer and for us.
@@ -25,44 +25,42 @@ impl Form {
     pub const ALL: [Self; 4] = [Self::Overlay, Self::Real, Self::OverlayPeer, Self::OverlayOwn];
 }
 
-/// Both names of both ends of a member's flow, and its ports.
+/// Both names of both ends of a member's flow, and its ports in network order. Names are looked at where they are: the
+/// kernel's stack has no room for four IPv6 addresses more.
 #[derive(Debug, Clone, Copy)]
-pub struct Names<F: Family> {
-    pub real: Ends<F>,
-    pub overlay: Ends<F>,
-    /// The peer's port, network order.
+pub struct Names<'a, F: Family> {
+    pub real_peer: &'a F::Addr,
+    pub real_own: &'a F::Addr,
+    /// The peer's primary overlay address.
+    pub overlay_peer: &'a F::Addr,
+    pub overlay_own: &'a F::Addr,
     pub peer_port: [u8; 2],
-    /// Our own port, network order.
     pub own_port: [u8; 2],
 }
 
-impl<F: Family> Names<F> {
-    /// The names of a flow as seen from here, on the wire; `primary` is the peer's primary overlay address.
+impl<F: Family> Names<'_, F> {
     #[inline(always)]
-    pub fn of(flow: &Flow<F>, primary: &F::Addr, settings: &Settings<F>) -> Self {
-        Self {
-            real: Ends { peer: flow.tuple.dst, own: flow.tuple.src },
-            overlay: Ends { peer: *primary, own: settings.overlays[0] },
-            peer_port: flow.tuple.dport,
-            own_port: flow.tuple.sport,
+    fn of(&self, form: Form) -> (&F::Addr, &F::Addr) {
+        match form {
+            Form::Overlay => (self.overlay_peer, self.overlay_own),
+            Form::Real => (self.real_peer, self.real_own),
+            Form::OverlayPeer => (self.overlay_peer, self.real_own),
+            Form::OverlayOwn => (self.real_peer, self.overlay_own),
         }
     }
 
     #[inline(always)]
     pub fn ends(&self, form: Form) -> Ends<F> {
-        match form {
-            Form::Overlay => self.overlay,
-            Form::Real => self.real,
-            Form::OverlayPeer => Ends { peer: self.overlay.peer, own: self.real.own },
-            Form::OverlayOwn => Ends { peer: self.real.peer, own: self.overlay.own },
-        }
+        let (peer, own) = self.of(form);
+        Ends { peer: *peer, own: *own }
     }
 
-    /// The tuple of a packet from the peer, as the socket table takes it.
+    /// The flow in this form.
     #[inline(always)]
-    pub fn tuple(&self, form: Form) -> Tuple<F> {
-        let ends = self.ends(form);
-        Tuple { src: ends.peer, dst: ends.own, sport: self.peer_port, dport: self.own_port }
+    pub fn flow(&self, form: Form, protocol: u8) -> Flow<F> {
+        let (peer, own) = self.of(form);
+        let (sport, dport) = (self.own_port, self.peer_port);
+        Flow { src: *own, dst: *peer, sport, dport, protocol: protocol as u32 }
     }
 }
 
@@ -72,12 +70,12 @@ pub struct Found<F: Family> {
     pub ends: Ends<F>,
     /// The socket behind it, connected or not.
     pub socket: Socket,
-    /// The hint that named it.
-    pub hint: Option<(Class, Hint<F>)>,
+    /// A hint has named it.
+    pub hinted: bool,
 }
 
 /// The names by which a member's flow is known to what receives it here. `key` is its [`hints::member_key`], `kind` the
-/// packet's part in it.
+/// packet's part in it. A packet that is `received` answers the hint that names it.
 #[inline(always)]
 pub fn demux<F: Family, T: Tables<F>>(
     tables: &T,
@@ -85,25 +83,31 @@ pub fn demux<F: Family, T: Tables<F>>(
     key: &Flow<F>,
     names: &Names<F>,
     kind: Kind,
+    received: bool,
 ) -> Found<F> {
-    let (found, connected) = match key.protocol {
-        TCP | UDP => by_socket(tables, settings, names, key.protocol),
-        _ => (Found { ends: default(settings, names), socket: Socket::None, hint: None }, false),
+    let (form, socket) = match key.transport() {
+        transport @ (TCP | UDP) => by_socket(tables, settings, names, transport),
+        _ => (default(settings), Socket::None),
     };
+    let connected = matches!(socket, Socket::Live | Socket::HalfOpen);
     // A pure SYN begins a connection: no hint can be about it.
-    if connected || kind == Kind::TcpSyn || kind == Kind::EchoRequest {
-        return found;
+    if !connected
+        && kind != Kind::TcpSyn
+        && kind != Kind::EchoRequest
+        && let Some((class, hint)) = hints::find(tables, key, true)
+    {
+        if received {
+            hints::answered(tables, key, class, &hint);
+        }
+        return Found { ends: hint.ends, socket, hinted: true };
     }
-    match hints::find(tables, key, true) {
-        Some((class, hint)) => Found { ends: hint.ends, hint: Some((class, hint)), ..found },
-        None => found,
-    }
+    Found { ends: names.ends(form), socket, hinted: false }
 }
 
 /// What `inbound_identity` says of a flow that nothing else decides.
 #[inline(always)]
-pub fn default<F: Family>(settings: &Settings<F>, names: &Names<F>) -> Ends<F> {
-    if settings.identity == identity::OVERLAY { names.overlay } else { names.real }
+pub fn default<F: Family>(settings: &Settings<F>) -> Form {
+    if settings.identity == identity::OVERLAY { Form::Overlay } else { Form::Real }
 }
 
 /// A connection in any form decides; then the one form that finds a socket on its very address; then the setting.
@@ -113,15 +117,15 @@ fn by_socket<F: Family, T: Tables<F>>(
     settings: &Settings<F>,
     names: &Names<F>,
     protocol: u8,
-) -> (Found<F>, bool) {
+) -> (Form, Socket) {
     let mut overlay = Socket::None;
     let mut real = Socket::None;
     for form in Form::ALL {
-        let tuple = names.tuple(form);
+        let inbound = names.flow(form, protocol).reversed();
         let socket =
-            if protocol == TCP { tables.tcp_socket(&tuple) } else { tables.udp_socket(&tuple) };
+            if protocol == TCP { tables.tcp_socket(&inbound) } else { tables.udp_socket(&inbound) };
         if matches!(socket, Socket::Live | Socket::HalfOpen) {
-            return (Found { ends: names.ends(form), socket, hint: None }, true);
+            return (form, socket);
         }
         // The mixed forms find the same unconnected sockets as these two.
         match form {
@@ -130,11 +134,10 @@ fn by_socket<F: Family, T: Tables<F>>(
             Form::OverlayPeer | Form::OverlayOwn => {}
         }
     }
-    let (ends, socket) = match (overlay, real) {
-        (Socket::Specific, real) if real != Socket::Specific => (names.overlay, overlay),
-        (overlay, Socket::Specific) if overlay != Socket::Specific => (names.real, real),
-        _ if settings.identity == identity::OVERLAY => (names.overlay, overlay),
-        _ => (names.real, real),
-    };
-    (Found { ends, socket, hint: None }, false)
+    match (overlay, real) {
+        (Socket::Specific, real) if real != Socket::Specific => (Form::Overlay, overlay),
+        (overlay, Socket::Specific) if overlay != Socket::Specific => (Form::Real, real),
+        _ if settings.identity == identity::OVERLAY => (Form::Overlay, overlay),
+        _ => (Form::Real, real),
+    }
 }

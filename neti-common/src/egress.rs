@@ -5,14 +5,17 @@ mod remember;
 use remember::{SourcePort, remember};
 
 use crate::{
-    family::Family,
+    family::{Family, LinkMessage},
     filter::{ARP_SENDER, ARP_TARGET, HEADERS},
-    headers::{Carried, Ip, Kind, Part, carried, ethertype, names_overlay, transport},
+    headers::{
+        Carried, Ip, Kind, Part, carried, ethertype, is_to_or_from_overlay, names_overlay,
+        transport,
+    },
     icmp,
-    maps::{Ends, Path, Settings, path_flag},
+    maps::{Path, Settings, path_flag},
     packet::Skb,
     rewrite::{self, Port},
-    tables::Tables,
+    tables::{Place, Tables},
     twins,
     verdict::{Reason, Verdict},
 };
@@ -28,9 +31,16 @@ pub fn egress<F: Family, P: Skb, T: Tables<F>>(packet: &mut P, tables: &T) -> Ve
         Err(_) => return Verdict::pass(Reason::NotOurs),
     };
     if ethertype == F::ETHERTYPE {
-        return match F::parse(packet, l3, false) {
-            Ok(ip) => leave(packet, tables, settings, &ip),
-            Err(_) => unparsed(packet, settings, l3),
+        let header = match F::parse(packet, l3, false) {
+            Ok(header) => header,
+            // An overlay address may stand where nobody has looked, and no host needs as much.
+            Err(Reason::LongChain) => return Verdict::drop(Reason::LongChain),
+            Err(_) => return unparsed(packet, settings, l3),
+        };
+        let ip = Ip::read(packet, header);
+        return match ip.as_ref().and_then(|ip| tables.place(Place::Packet, ip)) {
+            Some(ip) => leave(packet, tables, settings, ip),
+            None => Verdict::pass(Reason::NotOurs),
         };
     }
     match ethertype {
@@ -69,12 +79,10 @@ const ARP_OPERATION: usize = 6;
 /// A header that we cannot read goes out as it is unless an overlay address stands where one would be read.
 #[inline(always)]
 fn unparsed<F: Family, P: Skb>(packet: &P, settings: &Settings<F>, l3: usize) -> Verdict {
-    for offset in [F::SRC, F::DST] {
-        if packet.load(l3 + offset).is_some_and(|address| settings.is_overlay(&address)) {
-            return Verdict::drop(Reason::OverlaySource);
-        }
+    if is_to_or_from_overlay(packet, settings, l3) {
+        return Verdict::drop(Reason::OverlaySource);
     }
-    if F::any_option(packet, l3, |address| settings.is_overlay(address)) {
+    if F::any_option(packet, l3, l3 + F::MAX_HEADER, |address| settings.is_overlay(address)) {
         return Verdict::drop(Reason::OverlayOption);
     }
     Verdict::pass(Reason::NotOurs)
@@ -83,14 +91,15 @@ fn unparsed<F: Family, P: Skb>(packet: &P, settings: &Settings<F>, l3: usize) ->
 /// A packet that leaves, its ends as on the wire, and its path where the peer is a member.
 struct Leaving<'a, F: Family> {
     ip: &'a Ip<F>,
-    wire: Ends<F>,
+    peer: &'a F::Addr,
+    own: &'a F::Addr,
     path: Option<&'a Path<F>>,
     forwarded: bool,
 }
 
 impl<F: Family> Leaving<'_, F> {
     fn is_translated(&self) -> bool {
-        self.wire.peer != self.ip.dst || self.wire.own != self.ip.src
+        *self.peer != self.ip.dst || *self.own != self.ip.src
     }
 }
 
@@ -105,12 +114,12 @@ fn leave<F: Family, P: Skb, T: Tables<F>>(
         Ok(leaving) => leaving,
         Err(reason) => return Verdict::drop(reason),
     };
-    let mut port = SourcePort::Own;
+    let mut port = SourcePort::own([0; 2]);
     if ip.part != Part::Later
         && let Some(transport) = transport(packet, ip)
     {
-        if let Kind::Link(message) = transport.kind
-            && names_overlay(packet, settings, ip, message)
+        if let Kind::Link(LinkMessage::About(count)) = transport.kind
+            && names_overlay(packet, settings, ip, count) == Some(true)
         {
             return Verdict::drop(Reason::UnknownOverlay);
         }
@@ -119,19 +128,15 @@ fn leave<F: Family, P: Skb, T: Tables<F>>(
         {
             return Verdict::drop(reason);
         }
-        match remember(packet, tables, settings, &leaving, &transport) {
-            Ok(found) => port = found,
-            Err(reason) if transport.kind == Kind::TcpSyn => {
-                return match twins::refuse(packet, ip) {
-                    Some(()) => Verdict::reset(reason),
-                    None => Verdict::drop(reason),
-                };
-            }
-            Err(reason) => return Verdict::drop(reason),
+        if let Err(reason) = remember(packet, tables, settings, &leaving, &transport, &mut port) {
+            return match transport.kind {
+                Kind::TcpSyn if twins::refuse(packet, ip).is_some() => Verdict::reset(reason),
+                _ => Verdict::drop(reason),
+            };
         }
     }
     // `ip_options_build` records the overlay route's source address.
-    if F::any_option(packet, ip.l3, |address| settings.is_overlay(address)) {
+    if F::any_option(packet, ip.l3, ip.l4, |address| settings.is_overlay(address)) {
         return Verdict::drop(Reason::OverlayOption);
     }
     rewrite(packet, &leaving, port).unwrap_or(Verdict::drop(Reason::RewriteFailed))
@@ -141,7 +146,7 @@ fn leave<F: Family, P: Skb, T: Tables<F>>(
 #[inline(always)]
 fn resolve<'a, F: Family, T: Tables<F>>(
     tables: &'a T,
-    settings: &Settings<F>,
+    settings: &'a Settings<F>,
     ip: &'a Ip<F>,
     forwarded: bool,
 ) -> Result<Leaving<'a, F>, Reason> {
@@ -149,20 +154,15 @@ fn resolve<'a, F: Family, T: Tables<F>>(
     if from_overlay && !settings.is_own_overlay(&ip.src) {
         return Err(Reason::OverlaySource);
     }
-    let own = if from_overlay { settings.reals[0] } else { ip.src };
+    let own = if from_overlay { &settings.reals[0] } else { &ip.src };
     if settings.is_overlay(&ip.dst) {
         let path = tables.path(&ip.dst).ok_or(Reason::UnknownOverlay)?;
-        return Ok(Leaving {
-            ip,
-            wire: Ends { peer: path.real, own },
-            path: Some(path),
-            forwarded,
-        });
+        return Ok(Leaving { ip, peer: &path.real, own, path: Some(path), forwarded });
     }
     if from_overlay && tables.translated(&ip.dst).is_none() {
         return Err(Reason::OverlaySource);
     }
-    Ok(Leaving { ip, wire: Ends { peer: ip.dst, own }, path: None, forwarded })
+    Ok(Leaving { ip, peer: &ip.dst, own, path: None, forwarded })
 }
 
 #[inline(always)]
@@ -171,18 +171,18 @@ fn rewrite<F: Family, P: Skb>(
     leaving: &Leaving<F>,
     port: SourcePort,
 ) -> Option<Verdict> {
-    if let SourcePort::Twin(port) = port {
-        rewrite::port(packet, leaving.ip, Port::Source, port)?;
+    if port.is_twin {
+        rewrite::port(packet, leaving.ip, Port::Source, port.port)?;
     }
     let mut verdict = Verdict::pass(Reason::NotOurs);
     if leaving.is_translated() {
-        rewrite::addresses(packet, leaving.ip, &leaving.wire.own, &leaving.wire.peer)?;
+        rewrite::addresses(packet, leaving.ip, leaving.own, leaving.peer)?;
         verdict = match leaving.path {
             Some(path) if path.flags & path_flag::REDIRECT != 0 => Verdict::redirect(),
             _ => Verdict::pass(Reason::Translated),
         };
     }
-    if matches!(port, SourcePort::Shared) {
+    if port.is_shared {
         verdict.reason = Reason::PortShared;
     }
     Some(verdict)

@@ -4,7 +4,7 @@
 use core::{fmt::Debug, hash::Hash, net::IpAddr};
 
 use crate::{
-    headers::Ip,
+    headers::{Header, Ip},
     maps::name::FamilyMaps,
     packet::{Packet, Plain},
     verdict::Reason,
@@ -55,19 +55,20 @@ pub trait Family: Copy + Clone + Debug + Eq + Hash + Ord + Send + Sync + 'static
     const ECHO_REPLY: u8;
     /// Whether its ICMP checksum covers the addresses (RFC 4443 2.3; RFC 792 does not).
     const ICMP_PSEUDO_HEADER: bool;
-    /// DHCP's ports.
-    const DHCP_SERVER: u16;
-    const DHCP_CLIENT: u16;
 
     /// Whether an ICMP message of this type quotes the packet it is about.
     fn is_icmp_error(kind: u8) -> bool;
     /// What an ICMP message is that hosts of one link need to find each other and that no router forwards.
     fn link_message<P: Packet>(packet: &P, ip: &Ip<Self>, kind: u8) -> Option<LinkMessage>;
+    /// Whether a UDP packet is a DHCP server's answer.
+    fn is_dhcp(src: &Self::Addr, sport: u16, dport: u16) -> bool;
     /// Whether clouds serve an instance's metadata at this address.
     fn is_metadata(address: &Self::Addr) -> bool;
 
     /// `address & mask == network`, for a [`crate::maps::Prefix`].
     fn within(address: &Self::Addr, network: &Self::Addr, mask: &Self::Addr) -> bool;
+    /// The unspecified address if `blank`, else this one; by arithmetic, which costs the verifier nothing.
+    fn blank_if(address: &Self::Addr, blank: bool) -> Self::Addr;
     /// The mask of a prefix of `length` bits; `length` must not exceed [`Self::BITS`].
     fn mask(length: u32) -> Self::Addr;
     /// The one's-complement difference `new - old`, as [`crate::checksum`] takes it.
@@ -79,10 +80,15 @@ pub trait Family: Copy + Clone + Debug + Eq + Hash + Ord + Send + Sync + 'static
 
     /// Reads the header at offset `l3`. The error says what is wrong with it: it contradicts itself, is cut short, or has
     /// more in front of the transport than anybody needs. A packet quoted in an ICMP error may be cut short (`quoted`).
-    fn parse<P: Packet>(packet: &mut P, l3: usize, quoted: bool) -> Result<Ip<Self>, Reason>;
-    /// Whether `found` says yes to an address among the options or extension headers of the header at `l3`, where nodes
-    /// on the way would read or write one.
-    fn any_option<P: Packet>(packet: &P, l3: usize, found: impl Fn(&Self::Addr) -> bool) -> bool;
+    fn parse<P: Packet>(packet: &mut P, l3: usize, quoted: bool) -> Result<Header, Reason>;
+    /// Whether `found` says yes to an address among the options or extension headers between the header at `l3` and the
+    /// transport at `l4`, where nodes on the way would read or write one.
+    fn any_option<P: Packet>(
+        packet: &P,
+        l3: usize,
+        l4: usize,
+        found: impl Fn(&Self::Addr) -> bool,
+    ) -> bool;
 }
 
 /// A message of a link's own protocols.

@@ -6,38 +6,17 @@ use crate::{
     family::{Family, LinkMessage},
     fragments,
     headers::{
-        self, Carried, Ip, Kind, Part, TCP, Transport, UDP, carried, ethertype, flow_in,
+        self, Carried, Header, Ip, Kind, Part, TCP, Transport, UDP, carried, ethertype, flow,
         is_link_control, transport, untagged,
     },
-    hints,
-    icmp::{self, Related},
-    maps::{Allow, AllowEntry, Ends, Member, Settings, Tuple},
+    hints, icmp,
+    maps::{Allow, AllowEntry, Ends, Settings},
     packet::Packet,
-    tables::{Socket, Tables},
+    tables::{Place, Socket, Tables},
     verdict::{Kind as Outcome, Reason, Verdict},
 };
 
 const SSH: u16 = 22;
-
-/// What the filter found out about a packet.
-pub struct Judged<'a, F: Family> {
-    pub reason: Reason,
-    pub member: Option<&'a Member<F>>,
-    pub what: What<F>,
-}
-
-/// What a packet is to the translation that follows.
-#[derive(Clone, Copy)]
-pub enum What<F: Family> {
-    /// Nothing that can be translated.
-    Nothing,
-    /// A packet with a transport header.
-    Packet(Transport),
-    /// An ICMP error about a packet of ours.
-    Error(Related<F>),
-    /// A later fragment, and the ends that its first one had.
-    Later(Option<Ends<F>>),
-}
 
 /// `neti_filter`: judges and rewrites nothing.
 #[inline(always)]
@@ -45,12 +24,16 @@ pub fn filter<F: Family, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) ->
     let Some(settings) = tables.settings() else { return Verdict::UNSET };
     let reason = match arrive(packet, tables, settings) {
         Err(reason) => reason,
-        Ok(ip) => {
-            let judged = judge(packet, tables, settings, &ip);
-            if ip.part == Part::First && judged.reason.kind() == Outcome::Pass {
-                fragments::keep(tables, &ip, &Ends { peer: ip.src, own: ip.dst });
+        Ok(header) => {
+            let ip = Ip::read(packet, header);
+            let Some(ip) = ip.as_ref().and_then(|ip| tables.place(Place::Packet, ip)) else {
+                return Verdict::of(Reason::Malformed, settings.mode);
+            };
+            let reason = judge(packet, tables, settings, ip);
+            if ip.part == Part::First && reason.kind() == Outcome::Pass {
+                fragments::keep(tables, ip, &Ends { peer: ip.src, own: ip.dst });
             }
-            judged.reason
+            reason
         }
     };
     Verdict::of(reason, settings.mode)
@@ -62,17 +45,13 @@ pub fn arrive<F: Family, P: Packet, T: Tables<F>>(
     packet: &mut P,
     tables: &T,
     settings: &Settings<F>,
-) -> Result<Ip<F>, Reason> {
+) -> Result<Header, Reason> {
     packet.pull(HEADERS + F::HEADER);
     let carried = carried(packet)?;
     untagged(packet, tables, carried)?;
     let Carried { ethertype, l3 } = carried;
     if ethertype == F::ETHERTYPE {
-        let ip = F::parse(packet, l3, false)?;
-        if settings.is_overlay(&ip.src) || settings.is_overlay(&ip.dst) {
-            return Err(Reason::SpoofedOverlay);
-        }
-        return Ok(ip);
+        return F::parse(packet, l3, false);
     }
     Err(match ethertype {
         _ if Some(ethertype) == F::RESOLUTION => arp(packet, l3, settings),
@@ -105,61 +84,117 @@ fn arp<F: Family, P: Packet>(packet: &P, l3: usize, settings: &Settings<F>) -> R
 /// What there is to say of a link's own protocols that arrive, which the host cannot do without.
 #[inline(always)]
 fn link<F: Family, P: Packet>(
-    packet: &P,
+    packet: &mut P,
     settings: &Settings<F>,
     ip: &Ip<F>,
     message: LinkMessage,
 ) -> Reason {
     match message {
         LinkMessage::Listener => Reason::ListenerDiscovery,
-        _ if headers::names_overlay(packet, settings, ip, message) => Reason::SpoofedOverlay,
-        LinkMessage::Discovery | LinkMessage::About(_) => Reason::NeighbourDiscovery,
+        LinkMessage::Discovery => Reason::NeighbourDiscovery,
+        LinkMessage::About(count) => match headers::names_overlay(packet, settings, ip, count) {
+            Some(false) => Reason::NeighbourDiscovery,
+            Some(true) => Reason::SpoofedOverlay,
+            None => Reason::Malformed,
+        },
     }
 }
 
 /// The allow-list, in the order of the design: nothing that a later rule says takes back what an earlier one admits.
 #[inline(always)]
-pub fn judge<'a, F: Family, P: Packet, T: Tables<F>>(
+fn judge<F: Family, P: Packet, T: Tables<F>>(
     packet: &mut P,
-    tables: &'a T,
+    tables: &T,
     settings: &Settings<F>,
     ip: &Ip<F>,
-) -> Judged<'a, F> {
+) -> Reason {
     let member = tables.member(&ip.src);
-    if ip.part == Part::Later {
-        let first = fragments::find(tables, ip);
-        let reason = match (first, member) {
-            (Some(_), _) => Reason::Fragment,
-            (None, Some(_)) => Reason::Member,
-            (None, None) => Reason::FragmentWithoutFirst,
-        };
-        return Judged { reason, member, what: What::Later(first) };
-    }
-    let Some(transport) = transport(packet, ip) else {
-        return Judged { reason: Reason::Malformed, member, what: What::Nothing };
-    };
-    if let Kind::Link(message) = transport.kind {
-        let reason = link(packet, settings, ip, message);
-        return Judged { reason, member, what: What::Nothing };
-    }
-    if transport.kind == Kind::IcmpError {
-        let (reason, what) = match icmp::related(packet, tables, settings, ip) {
-            Ok(related) => (Reason::IcmpError, What::Error(related)),
-            Err(Reason::IcmpUnrelated) if member.is_some() => (Reason::Member, What::Nothing),
-            Err(Reason::IcmpUnrelated)
-                if admission(tables, &ip.src, ip.protocol, [0; 2]) != Admission::No =>
-            {
-                (Reason::Allowed, What::Nothing)
+    match look(packet, settings, ip) {
+        Look::At(reason) => reason,
+        Look::Later => later(fragments::find(tables, ip).is_some(), member.is_some()),
+        Look::Error => {
+            let quoted = icmp::quote(packet, ip);
+            let related = match quoted.as_ref().and_then(|ip| tables.place(Place::Quoted, ip)) {
+                Some(quoted) => icmp::related(packet, tables, settings, ip, quoted).map(|_| ()),
+                None => Err(Reason::IcmpUnrelated),
+            };
+            match related {
+                Ok(()) => Reason::IcmpError,
+                Err(reason) => unrelated(tables, ip, member.is_some(), reason),
             }
-            Err(reason) => (reason, What::Nothing),
-        };
-        return Judged { reason, member, what };
+        }
+        Look::Packet(transport) => admit(tables, settings, ip, &transport, member.is_some()),
     }
-    let reason = match member {
-        Some(_) => Reason::Member,
-        None => stranger(tables, settings, ip, &transport),
-    };
-    Judged { reason, member, what: What::Packet(transport) }
+}
+
+/// What a packet is to the rules.
+pub enum Look {
+    /// They are not asked.
+    At(Reason),
+    /// A later fragment, which has no ports.
+    Later,
+    /// An ICMP error.
+    Error,
+    /// A packet with a transport header.
+    Packet(Transport),
+}
+
+/// Looks at a packet.
+#[inline(always)]
+pub fn look<F: Family, P: Packet>(packet: &mut P, settings: &Settings<F>, ip: &Ip<F>) -> Look {
+    if settings.is_overlay(&ip.src) || settings.is_overlay(&ip.dst) {
+        return Look::At(Reason::SpoofedOverlay);
+    }
+    if ip.part == Part::Later {
+        return Look::Later;
+    }
+    let Some(transport) = transport(packet, ip) else { return Look::At(Reason::Malformed) };
+    match transport.kind {
+        Kind::Link(message) => Look::At(link(packet, settings, ip, message)),
+        Kind::IcmpError => Look::Error,
+        _ => Look::Packet(transport),
+    }
+}
+
+/// The rules for a later fragment; `first` is whether the first one was let in.
+#[inline(always)]
+pub fn later(first: bool, member: bool) -> Reason {
+    match (first, member) {
+        (true, _) => Reason::Fragment,
+        (false, true) => Reason::Member,
+        (false, false) => Reason::FragmentWithoutFirst,
+    }
+}
+
+/// The rules for an ICMP error that is about no packet of ours, for the `reason` given.
+#[inline(always)]
+pub fn unrelated<F: Family, T: Tables<F>>(
+    tables: &T,
+    ip: &Ip<F>,
+    member: bool,
+    reason: Reason,
+) -> Reason {
+    if reason != Reason::IcmpUnrelated {
+        reason
+    } else if member {
+        Reason::Member
+    } else if admission(tables, &ip.src, ip.protocol, [0; 2]) != Admission::No {
+        Reason::Allowed
+    } else {
+        reason
+    }
+}
+
+/// The rules for a packet with a transport header.
+#[inline(always)]
+pub fn admit<F: Family, T: Tables<F>>(
+    tables: &T,
+    settings: &Settings<F>,
+    ip: &Ip<F>,
+    transport: &Transport,
+    member: bool,
+) -> Reason {
+    if member { Reason::Member } else { stranger(tables, settings, ip, transport) }
 }
 
 /// What admits or refuses somebody who is not a member.
@@ -178,19 +213,19 @@ fn stranger<F: Family, T: Tables<F>>(
         Admission::OpenPort => return Reason::OpenPort,
         Admission::No => {}
     }
-    let tuple = Tuple { src: ip.src, dst: ip.dst, sport: transport.sport, dport: transport.dport };
+    let inbound = flow(ip, transport);
     match transport.kind {
         // A stranger's pure SYN can never be a reply.
         Kind::TcpSyn => return Reason::Stranger,
         Kind::EchoRequest if settings.echo != 0 => return Reason::Echo,
         Kind::EchoRequest => return Reason::Stranger,
         Kind::Tcp | Kind::TcpSynAck | Kind::TcpClose => {
-            if tables.tcp_socket(&tuple) == Socket::Live {
+            if tables.tcp_socket(&inbound) == Socket::Live {
                 return Reason::Reply;
             }
         }
         Kind::Udp => {
-            if tables.udp_socket(&tuple) == Socket::Live {
+            if tables.udp_socket(&inbound) == Socket::Live {
                 return Reason::Reply;
             }
         }
@@ -198,9 +233,9 @@ fn stranger<F: Family, T: Tables<F>>(
         Kind::Icmp | Kind::IcmpError | Kind::Link(_) => return Reason::Stranger,
         Kind::EchoReply | Kind::Other => {}
     }
-    let flow = flow_in(ip, transport);
+    let flow = inbound.reversed();
     if let Some((class, hint)) = hints::find(tables, &flow, false) {
-        hints::answered(tables, &flow, class, hint);
+        hints::answered(tables, &flow, class, &hint);
         return Reason::Hinted;
     }
     if ip.protocol == TCP { Reason::NotAReply } else { Reason::Stranger }
@@ -223,8 +258,8 @@ fn is_failsafe<F: Family>(settings: &Settings<F>, ip: &Ip<F>, transport: &Transp
                     }))
         }
         UDP => {
-            transport.sport == F::DHCP_SERVER.to_be_bytes()
-                && transport.dport == F::DHCP_CLIENT.to_be_bytes()
+            let [sport, dport] = [transport.sport, transport.dport].map(u16::from_be_bytes);
+            F::is_dhcp(&ip.src, sport, dport)
         }
         _ => false,
     }

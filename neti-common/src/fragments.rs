@@ -12,8 +12,8 @@ const LIFETIME: u64 = 30_000_000_000;
 
 #[inline(always)]
 fn key<F: Family>(ip: &Ip<F>) -> FragmentKey<F> {
-    let protocol = if F::ID_PER_PROTOCOL { ip.protocol } else { 0 };
-    FragmentKey { src: ip.src, dst: ip.dst, id: ip.id, protocol, _pad: [0; 3] }
+    let protocol = if F::ID_PER_PROTOCOL { ip.protocol as u32 } else { 0 };
+    FragmentKey { src: ip.src, dst: ip.dst, id: ip.id, protocol }
 }
 
 /// The ends that the first fragment of this datagram was let in with.

@@ -1,10 +1,12 @@
 //! From a frame to the headers that decide: link layer, IP, transport.
 
+use core::ops::Deref;
+
 use network_types::{eth::EthHdr, ip::IpProto};
 
 use crate::{
     family::{Family, LinkMessage},
-    maps::{Flow, Settings, Tuple},
+    maps::{Flow, Settings},
     packet::Packet,
     tables::Tables,
     verdict::Reason,
@@ -117,22 +119,46 @@ pub enum Part {
     Later,
 }
 
-/// An IP header.
+/// An IP header without its addresses, as [`Family::parse`] finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ip<F: Family> {
+pub struct Header {
     /// Offset of the header.
     pub l3: usize,
     /// Offset of the transport header.
     pub l4: usize,
     /// Bytes from `l4` to the packet's end, as its header says.
     pub payload: usize,
-    pub src: F::Addr,
-    pub dst: F::Addr,
     /// Protocol number of the transport.
     pub protocol: u8,
     pub part: Part,
     /// Identification of the datagram, for fragments.
     pub id: [u8; 4],
+}
+
+/// An IP header. The addresses are read by themselves: LLVM copies a result with them byte by byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ip<F: Family> {
+    pub header: Header,
+    pub src: F::Addr,
+    pub dst: F::Addr,
+}
+
+impl<F: Family> Ip<F> {
+    #[inline(always)]
+    pub fn read<P: Packet>(packet: &P, header: Header) -> Option<Self> {
+        let src = packet.load(header.l3 + F::SRC)?;
+        let dst = packet.load(header.l3 + F::DST)?;
+        Some(Self { header, src, dst })
+    }
+}
+
+impl<F: Family> Deref for Ip<F> {
+    type Target = Header;
+
+    #[inline(always)]
+    fn deref(&self) -> &Header {
+        &self.header
+    }
 }
 
 /// What a packet is to the flow it belongs to.
@@ -248,19 +274,35 @@ fn icmp_transport<F: Family, P: Packet>(packet: &P, ip: &Ip<F>) -> Option<Transp
     Some(Transport { sport: [0; 2], dport: [0; 2], kind })
 }
 
-/// Whether a link's own protocol tells of an overlay address. They are on no link.
+/// Whether an overlay address stands where the header at `l3`, which could not be read, would have its addresses.
 #[inline(always)]
-pub fn names_overlay<F: Family, P: Packet>(
+pub fn is_to_or_from_overlay<F: Family, P: Packet>(
     packet: &P,
     settings: &Settings<F>,
-    ip: &Ip<F>,
-    message: LinkMessage,
+    l3: usize,
 ) -> bool {
-    let count = if let LinkMessage::About(count) = message { count } else { 0 };
-    (0..MAX_SUBJECTS).any(|n| {
-        let at = ip.l4 + ICMP_HEADER + n * size_of::<F::Addr>();
-        n < count && packet.load(at).is_some_and(|subject| settings.is_overlay(&subject))
-    })
+    [F::SRC, F::DST]
+        .iter()
+        .any(|at| packet.load(l3 + at).is_some_and(|address| settings.is_overlay(&address)))
+}
+
+/// Whether one of the first `count` addresses behind an ICMP header is an overlay address, which is on no link; `None`
+/// where they are cut short.
+#[inline(always)]
+pub fn names_overlay<F: Family, P: Packet>(
+    packet: &mut P,
+    settings: &Settings<F>,
+    ip: &Ip<F>,
+    count: usize,
+) -> Option<bool> {
+    let start = ip.l4 + ICMP_HEADER;
+    packet.pull(start + MAX_SUBJECTS * size_of::<F::Addr>());
+    for n in 0..MAX_SUBJECTS {
+        if n < count && settings.is_overlay(&packet.load(start + n * size_of::<F::Addr>())?) {
+            return Some(true);
+        }
+    }
+    Some(false)
 }
 
 /// Addresses that neighbour discovery can be about: a redirect's target and destination (RFC 4861 4.5).
@@ -279,17 +321,9 @@ pub fn checksum_offset<F: Family>(protocol: u8) -> Option<usize> {
     }
 }
 
-/// The flow of a packet that comes in, seen from here.
+/// A flow as seen from the sender of this packet.
 #[inline(always)]
-pub fn flow_in<F: Family>(ip: &Ip<F>, transport: &Transport) -> Flow<F> {
-    flow(
-        ip.protocol,
-        Tuple { src: ip.dst, dst: ip.src, sport: transport.dport, dport: transport.sport },
-    )
-}
-
-/// A [`Flow`] of its parts.
-#[inline(always)]
-pub fn flow<F: Family>(protocol: u8, tuple: Tuple<F>) -> Flow<F> {
-    Flow { tuple, protocol, _pad: [0; 3] }
+pub fn flow<F: Family>(ip: &Ip<F>, transport: &Transport) -> Flow<F> {
+    let Transport { sport, dport, .. } = *transport;
+    Flow { src: ip.src, dst: ip.dst, sport, dport, protocol: ip.protocol as u32 }
 }

@@ -2,8 +2,9 @@
 //! flows). Kept at egress, they admit and name what comes back.
 
 use crate::{
+    demux::{Form, Names},
     family::Family,
-    headers::Kind,
+    headers::{Ip, Kind, TCP},
     maps::{Ends, Flow, Hint, Settings},
     tables::{Class, Tables},
 };
@@ -11,11 +12,11 @@ use crate::{
 /// Values of [`Hint::state`].
 pub mod state {
     /// Sent, no answer.
-    pub const OPENED: u8 = 0;
+    pub const OPENED: u64 = 0;
     /// Packets went both ways.
-    pub const ANSWERED: u8 = 1;
+    pub const ANSWERED: u64 = 1;
     /// A forwarded TCP connection whose end we have seen.
-    pub const CLOSING: u8 = 2;
+    pub const CLOSING: u64 = 2;
 }
 
 const SECOND: u64 = 1_000_000_000;
@@ -29,26 +30,22 @@ const TCP_TRANSITORY: u64 = 240 * SECOND;
 /// A hint that was refreshed less than this long ago is left alone: it spares a write for each packet.
 const REFRESH: u64 = SECOND;
 
-/// The key of a member's flow: the same on every path to it, because paths change under live flows. `flow` is seen from
-/// here, on the wire; `primary` is the member's primary overlay address. Addresses that are not ours alone (routed
-/// containers) stay in the key.
+/// The key of a member's flow: the same on every path to it, because paths change under live flows. Addresses that are
+/// not ours alone (routed containers) stay in the key.
 #[inline(always)]
-pub fn member_key<F: Family>(settings: &Settings<F>, flow: &Flow<F>, primary: &F::Addr) -> Flow<F> {
-    let mut key = *flow;
-    key.tuple.dst = *primary;
-    if settings.is_own_real(&flow.tuple.src) {
-        key.tuple.src = F::UNSPECIFIED;
-    }
+pub fn member_key<F: Family>(settings: &Settings<F>, protocol: u8, names: &Names<F>) -> Flow<F> {
+    let mut key = names.flow(Form::OverlayPeer, protocol);
+    key.src = F::blank_if(names.real_own, settings.is_own_real(names.real_own));
     key
 }
 
-/// Whether a hint still admits at time `now`.
+/// Whether the hint of `flow` still admits at time `now`.
 #[inline(always)]
-pub fn is_fresh<F: Family>(hint: &Hint<F>, protocol: u8, now: u64) -> bool {
+pub fn is_fresh<F: Family>(hint: &Hint<F>, flow: &Flow<F>, now: u64) -> bool {
     let age = now.saturating_sub(hint.seen);
-    let limit = match (protocol, hint.state) {
-        (crate::headers::TCP, state::ANSWERED) => TCP_ESTABLISHED,
-        (crate::headers::TCP, _) => TCP_TRANSITORY,
+    let limit = match (flow.transport(), hint.state) {
+        (TCP, state::ANSWERED) => TCP_ESTABLISHED,
+        (TCP, _) => TCP_TRANSITORY,
         (_, state::ANSWERED) => ANSWERED,
         _ => UNANSWERED,
     };
@@ -67,7 +64,7 @@ pub fn find<F: Family, T: Tables<F>>(
     let fresh = |forwarded| {
         let class = Class::of(forwarded, member);
         let hint = tables.hint(class, flow)?;
-        is_fresh(&hint, flow.protocol, now).then_some((class, hint))
+        is_fresh(&hint, flow, now).then_some((class, hint))
     };
     match (fresh(false), fresh(true)) {
         (Some(local), Some(forwarded)) if local.1.seen < forwarded.1.seen => Some(forwarded),
@@ -78,15 +75,9 @@ pub fn find<F: Family, T: Tables<F>>(
 
 /// Notes that a flow was answered.
 #[inline(always)]
-pub fn answered<F: Family, T: Tables<F>>(
-    tables: &T,
-    flow: &Flow<F>,
-    class: Class,
-    mut hint: Hint<F>,
-) {
+pub fn answered<F: Family, T: Tables<F>>(tables: &T, flow: &Flow<F>, class: Class, hint: &Hint<F>) {
     if hint.state == state::OPENED {
-        hint.state = state::ANSWERED;
-        tables.keep_hint(class, flow, &hint);
+        tables.update_hint(class, flow, hint.seen, state::ANSWERED);
     }
 }
 
@@ -107,46 +98,34 @@ pub fn may_refresh(kind: Kind, forwarded: bool) -> bool {
     may_open(kind, forwarded) || (forwarded && matches!(kind, Kind::Tcp | Kind::TcpClose))
 }
 
-/// A hint as a packet that leaves finds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept<F: Family> {
-    /// None that is fresh and names the same ends.
-    None,
-    /// It is as it should be.
-    Same,
-    /// It is to be written like this.
-    Refreshed(Hint<F>),
-}
-
-/// What the table has for a flow that leaves.
+/// Keeps the hint of a flow that leaves as it should be; `false` if there is none that is fresh and names the same ends.
 #[inline(always)]
-pub fn kept<F: Family, T: Tables<F>>(
+pub fn refresh<F: Family, T: Tables<F>>(
     tables: &T,
     class: Class,
     flow: &Flow<F>,
-    ends: &Ends<F>,
+    ip: &Ip<F>,
     kind: Kind,
-) -> Kept<F> {
-    let Some(mut hint) = tables.hint(class, flow) else { return Kept::None };
+) -> bool {
+    let Some(hint) = tables.hint(class, flow) else { return false };
     let now = tables.now();
     // A SYN on a tuple that was used before begins another connection.
     let begins = kind == Kind::TcpSyn && hint.state != state::OPENED;
-    if begins || hint.ends != *ends || !is_fresh(&hint, flow.protocol, now) {
-        return Kept::None;
+    let same = hint.ends.peer == ip.dst && hint.ends.own == ip.src;
+    if begins || !same || !is_fresh(&hint, flow, now) {
+        return false;
     }
     let closing = kind == Kind::TcpClose && hint.state != state::CLOSING;
-    if !closing && now.saturating_sub(hint.seen) < REFRESH {
-        return Kept::Same;
+    if closing || now.saturating_sub(hint.seen) >= REFRESH {
+        let state = if closing { state::CLOSING } else { hint.state };
+        tables.update_hint(class, flow, now, state);
     }
-    hint.seen = now;
-    if closing {
-        hint.state = state::CLOSING;
-    }
-    Kept::Refreshed(hint)
+    true
 }
 
 /// The hint of a flow that is seen for the first time.
 #[inline(always)]
-pub fn opened<F: Family, T: Tables<F>>(tables: &T, ends: &Ends<F>) -> Hint<F> {
-    Hint { seen: tables.now(), ends: *ends, state: state::OPENED, _pad: [0; 7] }
+pub fn opened<F: Family, T: Tables<F>>(tables: &T, ip: &Ip<F>) -> Hint<F> {
+    let ends = Ends { peer: ip.dst, own: ip.src };
+    Hint { seen: tables.now(), ends, state: state::OPENED }
 }

@@ -2,104 +2,115 @@
 //! too, so that sockets and path MTU discovery recognise it.
 
 use crate::{
-    demux::{Names, demux},
+    demux::{Form, Names, demux},
     family::Family,
     filter::{self, Admission},
-    headers::{ICMP_HEADER, Ip, Kind, Part, TCP, Transport, UDP, flow, quoted_transport},
+    headers::{self, ICMP_HEADER, Ip, Kind, Part, TCP, UDP, quoted_transport},
     hints,
-    maps::{Ends, Flow, Settings, Tuple},
+    maps::{Ends, Flow, Settings},
     packet::{Packet, Skb},
     rewrite::{self, Port, Quote},
-    tables::{Socket, Tables},
+    tables::{Place, Socket, Tables},
     twins,
     verdict::Reason,
 };
 
-/// Bytes of a quoted transport header that are sure to be there (RFC 792).
-const QUOTED_TRANSPORT: usize = 8;
+/// Bytes of a quoted transport header that we read where they are there: up to TCP's checksum.
+const QUOTED_TRANSPORT: usize = 20;
 
-/// An error about a packet of ours.
+/// Whoever sent the packet that an error is about.
 #[derive(Debug, Clone, Copy)]
 pub struct Related<F: Family> {
-    quoted: Ip<F>,
-    /// How whoever sent that packet names its ends.
+    /// How it names the packet's ends.
     ends: Ends<F>,
     /// The port it really has, where a twin got another one.
     port: Option<[u8; 2]>,
 }
 
-/// The packet that an error quotes, with its ports; `None` where it is too short or has none.
+/// The packet that an error quotes; `None` where it is too short.
 #[inline(always)]
-fn quote<F: Family, P: Packet>(packet: &mut P, outer: &Ip<F>) -> Option<(Ip<F>, Flow<F>)> {
+pub fn quote<F: Family, P: Packet>(packet: &mut P, outer: &Ip<F>) -> Option<Ip<F>> {
     let start = outer.l4 + ICMP_HEADER;
     packet.pull(start + F::MAX_HEADER + QUOTED_TRANSPORT);
-    let ip = F::parse(packet, start, true).ok()?;
-    let Transport { sport, dport, .. } = match ip.part {
-        Part::Later => Transport { sport: [0; 2], dport: [0; 2], kind: Kind::Other },
-        Part::Whole | Part::First => quoted_transport(packet, &ip)?,
-    };
-    Some((ip, flow(ip.protocol, Tuple { src: ip.src, dst: ip.dst, sport, dport })))
+    let header = F::parse(packet, start, true).ok()?;
+    Ip::read(packet, header)
+}
+
+/// The ports of a quoted packet; zeros where it has none, `None` where they are cut off.
+#[inline(always)]
+fn quoted_ports<F: Family, P: Packet>(packet: &P, quoted: &Ip<F>) -> Option<([u8; 2], [u8; 2])> {
+    if quoted.part == Part::Later {
+        return Some(([0; 2], [0; 2]));
+    }
+    quoted_transport(packet, quoted).map(|transport| (transport.sport, transport.dport))
 }
 
 /// The packet of ours that an error which comes in is about: one that a socket or a fresh hint stands for. Any router may
 /// send it, so nothing is asked of the sender.
 #[inline(always)]
 pub fn related<F: Family, P: Packet, T: Tables<F>>(
-    packet: &mut P,
+    packet: &P,
     tables: &T,
     settings: &Settings<F>,
     outer: &Ip<F>,
+    quoted: &Ip<F>,
 ) -> Result<Related<F>, Reason> {
-    let (quoted, flow) = quote(packet, outer).ok_or(Reason::IcmpUnrelated)?;
     if settings.is_overlay(&quoted.src) || settings.is_overlay(&quoted.dst) {
         return Err(Reason::SpoofedOverlay);
     }
     if quoted.src != outer.dst || quoted.part == Part::Later {
         return Err(Reason::IcmpUnrelated);
     }
-    let real = Related { quoted, ends: Ends { peer: quoted.dst, own: quoted.src }, port: None };
-    let Some(member) = tables.translated(&quoted.dst) else {
-        return if is_ours(tables, &flow, &flow, false) {
-            Ok(real)
-        } else {
-            Err(Reason::IcmpUnrelated)
-        };
+    let (sport, dport) = quoted_ports(packet, quoted).ok_or(Reason::IcmpUnrelated)?;
+    let member = tables.translated(&quoted.dst);
+    let names = Names {
+        real_peer: &quoted.dst,
+        real_own: &quoted.src,
+        overlay_peer: member.map_or(&quoted.dst, |member| &member.overlays[0]),
+        overlay_own: &settings.overlays[0],
+        peer_port: dport,
+        own_port: sport,
     };
-    let primary = &member.overlays[0];
-    let key = hints::member_key(settings, &flow, primary);
-    if !settings.is_own_real(&quoted.src) {
-        return if is_ours(tables, &flow, &key, true) {
-            Ok(real)
-        } else {
-            Err(Reason::IcmpUnrelated)
-        };
-    }
-    if let Some(twin) = twins::inbound(tables, &key) {
-        return Ok(Related { ends: twin.ends, port: Some(twin.port), ..real });
-    }
-    // Whatever the quoted packet was, we sent it: a hint may stand for it.
-    let names = Names::of(&flow, primary, settings);
-    let found = demux(tables, settings, &key, &names, Kind::Other);
-    let ours = match found.socket {
-        Socket::Live | Socket::HalfOpen => true,
-        // An unconnected UDP socket answers any member, and keeps no hint for that.
-        Socket::Wildcard | Socket::Specific => flow.protocol == UDP || found.hint.is_some(),
-        Socket::None => found.hint.is_some(),
+    let key = match member {
+        Some(_) => hints::member_key(settings, quoted.protocol, &names),
+        None => names.flow(Form::Real, quoted.protocol),
     };
-    if ours { Ok(Related { ends: found.ends, ..real }) } else { Err(Reason::IcmpUnrelated) }
+    let (ends, port) = if member.is_some() && settings.is_own_real(&quoted.src) {
+        match twins::inbound(tables, &key) {
+            Some(twin) => (twin.ends, Some(twin.port())),
+            None => {
+                // Whatever the quoted packet was, we sent it: a hint may stand for it.
+                let found = demux(tables, settings, &key, &names, Kind::Other, false);
+                let ours = match found.socket {
+                    Socket::Live | Socket::HalfOpen => true,
+                    // An unconnected UDP socket answers any member, and keeps no hint for that.
+                    Socket::Wildcard | Socket::Specific => quoted.protocol == UDP || found.hinted,
+                    Socket::None => found.hinted,
+                };
+                if !ours {
+                    return Err(Reason::IcmpUnrelated);
+                }
+                (found.ends, None)
+            }
+        }
+    } else if is_ours(tables, &names, &key, member.is_some()) {
+        (names.ends(Form::Real), None)
+    } else {
+        return Err(Reason::IcmpUnrelated);
+    };
+    Ok(Related { ends, port })
 }
 
 /// Whether a flow that has one form only is ours; `key` is what its hint would have.
 #[inline(always)]
 fn is_ours<F: Family, T: Tables<F>>(
     tables: &T,
-    flow: &Flow<F>,
+    names: &Names<F>,
     key: &Flow<F>,
     member: bool,
 ) -> bool {
-    let Tuple { src, dst, sport, dport } = flow.tuple;
-    let inbound = Tuple { src: dst, dst: src, sport: dport, dport: sport };
-    let socket = match flow.protocol {
+    let inbound = names.flow(Form::Real, key.transport()).reversed();
+    let socket = match key.transport() {
         TCP => tables.tcp_socket(&inbound),
         UDP => tables.udp_socket(&inbound),
         _ => Socket::None,
@@ -108,8 +119,10 @@ fn is_ours<F: Family, T: Tables<F>>(
         Socket::Live | Socket::HalfOpen => return true,
         // A server keeps no hints of those who may always ask it.
         Socket::Wildcard | Socket::Specific
-            if flow.protocol == UDP
-                && (member || filter::admission(tables, &dst, UDP, sport) != Admission::No) =>
+            if key.transport() == UDP
+                && (member
+                    || filter::admission(tables, names.real_peer, UDP, names.own_port)
+                        != Admission::No) =>
         {
             return true;
         }
@@ -124,9 +137,10 @@ fn is_ours<F: Family, T: Tables<F>>(
 pub fn translate_in<F: Family, P: Skb>(
     packet: &mut P,
     outer: &Ip<F>,
+    quoted: &Ip<F>,
     related: &Related<F>,
 ) -> Option<Reason> {
-    let Related { quoted, ends, port } = related;
+    let Related { ends, port } = related;
     if ends.own == quoted.src && ends.peer == quoted.dst && port.is_none() {
         return Some(Reason::IcmpError);
     }
@@ -150,32 +164,47 @@ pub fn translate_out<F: Family, P: Skb, T: Tables<F>>(
     settings: &Settings<F>,
     outer: &Ip<F>,
 ) -> Result<(), Reason> {
-    let Some((quoted, received)) = quote(packet, outer) else { return Ok(()) };
+    let quoted = quote(packet, outer);
+    let Some(quoted) = quoted.as_ref().and_then(|ip| tables.place(Place::Quoted, ip)) else {
+        return match headers::is_to_or_from_overlay(packet, settings, outer.l4 + ICMP_HEADER) {
+            true => Err(Reason::UnknownOverlay),
+            false => Ok(()),
+        };
+    };
+    if F::any_option(packet, quoted.l3, quoted.l4, |address| settings.is_overlay(address)) {
+        return Err(Reason::OverlayOption);
+    }
+    let (peer_port, own_port) = quoted_ports(packet, quoted).unwrap_or_default();
     let src = real_of(tables, settings, &quoted.src).ok_or(Reason::UnknownOverlay)?;
     let dst = real_of(tables, settings, &quoted.dst).ok_or(Reason::UnknownOverlay)?;
-    let Tuple { src: peer, dst: own, sport: peer_port, dport: own_port } = received.tuple;
-    let socket =
-        flow(quoted.protocol, Tuple { src: own, dst: peer, sport: own_port, dport: peer_port });
+    let socket = Flow {
+        src: quoted.dst,
+        dst: quoted.src,
+        sport: own_port,
+        dport: peer_port,
+        protocol: quoted.protocol as u32,
+    };
     // It came to the port that its flow has on the wire.
     let port = twins::outbound(tables, &socket).map(|port| (Port::Destination, port));
-    if src == quoted.src && dst == quoted.dst && port.is_none() {
+    if *src == quoted.src && *dst == quoted.dst && port.is_none() {
         return Ok(());
     }
-    rewrite::quoted(packet, outer, &quoted, &Quote { src, dst, port }).ok_or(Reason::RewriteFailed)
+    rewrite::quoted(packet, outer, quoted, &Quote { src: *src, dst: *dst, port })
+        .ok_or(Reason::RewriteFailed)
 }
 
 /// The real address behind any address: itself, or its path's; `None` for an overlay address that nobody has.
 #[inline(always)]
-fn real_of<F: Family, T: Tables<F>>(
-    tables: &T,
-    settings: &Settings<F>,
-    address: &F::Addr,
-) -> Option<F::Addr> {
+fn real_of<'a, F: Family, T: Tables<F>>(
+    tables: &'a T,
+    settings: &'a Settings<F>,
+    address: &'a F::Addr,
+) -> Option<&'a F::Addr> {
     if !settings.is_overlay(address) {
-        Some(*address)
+        Some(address)
     } else if settings.is_own_overlay(address) {
-        Some(settings.reals[0])
+        Some(&settings.reals[0])
     } else {
-        tables.path(address).map(|path| path.real)
+        tables.path(address).map(|path| &path.real)
     }
 }

@@ -3,14 +3,14 @@
 use crate::{
     demux::{self, Names, demux},
     family::Family,
-    filter::{Judged, What, arrive, judge},
+    filter::{Look, admit, arrive, later, look, unrelated},
     fragments,
-    headers::{Ip, Part, Transport, flow, flow_in},
+    headers::{Ip, Part, Transport},
     hints, icmp,
-    maps::{Ends, Member, Settings, Tuple},
+    maps::{Ends, Member, Settings},
     packet::Skb,
     rewrite::{self, Port},
-    tables::Tables,
+    tables::{Place, Tables},
     twins,
     verdict::{Kind, Reason, Verdict},
 };
@@ -21,83 +21,130 @@ pub fn ingress<F: Family, P: Skb, T: Tables<F>>(packet: &mut P, tables: &T) -> V
     let Some(settings) = tables.settings() else { return Verdict::UNSET };
     let reason = match arrive(packet, tables, settings) {
         Err(reason) => reason,
-        Ok(ip) => {
-            let judged = judge(packet, tables, settings, &ip);
-            if judged.reason.kind() == Kind::Pass {
-                translate(packet, tables, settings, &ip, &judged).unwrap_or(Reason::RewriteFailed)
-            } else {
-                judged.reason
+        Ok(header) => {
+            let ip = Ip::read(packet, header);
+            match ip.as_ref().and_then(|ip| tables.place(Place::Packet, ip)) {
+                Some(ip) => receive(packet, tables, settings, ip),
+                None => Reason::Malformed,
             }
         }
     };
     Verdict::of(reason, settings.mode)
 }
 
-/// `None` where the packet could not be rewritten.
+/// What becomes of a packet, by the rules of [`crate::filter`].
 #[inline(always)]
-fn translate<F: Family, P: Skb, T: Tables<F>>(
+fn receive<F: Family, P: Skb, T: Tables<F>>(
     packet: &mut P,
     tables: &T,
     settings: &Settings<F>,
     ip: &Ip<F>,
-    judged: &Judged<F>,
-) -> Option<Reason> {
-    let wire = Ends { peer: ip.src, own: ip.dst };
-    let member = match judged.member {
-        // Broadcasts, addresses of ours that the fleet does not know, and members without overlay address have one form
-        // only.
-        Some(member) if member.overlay_count != 0 && settings.is_own_real(&ip.dst) => Some(member),
-        _ => None,
-    };
-    let (ends, port) = match (judged.what, member) {
-        (What::Error(related), _) => return icmp::translate_in(packet, ip, &related),
-        (What::Later(Some(first)), _) => (first, None),
-        (What::Later(None), Some(member)) => (without_ports(settings, ip, member), None),
-        (What::Packet(transport), Some(member)) => name(tables, settings, ip, &transport, member),
-        (What::Later(None) | What::Packet(_) | What::Nothing, _) => (wire, None),
-    };
-    if ip.part == Part::First {
-        fragments::keep(tables, ip, &ends);
+) -> Reason {
+    let member = tables.member(&ip.src);
+    let admitted = member.is_some();
+    // Broadcasts, addresses of ours that the fleet does not know, and members without overlay address have one form only.
+    let member = member.filter(|member| member.overlay_count != 0 && settings.is_own_real(&ip.dst));
+    match look(packet, settings, ip) {
+        Look::At(reason) => reason,
+        Look::Later => {
+            let first = fragments::find(tables, ip);
+            let reason = later(first.is_some(), admitted);
+            match (first, member) {
+                (Some(ends), _) => rename(packet, ip, &ends, reason),
+                (None, Some(member)) => {
+                    let names = names(settings, ip, &NO_PORTS, member);
+                    rename(packet, ip, &names.ends(demux::default(settings)), reason)
+                }
+                (None, None) => reason,
+            }
+        }
+        Look::Error => {
+            let quoted = icmp::quote(packet, ip);
+            let Some(quoted) = quoted.as_ref().and_then(|ip| tables.place(Place::Quoted, ip))
+            else {
+                return unrelated(tables, ip, admitted, Reason::IcmpUnrelated);
+            };
+            match icmp::related(packet, tables, settings, ip, quoted) {
+                Ok(related) => icmp::translate_in(packet, ip, quoted, &related)
+                    .unwrap_or(Reason::RewriteFailed),
+                Err(reason) => unrelated(tables, ip, admitted, reason),
+            }
+        }
+        Look::Packet(transport) => {
+            let reason = admit(tables, settings, ip, &transport, admitted);
+            match member {
+                Some(member) => name(packet, tables, settings, ip, &transport, member),
+                None => {
+                    if ip.part == Part::First && reason.kind() == Kind::Pass {
+                        fragments::keep(tables, ip, &Ends { peer: ip.src, own: ip.dst });
+                    }
+                    reason
+                }
+            }
+        }
     }
-    if let Some(port) = port {
-        rewrite::port(packet, ip, Port::Destination, port)?;
-    }
-    if !rewrite::is_same(ip, &ends) {
-        rewrite::addresses(packet, ip, &ends.peer, &ends.own)?;
-        return Some(Reason::Translated);
-    }
-    Some(judged.reason)
 }
 
-/// The names of a member's packet, and the port of its socket where the one on the wire is a twin's.
+/// Gives a member's packet the names of its flow, and the port of its socket where the one on the wire is a twin's.
 #[inline(always)]
-fn name<F: Family, T: Tables<F>>(
+fn name<F: Family, P: Skb, T: Tables<F>>(
+    packet: &mut P,
     tables: &T,
     settings: &Settings<F>,
     ip: &Ip<F>,
     transport: &Transport,
     member: &Member<F>,
-) -> (Ends<F>, Option<[u8; 2]>) {
-    let flow = flow_in(ip, transport);
-    let primary = &member.overlays[0];
-    let key = hints::member_key(settings, &flow, primary);
-    if let Some(twin) = twins::inbound(tables, &key) {
-        if let Some((class, hint)) = hints::find(tables, &key, true) {
-            hints::answered(tables, &key, class, hint);
+) -> Reason {
+    let names = names(settings, ip, transport, member);
+    let key = hints::member_key(settings, ip.protocol, &names);
+    let ends = match twins::inbound(tables, &key) {
+        Some(twin) => {
+            if let Some((class, hint)) = hints::find(tables, &key, true) {
+                hints::answered(tables, &key, class, &hint);
+            }
+            if rewrite::port(packet, ip, Port::Destination, twin.port()).is_none() {
+                return Reason::RewriteFailed;
+            }
+            twin.ends
         }
-        return (twin.ends, Some(twin.port));
+        None => demux(tables, settings, &key, &names, transport.kind, true).ends,
+    };
+    if ip.part == Part::First {
+        fragments::keep(tables, ip, &ends);
     }
-    let names = Names::of(&flow, primary, settings);
-    let found = demux(tables, settings, &key, &names, transport.kind);
-    if let Some((class, hint)) = found.hint {
-        hints::answered(tables, &key, class, hint);
-    }
-    (found.ends, None)
+    rename(packet, ip, &ends, Reason::Member)
 }
 
-/// The names of a member's fragment whose first one was not seen.
+/// Both names of both ends of a packet that a member sent to us.
 #[inline(always)]
-fn without_ports<F: Family>(settings: &Settings<F>, ip: &Ip<F>, member: &Member<F>) -> Ends<F> {
-    let tuple = Tuple { src: ip.dst, dst: ip.src, sport: [0; 2], dport: [0; 2] };
-    demux::default(settings, &Names::of(&flow(ip.protocol, tuple), &member.overlays[0], settings))
+fn names<'a, F: Family>(
+    settings: &'a Settings<F>,
+    ip: &'a Ip<F>,
+    transport: &Transport,
+    member: &'a Member<F>,
+) -> Names<'a, F> {
+    Names {
+        real_peer: &ip.src,
+        real_own: &ip.dst,
+        overlay_peer: &member.overlays[0],
+        overlay_own: &settings.overlays[0],
+        peer_port: transport.sport,
+        own_port: transport.dport,
+    }
+}
+
+/// What there is of a later fragment's transport.
+const NO_PORTS: Transport =
+    Transport { sport: [0; 2], dport: [0; 2], kind: crate::headers::Kind::Other };
+
+/// Gives a packet that was let in for `reason` these ends.
+#[inline(always)]
+fn rename<F: Family, P: Skb>(packet: &mut P, ip: &Ip<F>, ends: &Ends<F>, reason: Reason) -> Reason {
+    if rewrite::is_same(ip, ends) {
+        return reason;
+    }
+    match rewrite::addresses(packet, ip, &ends.peer, &ends.own) {
+        Some(()) => Reason::Translated,
+        None => Reason::RewriteFailed,
+    }
 }

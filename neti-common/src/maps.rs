@@ -4,6 +4,8 @@
 //! integers and say so. Every type is `repr(C)` without implicit padding, so that the kernel may compare keys bytewise;
 //! the tests at the end hold sizes and offsets. A change of any of them raises [`LAYOUT`].
 
+use core::mem::offset_of;
+
 use crate::family::Family;
 
 /// Version of everything in this file; part of the pin path, so that no program ever meets maps of another shape.
@@ -149,7 +151,7 @@ pub struct Endpoint<F: Family> {
     pub address: F::Addr,
     /// TCP port, network order.
     pub port: [u8; 2],
-    pub _pad: [u8; 2],
+    pub _pad: [u8; 6],
 }
 
 /// Who we are on this uplink and what holds for the whole fleet.
@@ -180,6 +182,7 @@ pub struct Settings<F: Family> {
     pub echo: u8,
     /// 1 once the daemon has written this slot; until then nothing is judged.
     pub valid: u8,
+    pub _pad: [u8; 4],
 }
 
 impl<F: Family> Settings<F> {
@@ -190,7 +193,7 @@ impl<F: Family> Settings<F> {
         overlays: [F::UNSPECIFIED; OVERLAYS],
         ranges: [Prefix::NONE; RANGES],
         failsafe: [Prefix::NONE; FAILSAFES],
-        endpoints: [Endpoint { address: F::UNSPECIFIED, port: [0; 2], _pad: [0; 2] }; ENDPOINTS],
+        endpoints: [Endpoint { address: F::UNSPECIFIED, port: [0; 2], _pad: [0; 6] }; ENDPOINTS],
         uplink: 0,
         twin_first: 0,
         twin_last: 0,
@@ -198,6 +201,7 @@ impl<F: Family> Settings<F> {
         identity: identity::REAL,
         echo: 0,
         valid: 0,
+        _pad: [0; 4],
     };
 }
 
@@ -238,6 +242,7 @@ pub struct Member<F: Family> {
     /// How many of `overlays` are used.
     pub overlay_count: u8,
     pub flags: u8,
+    pub _pad: [u8; 4],
 }
 
 /// How to reach a peer, found by one of its overlay addresses.
@@ -258,7 +263,7 @@ pub struct Path<F: Family> {
     pub generation: u32,
     /// Bits of [`path_flag`].
     pub flags: u8,
-    pub _pad: [u8; 3],
+    pub _pad: [u8; 7],
 }
 
 /// One protocol and port range of an allow rule.
@@ -289,25 +294,35 @@ pub struct Allow {
     pub entries: [AllowEntry; ALLOW_ENTRIES],
 }
 
-/// A flow's ends and ports. For packets that come in, `src` is the peer and this is what `bpf_skc_lookup_tcp` takes
-/// (`struct bpf_sock_tuple`).
+/// A flow's ends, as seen from this host: `src` is always ours, `dst` always the peer's. Seen from the peer, its first part
+/// is what `bpf_skc_lookup_tcp` takes (`struct bpf_sock_tuple`).
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Tuple<F: Family> {
+pub struct Flow<F: Family> {
     pub src: F::Addr,
     pub dst: F::Addr,
     /// Network order; ICMP echo: the identifier in both.
     pub sport: [u8; 2],
     pub dport: [u8; 2],
+    /// IP protocol number, native order: a word, because LLVM calls a function to zero three bytes of padding.
+    pub protocol: u32,
 }
 
-/// A flow as seen from this host: `src` is always ours, `dst` always the peer's.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Flow<F: Family> {
-    pub tuple: Tuple<F>,
-    pub protocol: u8,
-    pub _pad: [u8; 3],
+impl<F: Family> Flow<F> {
+    /// The length of its first part, the addresses and ports.
+    pub const TUPLE: usize = offset_of!(Self, protocol);
+
+    /// The protocol, one byte as on the wire.
+    #[inline(always)]
+    pub fn transport(&self) -> u8 {
+        self.protocol as u8
+    }
+
+    /// The same flow, seen from the other end.
+    #[inline(always)]
+    pub fn reversed(&self) -> Self {
+        Self { src: self.dst, dst: self.src, sport: self.dport, dport: self.sport, ..*self }
+    }
 }
 
 /// How the sockets (or the containers) name the two ends of a flow: in overlay or real addresses.
@@ -326,8 +341,7 @@ pub struct Hint<F: Family> {
     pub seen: u64,
     pub ends: Ends<F>,
     /// One of [`crate::hints::state`].
-    pub state: u8,
-    pub _pad: [u8; 7],
+    pub state: u64,
 }
 
 /// A datagram in fragments, as on the wire.
@@ -338,9 +352,8 @@ pub struct FragmentKey<F: Family> {
     pub dst: F::Addr,
     /// Network order; IPv4 has its 16 bits first, then zeros.
     pub id: [u8; 4],
-    /// 0 where the identification alone tells datagrams apart ([`Family::ID_PER_PROTOCOL`]).
-    pub protocol: u8,
-    pub _pad: [u8; 3],
+    /// As in [`Flow`]; 0 where the identification alone tells datagrams apart ([`Family::ID_PER_PROTOCOL`]).
+    pub protocol: u32,
 }
 
 /// What was decided for the first fragment of a datagram that was let in.
@@ -367,9 +380,20 @@ pub struct TwinOut {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TwinIn<F: Family> {
     pub ends: Ends<F>,
-    /// The socket's own port, network order.
-    pub port: [u8; 2],
-    pub _pad: [u8; 2],
+    /// The socket's own port as it lies in memory in network order, then zeros: a word, as in [`Flow`].
+    port: u64,
+}
+
+impl<F: Family> TwinIn<F> {
+    #[inline(always)]
+    pub fn new(ends: Ends<F>, port: [u8; 2]) -> Self {
+        Self { ends, port: u16::from_ne_bytes(port) as u64 }
+    }
+
+    #[inline(always)]
+    pub fn port(&self) -> [u8; 2] {
+        (self.port as u16).to_ne_bytes()
+    }
 }
 
 /// Packets and bytes (from the link layer on) of one verdict.
@@ -384,7 +408,6 @@ pub struct Counter {
 mod pod {
     //! aya's promise that a type is plain bytes.
     use super::*;
-    use crate::family::{V4, V6};
 
     macro_rules! pod {
         ($($type:ty),* $(,)?) => {$(
@@ -393,60 +416,52 @@ mod pod {
         )*};
     }
 
-    macro_rules! pod_of {
-        ($($family:ty),*) => {$(
-            pod!(
-                Settings<$family>,
-                Member<$family>,
-                Path<$family>,
-                Flow<$family>,
-                Hint<$family>,
-                FragmentKey<$family>,
-                Fragment<$family>,
-                TwinIn<$family>,
-            );
+    macro_rules! pod_of_family {
+        ($($type:ident),* $(,)?) => {$(
+            // SAFETY: as above; a family's addresses are `Plain`.
+            unsafe impl<F: Family> aya::Pod for $type<F> {}
         )*};
     }
 
     pod!(Allow, TwinOut, Counter);
-    pod_of!(V4, V6);
+    pod_of_family!(Settings, Member, Path, Flow, Hint, FragmentKey, Fragment, TwinIn);
 }
 
 #[cfg(test)]
 mod tests {
-    use core::mem::{offset_of, size_of};
+    use core::mem::size_of;
 
     use super::*;
     use crate::family::{V4, V6};
 
     #[test]
     fn layout_is_fixed() {
-        assert_eq!(size_of::<Settings<V4>>(), 8 + 32 + 32 + 64 + 64 + 12);
-        assert_eq!(offset_of!(Settings<V4>, uplink), 200);
-        assert_eq!(size_of::<Member<V4>>(), 48);
+        assert_eq!(size_of::<Settings<V4>>(), 8 + 32 + 32 + 64 + 96 + 16);
+        assert_eq!(offset_of!(Settings<V4>, uplink), 232);
+        assert_eq!(size_of::<Member<V4>>(), 52);
         assert_eq!(offset_of!(Member<V4>, host), 36);
-        assert_eq!(size_of::<Path<V4>>(), 32);
+        assert_eq!(size_of::<Path<V4>>(), 36);
         assert_eq!(size_of::<Allow>(), 52);
-        assert_eq!(size_of::<Tuple<V4>>(), 12);
+        assert_eq!(Flow::<V4>::TUPLE, 12);
         assert_eq!(size_of::<Flow<V4>>(), 16);
         assert_eq!(size_of::<Hint<V4>>(), 24);
         assert_eq!(size_of::<FragmentKey<V4>>(), 16);
         assert_eq!(size_of::<Fragment<V4>>(), 16);
         assert_eq!(size_of::<TwinOut>(), 4);
-        assert_eq!(size_of::<TwinIn<V4>>(), 12);
+        assert_eq!(size_of::<TwinIn<V4>>(), 16);
         assert_eq!(size_of::<Counter>(), 16);
 
-        assert_eq!(size_of::<Settings<V6>>(), 32 + 128 + 128 + 256 + 160 + 12);
-        assert_eq!(offset_of!(Settings<V6>, uplink), 704);
-        assert_eq!(size_of::<Member<V6>>(), 156);
+        assert_eq!(size_of::<Settings<V6>>(), 32 + 128 + 128 + 256 + 192 + 16);
+        assert_eq!(offset_of!(Settings<V6>, uplink), 736);
+        assert_eq!(size_of::<Member<V6>>(), 160);
         assert_eq!(offset_of!(Member<V6>, host), 144);
-        assert_eq!(size_of::<Path<V6>>(), 92);
-        assert_eq!(size_of::<Tuple<V6>>(), 36);
+        assert_eq!(size_of::<Path<V6>>(), 96);
+        assert_eq!(Flow::<V6>::TUPLE, 36);
         assert_eq!(size_of::<Flow<V6>>(), 40);
         assert_eq!(size_of::<Hint<V6>>(), 48);
         assert_eq!(size_of::<FragmentKey<V6>>(), 40);
         assert_eq!(size_of::<Fragment<V6>>(), 40);
-        assert_eq!(size_of::<TwinIn<V6>>(), 36);
+        assert_eq!(size_of::<TwinIn<V6>>(), 40);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
     headers::{TCP, UDP},
     maps::{
         Allow, Endpoint, Ends, Flow, Fragment, FragmentKey, Hint, Member, Path, Prefix, Settings,
-        Tuple, TwinIn, TwinOut, path_flag,
+        TwinIn, TwinOut, path_flag,
     },
     tables::{Class, Socket, Tables},
 };
@@ -88,6 +88,7 @@ impl<F: Family> World<F> {
             role: 0,
             overlay_count: 1,
             flags: 0,
+            _pad: [0; 4],
         };
         member.overlays[0] = overlay;
         let mut path = Path {
@@ -98,7 +99,7 @@ impl<F: Family> World<F> {
             host,
             generation: 1,
             flags: if on_link { path_flag::REDIRECT } else { 0 },
-            _pad: [0; 3],
+            _pad: [0; 7],
         };
         for (slot, &real) in path.reals.iter_mut().zip(reals) {
             *slot = real;
@@ -111,7 +112,7 @@ impl<F: Family> World<F> {
         let free =
             self.settings.endpoints.iter_mut().find(|endpoint| endpoint.address == F::UNSPECIFIED);
         if let Some(slot) = free {
-            *slot = Endpoint { address, port: port.to_be_bytes(), _pad: [0; 2] };
+            *slot = Endpoint { address, port: port.to_be_bytes(), _pad: [0; 6] };
         }
     }
 
@@ -124,22 +125,23 @@ impl<F: Family> World<F> {
         self.sockets.push(OpenSocket { protocol, local, port, peer, half_open: false });
     }
 
-    fn socket(&self, protocol: u8, tuple: &Tuple<F>) -> Socket {
-        let port = u16::from_be_bytes(tuple.dport);
-        let peer = (tuple.src, u16::from_be_bytes(tuple.sport));
+    fn socket(&self, protocol: u8, inbound: &Flow<F>) -> Socket {
+        let port = u16::from_be_bytes(inbound.dport);
+        let peer = (inbound.src, u16::from_be_bytes(inbound.sport));
         let candidates = || {
             self.sockets
                 .iter()
                 .filter(move |socket| socket.protocol == protocol && socket.port == port)
         };
-        let of_peer =
-            |socket: &&OpenSocket<F>| socket.local == Some(tuple.dst) && socket.peer == Some(peer);
+        let of_peer = |socket: &&OpenSocket<F>| {
+            socket.local == Some(inbound.dst) && socket.peer == Some(peer)
+        };
         if let Some(socket) = candidates().find(of_peer) {
             return if socket.half_open { Socket::HalfOpen } else { Socket::Live };
         }
         let unconnected =
             |local| candidates().any(move |socket| socket.peer.is_none() && socket.local == local);
-        if unconnected(Some(tuple.dst)) {
+        if unconnected(Some(inbound.dst)) {
             Socket::Specific
         } else if unconnected(None) {
             Socket::Wildcard
@@ -175,12 +177,12 @@ impl<F: Family> Tables<F> for World<F> {
         self.vlans.contains(&id)
     }
 
-    fn tcp_socket(&self, tuple: &Tuple<F>) -> Socket {
-        self.socket(TCP, tuple)
+    fn tcp_socket(&self, inbound: &Flow<F>) -> Socket {
+        self.socket(TCP, inbound)
     }
 
-    fn udp_socket(&self, tuple: &Tuple<F>) -> Socket {
-        self.socket(UDP, tuple)
+    fn udp_socket(&self, inbound: &Flow<F>) -> Socket {
+        self.socket(UDP, inbound)
     }
 
     fn hint(&self, class: Class, flow: &Flow<F>) -> Option<Hint<F>> {
@@ -189,6 +191,12 @@ impl<F: Family> Tables<F> for World<F> {
 
     fn keep_hint(&self, class: Class, flow: &Flow<F>, hint: &Hint<F>) {
         self.hints.borrow_mut().insert((class, *flow), *hint);
+    }
+
+    fn update_hint(&self, class: Class, flow: &Flow<F>, seen: u64, state: u64) {
+        if let Some(hint) = self.hints.borrow_mut().get_mut(&(class, *flow)) {
+            (hint.seen, hint.state) = (seen, state);
+        }
     }
 
     fn fragment(&self, key: &FragmentKey<F>) -> Option<Fragment<F>> {
@@ -232,9 +240,7 @@ impl<F: Family> Tables<F> for World<F> {
     }
 
     fn keep_twin_out(&self, socket: &Flow<F>, wire: &Flow<F>) -> bool {
-        self.twins_out
-            .borrow_mut()
-            .insert(*socket, TwinOut { port: wire.tuple.sport, _pad: [0; 2] });
+        self.twins_out.borrow_mut().insert(*socket, TwinOut { port: wire.sport, _pad: [0; 2] });
         true
     }
 

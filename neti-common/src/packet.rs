@@ -16,8 +16,6 @@ pub unsafe trait Plain: Copy {}
 unsafe impl Plain for u8 {}
 // SAFETY: as above.
 unsafe impl<const N: usize> Plain for [u8; N] {}
-// SAFETY: as above.
-unsafe impl<const N: usize> Plain for [u32; N] {}
 // SAFETY: repr(C), bytes and byte arrays only.
 unsafe impl Plain for Ipv4Hdr {}
 

@@ -3,9 +3,8 @@
 
 use crate::{
     family::Family,
-    maps::{
-        Allow, Flow, Fragment, FragmentKey, Hint, Member, Path, Settings, Tuple, TwinIn, TwinOut,
-    },
+    headers::Ip,
+    maps::{Allow, Flow, Fragment, FragmentKey, Hint, Member, Path, Settings, TwinIn, TwinOut},
 };
 
 /// What the socket table has for a tuple.
@@ -45,6 +44,14 @@ impl Class {
     }
 }
 
+/// Whose header it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Place {
+    Packet,
+    Quoted,
+}
+
 /// The tables. References and lookups are those of one packet's run; times are `CLOCK_MONOTONIC` nanoseconds.
 pub trait Tables<F: Family> {
     /// `None` until the daemon has written them.
@@ -66,13 +73,15 @@ pub trait Tables<F: Family> {
     /// Whether the uplink has an interface for this VLAN.
     fn has_vlan(&self, id: u16) -> bool;
 
-    /// The TCP socket that a packet with this tuple would reach; `src` is the peer.
-    fn tcp_socket(&self, tuple: &Tuple<F>) -> Socket;
-    /// The UDP socket that a packet with this tuple would reach; `src` is the peer.
-    fn udp_socket(&self, tuple: &Tuple<F>) -> Socket;
+    /// The TCP socket that a packet of this flow, seen from the peer, would reach.
+    fn tcp_socket(&self, inbound: &Flow<F>) -> Socket;
+    /// The UDP socket that a packet of this flow, seen from the peer, would reach.
+    fn udp_socket(&self, inbound: &Flow<F>) -> Socket;
 
     fn hint(&self, class: Class, flow: &Flow<F>) -> Option<Hint<F>>;
     fn keep_hint(&self, class: Class, flow: &Flow<F>, hint: &Hint<F>);
+    /// Changes a hint in place, if it is still there.
+    fn update_hint(&self, class: Class, flow: &Flow<F>, seen: u64, state: u64);
     fn fragment(&self, key: &FragmentKey<F>) -> Option<Fragment<F>>;
     fn keep_fragment(&self, key: &FragmentKey<F>, fragment: &Fragment<F>);
 
@@ -86,6 +95,13 @@ pub trait Tables<F: Family> {
     fn claim_twin(&self, wire: &Flow<F>, twin: &TwinIn<F>) -> bool;
     /// Keeps the way to a port that was claimed; `false`, and the claim undone, if the table is full.
     fn keep_twin_out(&self, socket: &Flow<F>, wire: &Flow<F>) -> bool;
+
+    /// The same header where it takes none of the kernel's stack, of which there are 512 bytes: there is a place for the
+    /// packet's own and one for that of the packet that it quotes. `None` never comes, but the verifier cannot know.
+    #[inline(always)]
+    fn place<'a>(&'a self, _: Place, ip: &'a Ip<F>) -> Option<&'a Ip<F>> {
+        Some(ip)
+    }
 
     fn now(&self) -> u64;
     fn random(&self) -> u32;

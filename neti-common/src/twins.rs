@@ -4,9 +4,9 @@
 
 use crate::{
     family::Family,
-    headers::{self, Ip, TCP, flow},
+    headers::{self, Ip, TCP},
     hints,
-    maps::{Ends, Flow, Path, Settings, Tuple, TwinIn},
+    maps::{Ends, Flow, Path, Settings, TwinIn},
     packet::{Covers, Skb},
     tables::{Class, Socket, Tables},
 };
@@ -35,9 +35,9 @@ pub fn outbound<F: Family, T: Tables<F>>(tables: &T, flow: &Flow<F>) -> Option<[
     tables.twin_out(flow).map(|twin| twin.port)
 }
 
-/// The twin of a flow that leaves for the first time: another flow with the same port on the wire and other names for
-/// the same two hosts. `socket` is the flow as its socket names it, `key` its [`hints::member_key`]. Names are tried
-/// under every real address of the peer, because paths change.
+/// Whether a flow that leaves for the first time has a twin: another flow with the same port on the wire and other names
+/// for the same two hosts. `socket` is the flow as its socket names it, `key` its [`hints::member_key`]. Names are tried
+/// under every real address of the peer, because paths change. The twin's names go into `ends`.
 #[inline(always)]
 pub fn find<F: Family, T: Tables<F>>(
     tables: &T,
@@ -45,87 +45,82 @@ pub fn find<F: Family, T: Tables<F>>(
     path: &Path<F>,
     socket: &Flow<F>,
     key: &Flow<F>,
-) -> Option<Ends<F>> {
-    let ends = Ends { peer: socket.tuple.dst, own: socket.tuple.src };
-    let peers: [F::Addr; PEER_NAMES] = [path.primary, path.reals[0], path.reals[1]];
-    let owns: [F::Addr; OWN_NAMES] = [settings.overlays[0], settings.reals[0]];
-    for peer in peers {
-        for own in owns {
-            if peer == F::UNSPECIFIED || (ends.peer == peer && ends.own == own) {
-                continue;
-            }
-            let inbound =
-                Tuple { src: peer, dst: own, sport: socket.tuple.dport, dport: socket.tuple.sport };
-            let other = if socket.protocol == TCP {
-                tables.tcp_socket(&inbound)
-            } else {
-                tables.udp_socket(&inbound)
-            };
-            if !matches!(other, Socket::Live | Socket::HalfOpen) {
-                continue;
-            }
-            // A flow that has another port on the wire already is in nobody's way.
-            let names = Tuple { src: own, dst: peer, ..socket.tuple };
-            if outbound(tables, &flow(socket.protocol, names)).is_none() {
-                return Some(Ends { peer, own });
-            }
+    ends: &mut Ends<F>,
+) -> bool {
+    let Flow { src: own_name, dst: peer_name, .. } = socket;
+    for n in 0..PEER_NAMES * OWN_NAMES {
+        let peer = match n / OWN_NAMES {
+            0 => &path.primary,
+            1 => &path.reals[0],
+            _ => &path.reals[1],
+        };
+        let own = if n % OWN_NAMES == 0 { &settings.overlays[0] } else { &settings.reals[0] };
+        if *peer == F::UNSPECIFIED || (peer_name == peer && own_name == own) {
+            continue;
+        }
+        let other = Flow { src: *own, dst: *peer, ..*socket };
+        let inbound = other.reversed();
+        let found = if socket.transport() == TCP {
+            tables.tcp_socket(&inbound)
+        } else {
+            tables.udp_socket(&inbound)
+        };
+        if !matches!(found, Socket::Live | Socket::HalfOpen) {
+            continue;
+        }
+        // A flow that has another port on the wire already is in nobody's way.
+        if outbound(tables, &other).is_none() {
+            (ends.peer, ends.own) = (*peer, *own);
+            return true;
         }
     }
     for class in [Class::LocalMember, Class::ForwardMember] {
         if let Some(hint) = tables.hint(class, key)
-            && hint.ends != ends
-            && hints::is_fresh(&hint, key.protocol, tables.now())
+            && (hint.ends.peer != *peer_name || hint.ends.own != *own_name)
+            && hints::is_fresh(&hint, key, tables.now())
         {
-            return Some(hint.ends);
+            *ends = hint.ends;
+            return true;
         }
     }
-    None
-}
-
-/// Takes over a port that an earlier twin, which is no more, has left behind.
-#[inline(always)]
-pub fn take_over<F: Family, T: Tables<F>>(tables: &T, socket: &Flow<F>, key: &Flow<F>) {
-    if inbound(tables, key).is_some() {
-        tables.keep_twin_in(key, &own_port(socket));
-    }
+    false
 }
 
 /// The flow of a socket that has its own port on the wire.
 #[inline(always)]
-fn own_port<F: Family>(socket: &Flow<F>) -> TwinIn<F> {
-    let Tuple { src, dst, sport, .. } = socket.tuple;
-    TwinIn { ends: Ends { peer: dst, own: src }, port: sport, _pad: [0; 2] }
+pub fn own_port<F: Family>(socket: &Flow<F>) -> TwinIn<F> {
+    let ends = Ends { peer: socket.dst, own: socket.src };
+    TwinIn::new(ends, socket.sport)
 }
 
-/// Finds and keeps a port on the wire for a flow whose `twin` has its own; `None` where none of the ports tried is free
-/// or the table is full. The range is reserved, so that only twins can be in the way.
+/// Finds and keeps a port on the wire for a flow whose `twin` has this one, and puts it into the flow's key; `false` where
+/// none of the ports tried is free or the table is full. The range is reserved, so that only twins can be in the way.
 #[inline(always)]
 pub fn separate<F: Family, T: Tables<F>>(
     tables: &T,
     settings: &Settings<F>,
     socket: &Flow<F>,
-    key: &Flow<F>,
-    twin: &Ends<F>,
-) -> Option<[u8; 2]> {
+    key: &mut Flow<F>,
+    mut twin: TwinIn<F>,
+) -> bool {
     let first = settings.twin_first as u32;
     let span = (settings.twin_last as u32 + 1).saturating_sub(first);
     if first == 0 || span == 0 {
-        return None;
+        return false;
     }
-    let flow = own_port(socket);
-    tables.keep_twin_in(key, &TwinIn { ends: *twin, ..flow });
-    let mut wire = *key;
+    tables.keep_twin_in(key, &twin);
+    (twin.ends.peer, twin.ends.own) = (socket.dst, socket.src);
     // From anywhere in the range, by an odd step: neighbours of a taken port are taken more often than others.
     let random = tables.random();
     let step = (random >> 16) | 1;
     for n in 0..TRIES {
         let offset = random.wrapping_add(step.wrapping_mul(n)) % span;
-        wire.tuple.sport = ((first + offset) as u16).to_be_bytes();
-        if tables.claim_twin(&wire, &flow) {
-            return tables.keep_twin_out(socket, &wire).then_some(wire.tuple.sport);
+        key.sport = ((first + offset) as u16).to_be_bytes();
+        if tables.claim_twin(key, &twin) {
+            return tables.keep_twin_out(socket, key);
         }
     }
-    None
+    false
 }
 
 /// Turns a SYN that cannot leave into the reset that its socket is told with (RFC 9293 3.10.7.1): addresses and ports

@@ -111,7 +111,7 @@ reasons! {
     Ipv6 = "ipv6", Refuse;
     /// A header that contradicts itself or is cut short.
     Malformed = "malformed", Refuse;
-    /// IPv6 with more extension headers than we look behind: four, or 128 bytes of them.
+    /// IPv6 with more extension headers than we look behind: eight, or 128 bytes of them.
     LongChain = "long-chain", Refuse;
     /// IPv6 with a routing header that would send it on from here.
     RoutingHeader = "routing-header", Refuse;

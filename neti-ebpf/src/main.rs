@@ -19,7 +19,7 @@ use aya_ebpf::{
 };
 use neti_common::{
     egress::egress,
-    family::{Family, V4},
+    family::{V4, V6},
     filter::filter,
     ingress::ingress,
     packet::Packet,
@@ -37,6 +37,12 @@ use crate::{
 #[unsafe(no_mangle)]
 static TRACE: u8 = 0;
 
+/// The hooks' numbers. They are parameters of what follows, so that each program has code of its own: a function that two
+/// shared would need its share of the stack.
+const FILTER: usize = Hook::Filter as usize;
+const INGRESS: usize = Hook::Ingress as usize;
+const EGRESS: usize = Hook::Egress as usize;
+
 /// To whom a packet goes that we only pass: `TCX_NEXT`, which clsact knows as `TC_ACT_UNSPEC`.
 const NEXT: i32 = TC_ACT_UNSPEC;
 /// In `bpf_redirect`'s flags.
@@ -47,14 +53,31 @@ pub fn neti_filter(ctx: XdpContext) -> u32 {
     judge_frame::<V4>(&ctx)
 }
 
+#[xdp(frags)]
+pub fn neti_filter6(ctx: XdpContext) -> u32 {
+    judge_frame::<V6>(&ctx)
+}
+
 #[classifier]
 pub fn neti_ingress(ctx: TcContext) -> i32 {
-    if TcPacket::new(&ctx).take_mark() { NEXT } else { judge::<V4>(&ctx, Hook::Ingress) }
+    if TcPacket::new(&ctx).take_mark() { NEXT } else { judge::<V4, INGRESS>(&ctx) }
+}
+
+#[classifier]
+#[inline(always)]
+pub fn neti_ingress6(ctx: TcContext) -> i32 {
+    judge::<V6, INGRESS>(&ctx)
 }
 
 #[classifier]
 pub fn neti_egress(ctx: TcContext) -> i32 {
-    if TcPacket::new(&ctx).take_mark() { NEXT } else { judge::<V4>(&ctx, Hook::Egress) }
+    if TcPacket::new(&ctx).take_mark() { NEXT } else { judge::<V4, EGRESS>(&ctx) }
+}
+
+#[classifier]
+#[inline(always)]
+pub fn neti_egress6(ctx: TcContext) -> i32 {
+    judge::<V6, EGRESS>(&ctx)
 }
 
 /// What XDP does with a frame.
@@ -66,7 +89,7 @@ fn judge_frame<F: KernelFamily>(ctx: &XdpContext) -> u32 {
         // SAFETY: returns only if the array has no program, and then this verdict stands.
         unsafe { maps::XDP_IPV6.tail_call(ctx, 0) };
     }
-    record::<F, _, _>(ctx, &packet, Hook::Filter, verdict, packet.readable());
+    record::<F, _, _, FILTER>(ctx, &packet, verdict, packet.readable());
     match verdict.action {
         Action::Drop => xdp_action::XDP_DROP,
         Action::Next | Action::Redirect | Action::Reset => xdp_action::XDP_PASS,
@@ -75,18 +98,18 @@ fn judge_frame<F: KernelFamily>(ctx: &XdpContext) -> u32 {
 
 /// What both tc hooks do with a packet that they have not seen before.
 #[inline(always)]
-fn judge<F: KernelFamily>(ctx: &TcContext, hook: Hook) -> i32 {
+fn judge<F: KernelFamily, const HOOK: usize>(ctx: &TcContext) -> i32 {
     let mut packet = TcPacket::new(ctx);
     let tables = KernelTables::new(ctx);
-    let verdict = match hook {
-        Hook::Egress => egress::<F, _, _>(&mut packet, &tables),
-        Hook::Ingress | Hook::Filter => ingress::<F, _, _>(&mut packet, &tables),
+    let verdict = match HOOK {
+        EGRESS => egress::<F, _, _>(&mut packet, &tables),
+        _ => ingress::<F, _, _>(&mut packet, &tables),
     };
     if verdict.reason == Reason::Ipv6 {
         // SAFETY: as above.
-        unsafe { maps::TC_IPV6.tail_call(ctx, (hook == Hook::Egress) as u32) };
+        unsafe { maps::TC_IPV6.tail_call(ctx, (HOOK == EGRESS) as u32) };
     }
-    record::<F, _, _>(ctx, &packet, hook, verdict, ctx.len());
+    record::<F, _, _, HOOK>(ctx, &packet, verdict, ctx.len());
     carry_out(&packet, verdict)
 }
 
@@ -110,29 +133,25 @@ fn carry_out(packet: &TcPacket, verdict: Verdict) -> i32 {
 
 /// Counts a verdict, and logs it where it is a drop (or would be one) and somebody asked for that.
 #[inline(always)]
-fn record<F: KernelFamily, C: EbpfContext, P: Packet>(
+fn record<F: KernelFamily, C: EbpfContext, P: Packet, const HOOK: usize>(
     ctx: &C,
     packet: &P,
-    hook: Hook,
     verdict: Verdict,
     bytes: u32,
 ) {
-    maps::count(hook, verdict, bytes);
+    maps::count(Hook::ALL[HOOK], verdict, bytes);
     // SAFETY: a plain byte; volatile because the loader sets it.
     let trace = unsafe { core::ptr::read_volatile(&raw const TRACE) };
     if trace != 0 && (matches!(verdict.action, Action::Drop | Action::Reset) || verdict.would) {
-        let (src, dst) = untagged_addresses::<F, P>(packet);
-        F::log(ctx, hook, verdict, bytes, src, dst);
-    }
-}
-
-/// Source and destination of an untagged frame of this family, for the log; else the unspecified address.
-#[inline(always)]
-fn untagged_addresses<F: Family, P: Packet>(packet: &P) -> (F::Addr, F::Addr) {
-    let ethertype: Option<[u8; 2]> = packet.load(EthHdr::LEN - 2);
-    match (packet.load(EthHdr::LEN + F::SRC), packet.load(EthHdr::LEN + F::DST)) {
-        (Some(src), Some(dst)) if ethertype == Some(F::ETHERTYPE.to_be_bytes()) => (src, dst),
-        _ => (F::UNSPECIFIED, F::UNSPECIFIED),
+        let ethertype: Option<[u8; 2]> = packet.load(EthHdr::LEN - 2);
+        let other = ethertype != Some(F::ETHERTYPE.to_be_bytes());
+        if let (Some(src), Some(dst)) =
+            (packet.load(EthHdr::LEN + F::SRC), packet.load(EthHdr::LEN + F::DST))
+        {
+            // Of a tagged frame and of one that is not IP, the unspecified address.
+            let (src, dst) = (F::blank_if(&src, other), F::blank_if(&dst, other));
+            F::log::<C, HOOK>(ctx, verdict, bytes, src, dst);
+        }
     }
 }
 

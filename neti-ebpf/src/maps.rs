@@ -18,12 +18,12 @@ use aya_ebpf::{
 use aya_log_ebpf::info;
 use neti_common::{
     family::{Family, V4, V6},
-    headers::TCP,
+    headers::{Ip, TCP},
     maps::{
         Allow, Counter, Flow, Fragment, FragmentKey, Hint, Member, OPEN_PORT_WORDS, Path, Settings,
-        Tuple, TwinIn, TwinOut, VLAN_WORDS,
+        TwinIn, TwinOut, VLAN_WORDS,
     },
-    tables::{Class, Socket, Tables},
+    tables::{Class, Place, Socket, Tables},
     verdict::{COUNTERS as COUNTER_SLOTS, Hook, Verdict, counter_index},
 };
 
@@ -49,6 +49,10 @@ pub static XDP_IPV6: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map(name = "tc_ipv6")]
 pub static TC_IPV6: ProgramArray = ProgramArray::with_max_entries(2, 0);
 
+/// Room for the headers of one packet on each CPU, by [`Place`].
+#[map(name = "headers6")]
+static HEADERS6: PerCpuArray<Ip<V6>> = PerCpuArray::with_max_entries(2, 0);
+
 /// The maps of a family, and what the kernel calls its addresses.
 pub trait KernelFamily: Family {
     fn settings() -> &'static Array<Settings<Self>>;
@@ -60,6 +64,9 @@ pub trait KernelFamily: Family {
     fn twins_out() -> &'static HashMap<Flow<Self>, TwinOut>;
     fn twins_in() -> &'static HashMap<Flow<Self>, TwinIn<Self>>;
 
+    /// [`Tables::place`]: only a header with IPv6 addresses is too large for the stack.
+    fn place<'a>(place: Place, ip: &'a Ip<Self>) -> Option<&'a Ip<Self>>;
+
     /// The address that a socket is bound to, as far as it matters: not 0 if to one.
     ///
     /// # Safety
@@ -68,9 +75,8 @@ pub trait KernelFamily: Family {
     /// one that the verifier refuses ("same insn cannot be used with different pointers").
     unsafe fn bound(socket: *const bpf_sock) -> u32;
     /// Logs what becomes of a packet in numbers, to which the daemon gives their names: it has them anyway.
-    fn log<C: EbpfContext>(
+    fn log<C: EbpfContext, const HOOK: usize>(
         ctx: &C,
-        hook: Hook,
         verdict: Verdict,
         bytes: u32,
         src: Self::Addr,
@@ -84,7 +90,7 @@ macro_rules! family_maps {
         $family:ident, $settings:literal, $members:literal, $overlays:literal, $allow:literal,
         hints $local_member:literal, $local_stranger:literal, $forward_member:literal, $forward_stranger:literal,
         $fragments:literal, twins $twins_out:literal, $twins_in:literal,
-        bound $socket:ident $bound:expr, logged $logged:ty
+        place $place:ident $ip:ident $placed:expr, bound $socket:ident $bound:expr, logged $logged:ty
     ) => {
         const _: () = {
             type Addr = <$family as Family>::Addr;
@@ -162,15 +168,19 @@ macro_rules! family_maps {
                 }
 
                 #[inline(always)]
+                fn place<'a>($place: Place, $ip: &'a Ip<Self>) -> Option<&'a Ip<Self>> {
+                    $placed
+                }
+
+                #[inline(always)]
                 unsafe fn bound($socket: *const bpf_sock) -> u32 {
                     // SAFETY: the caller's.
                     unsafe { $bound }
                 }
 
                 #[inline(always)]
-                fn log<C: EbpfContext>(
+                fn log<C: EbpfContext, const HOOK: usize>(
                     ctx: &C,
-                    hook: Hook,
                     verdict: Verdict,
                     bytes: u32,
                     src: Addr,
@@ -183,7 +193,7 @@ macro_rules! family_maps {
                     info!(
                         ctx,
                         "{} {} {} {} {:i} {:i}",
-                        hook as u8,
+                        HOOK as u8,
                         verdict.reason as u8,
                         verdict.would as u8,
                         bytes,
@@ -200,6 +210,7 @@ family_maps! {
     V4, "settings4", "members4", "overlays4", "allow4",
     hints "hints_lm4", "hints_ls4", "hints_fm4", "hints_fs4",
     "fragments4", twins "twins_out4", "twins_in4",
+    place _place ip Some(ip),
     bound socket (&raw const (*socket).src_ip4).read_volatile(), logged [u8; 4]
 }
 
@@ -207,6 +218,13 @@ family_maps! {
     V6, "settings6", "members6", "overlays6", "allow6",
     hints "hints_lm6", "hints_ls6", "hints_fm6", "hints_fs6",
     "fragments6", twins "twins_out6", "twins_in6",
+    place place ip HEADERS6.get_ptr_mut(place as u32).map(|room| {
+        // SAFETY: this CPU's own, and no other program runs on it before this one ends.
+        unsafe {
+            *room = *ip;
+            &*room
+        }
+    }),
     bound socket {
         let word = |n: usize| (&raw const (*socket).src_ip6[n]).read_volatile();
         word(0) | word(1) | word(2) | word(3)
@@ -299,12 +317,12 @@ impl<F: KernelFamily> Tables<F> for KernelTables {
     }
 
     #[inline(always)]
-    fn tcp_socket(&self, tuple: &Tuple<F>) -> Socket {
-        let tuple = (&raw const *tuple).cast_mut().cast::<bpf_sock_tuple>();
-        // SAFETY: a `Tuple` is a `bpf_sock_tuple` of its family; the result is checked before it is used.
+    fn tcp_socket(&self, inbound: &Flow<F>) -> Socket {
+        let tuple = (&raw const *inbound).cast_mut().cast::<bpf_sock_tuple>();
+        // SAFETY: a `Flow` begins with the `bpf_sock_tuple` of its family; the result is checked before it is used.
         let (state, bound) = unsafe {
             let socket =
-                bpf_skc_lookup_tcp(self.ctx, tuple, size_of::<Tuple<F>>() as u32, CURRENT_NETNS, 0);
+                bpf_skc_lookup_tcp(self.ctx, tuple, Flow::<F>::TUPLE as u32, CURRENT_NETNS, 0);
             if socket.is_null() {
                 return Socket::None;
             }
@@ -318,12 +336,12 @@ impl<F: KernelFamily> Tables<F> for KernelTables {
     }
 
     #[inline(always)]
-    fn udp_socket(&self, tuple: &Tuple<F>) -> Socket {
-        let tuple = (&raw const *tuple).cast_mut().cast::<bpf_sock_tuple>();
+    fn udp_socket(&self, inbound: &Flow<F>) -> Socket {
+        let tuple = (&raw const *inbound).cast_mut().cast::<bpf_sock_tuple>();
         // SAFETY: as in `tcp_socket`.
         let (state, bound) = unsafe {
             let socket =
-                bpf_sk_lookup_udp(self.ctx, tuple, size_of::<Tuple<F>>() as u32, CURRENT_NETNS, 0);
+                bpf_sk_lookup_udp(self.ctx, tuple, Flow::<F>::TUPLE as u32, CURRENT_NETNS, 0);
             if socket.is_null() {
                 return Socket::None;
             }
@@ -342,6 +360,18 @@ impl<F: KernelFamily> Tables<F> for KernelTables {
     fn keep_hint(&self, class: Class, flow: &Flow<F>, hint: &Hint<F>) {
         // An LRU map has room unless all its elements are in use at this instant; then the flow does without.
         let _ = F::hints(class).insert(flow, hint, BPF_ANY as u64);
+    }
+
+    #[inline(always)]
+    fn update_hint(&self, class: Class, flow: &Flow<F>, seen: u64, state: u64) {
+        if let Some(hint) = F::hints(class).get_ptr_mut(flow) {
+            // SAFETY: two words of a value that may be reused for another flow meanwhile; that one's age is then
+            // that of this.
+            unsafe {
+                (&raw mut (*hint).seen).write_volatile(seen);
+                (&raw mut (*hint).state).write_volatile(state);
+            }
+        }
     }
 
     #[inline(always)]
@@ -389,12 +419,17 @@ impl<F: KernelFamily> Tables<F> for KernelTables {
             // SAFETY: a word in an array; everyone writes the same.
             unsafe { core::ptr::write_volatile(used, 1) };
         }
-        let out = TwinOut { port: wire.tuple.sport, _pad: [0; 2] };
+        let out = TwinOut { port: wire.sport, _pad: [0; 2] };
         if F::twins_out().insert(socket, out, BPF_ANY as u64).is_err() {
             let _ = F::twins_in().remove(wire);
             return false;
         }
         true
+    }
+
+    #[inline(always)]
+    fn place<'a>(&'a self, place: Place, ip: &'a Ip<F>) -> Option<&'a Ip<F>> {
+        F::place(place, ip)
     }
 
     #[inline(always)]

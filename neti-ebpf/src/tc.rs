@@ -13,8 +13,9 @@ use crate::bytes::{Bytes, opaque};
 const MARK: u32 = 0x6e74;
 /// `TCP_ESTABLISHED`, which is also the state of a connected UDP socket.
 const ESTABLISHED: u32 = 1;
-/// What `pull` makes readable once it has to copy at all: every header that we read, and those that an ICMP error quotes.
-const PULL: u32 = 192;
+/// What `pull` makes readable once it has to copy at all: every header that we read, and those that an ICMP error quotes,
+/// in IPv6 with all extension headers that we look behind.
+const PULL: u32 = 400;
 
 pub struct TcPacket {
     skb: *mut __sk_buff,

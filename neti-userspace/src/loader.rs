@@ -16,8 +16,11 @@ use std::fs;
 use anyhow::{Context, Result, anyhow};
 use aya::{
     Ebpf, EbpfLoader,
+    maps::ProgramArray,
     programs::{Program, ProgramError},
 };
+
+use neti_common::maps::name;
 
 use self::pins::Pins;
 
@@ -29,6 +32,10 @@ pub mod program {
     pub const FILTER: &str = "neti_filter";
     pub const INGRESS: &str = "neti_ingress";
     pub const EGRESS: &str = "neti_egress";
+    /// Those that the others hand IPv6 to.
+    pub const FILTER6: &str = "neti_filter6";
+    pub const INGRESS6: &str = "neti_ingress6";
+    pub const EGRESS6: &str = "neti_egress6";
 }
 
 /// Loads the programs into the kernel, with the maps of [`make_maps`]. Nothing is attached. With
@@ -73,6 +80,23 @@ fn load_programs(ebpf: &mut Ebpf) -> Result<()> {
             _ => Err(ProgramError::UnexpectedProgramType),
         };
         loaded.map_err(|error| refused(name, error))?;
+    }
+    link_ipv6(ebpf)
+}
+
+/// Puts the programs for IPv6 where those that are attached find them.
+fn link_ipv6(ebpf: &mut Ebpf) -> Result<()> {
+    for (name, index, program) in [
+        (name::XDP_IPV6, 0, program::FILTER6),
+        (name::TC_IPV6, 0, program::INGRESS6),
+        (name::TC_IPV6, 1, program::EGRESS6),
+    ] {
+        let loaded =
+            ebpf.program(program).with_context(|| format!("program {program}: missing"))?;
+        let fd = loaded.fd().with_context(|| format!("program {program}"))?.try_clone()?;
+        let map = ebpf.map_mut(name).with_context(|| format!("map {name}: missing"))?;
+        let mut programs: ProgramArray<_> = map.try_into().context(name)?;
+        programs.set(index, &fd, 0).with_context(|| format!("map {name}: {program}"))?;
     }
     Ok(())
 }

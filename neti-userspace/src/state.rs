@@ -137,6 +137,7 @@ fn member<F: Family>(id: &HostId, peer: &Peer, real: F::Addr) -> Member<F> {
         role: 0,
         overlay_count: of::<F>(&peer.overlays).count().min(OVERLAYS) as u8,
         flags: 0,
+        _pad: [0; 4],
     }
 }
 
@@ -151,7 +152,7 @@ fn path<F: Family>(me: &Me, id: &HostId, peer: &Peer, overlay: F::Addr) -> Path<
         host: number(id),
         generation: peer.generation,
         flags: if redirect { path_flag::REDIRECT } else { 0 },
-        _pad: [0; 3],
+        _pad: [0; 7],
     }
 }
 

@@ -14,7 +14,7 @@ use aya::maps::{Array, HashMap, Map, MapData};
 use neti_common::{
     family::{Family, V4, V6},
     hints::is_fresh,
-    maps::{Ends, Flow, Hint, Tuple, TwinIn, TwinOut, name},
+    maps::{Ends, Flow, Hint, TwinIn, TwinOut, name},
 };
 use nix::time::{ClockId, clock_gettime};
 
@@ -115,7 +115,7 @@ impl<F: Family> Entry<F> {
     /// The flow under the port by which a hint knows it: the one on the wire.
     fn hinted(&self) -> Flow<F> {
         let mut flow = self.flow;
-        flow.tuple.sport = self.wire;
+        flow.sport = self.wire;
         flow
     }
 }
@@ -167,8 +167,8 @@ impl<F: Family> FamilyTwins<F> {
         }
         for entry in self.back.iter() {
             let (key, twin) = entry.context(F::MAPS.twins_in)?;
-            let flow = named(&key, &twin.ends, twin.port);
-            entries.push(Entry { key: Key::Back(key), flow, wire: key.tuple.sport });
+            let flow = named(&key, &twin.ends, twin.port());
+            entries.push(Entry { key: Key::Back(key), flow, wire: key.sport });
         }
         Ok(entries)
     }
@@ -181,8 +181,8 @@ impl<F: Family> FamilyTwins<F> {
         for hints in &self.hints {
             for entry in hints.iter() {
                 let (key, hint) = entry.context("reading the hints")?;
-                if is_fresh(&hint, key.protocol, now) {
-                    fresh.insert(named(&key, &hint.ends, key.tuple.sport));
+                if is_fresh(&hint, &key, now) {
+                    fresh.insert(named(&key, &hint.ends, key.sport));
                 }
             }
         }
@@ -196,6 +196,5 @@ impl<F: Family> FamilyTwins<F> {
 
 /// The flow with `key`'s protocol and peer's port between other names and from another port.
 fn named<F: Family>(key: &Flow<F>, ends: &Ends<F>, sport: [u8; 2]) -> Flow<F> {
-    let tuple = Tuple { src: ends.own, dst: ends.peer, sport, dport: key.tuple.dport };
-    Flow { tuple, ..*key }
+    Flow { src: ends.own, dst: ends.peer, sport, ..*key }
 }

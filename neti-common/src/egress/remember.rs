@@ -2,29 +2,43 @@
 
 use super::Leaving;
 use crate::{
-    demux::{Names, demux},
+    demux::{Form, Names, demux},
     family::Family,
     filter::{Admission, admission},
-    headers::{Kind, TCP, Transport, UDP, flow},
-    hints::{self, Kept},
-    maps::{Ends, Flow, Path, Settings, Tuple},
+    headers::{Ip, Kind, TCP, Transport, UDP, flow},
+    hints,
+    maps::{Ends, Flow, Path, Settings},
     packet::Skb,
     tables::{Class, Socket, Tables},
     twins,
     verdict::Reason,
 };
 
-/// What becomes of a packet's source port on the wire.
+/// What becomes of a packet's source port on the wire. No enum: LLVM would read a payload that is not there, and the
+/// verifier minds.
 #[derive(Clone, Copy)]
-pub enum SourcePort {
-    Own,
-    /// Its flow has a twin and got this port (network order).
-    Twin([u8; 2]),
+pub struct SourcePort {
+    /// Network order.
+    pub port: [u8; 2],
+    /// Its flow has a twin and got this port.
+    pub is_twin: bool,
     /// Its flow has a twin and must keep its port.
-    Shared,
+    pub is_shared: bool,
 }
 
-/// Keeps hints and separates twins; `Err` is why the packet cannot leave.
+impl SourcePort {
+    #[inline(always)]
+    pub const fn own(port: [u8; 2]) -> Self {
+        Self { port, is_twin: false, is_shared: false }
+    }
+
+    #[inline(always)]
+    const fn twin(port: [u8; 2]) -> Self {
+        Self { port, is_twin: true, is_shared: false }
+    }
+}
+
+/// Keeps hints and separates twins, whose port goes into `port`; `Err` is why the packet cannot leave.
 #[inline(always)]
 pub fn remember<F: Family, P: Skb, T: Tables<F>>(
     packet: &P,
@@ -32,83 +46,80 @@ pub fn remember<F: Family, P: Skb, T: Tables<F>>(
     settings: &Settings<F>,
     leaving: &Leaving<F>,
     transport: &Transport,
-) -> Result<SourcePort, Reason> {
-    let Leaving { ip, wire, .. } = *leaving;
+    port: &mut SourcePort,
+) -> Result<(), Reason> {
+    let ip = leaving.ip;
     let Transport { sport, dport, kind } = *transport;
-    let socket = flow(ip.protocol, Tuple { src: ip.src, dst: ip.dst, sport, dport });
+    let socket = flow(ip, transport);
     let forwarded = leaving.forwarded || (kind == Kind::TcpSyn && !has_socket(tables, &socket));
-    let mut on_wire = flow(ip.protocol, Tuple { src: wire.own, dst: wire.peer, sport, dport });
-    let mut port = SourcePort::Own;
+    *port = SourcePort::own(sport);
     if has_ports(ip.protocol)
         && let Some(twin) = twins::outbound(tables, &socket)
     {
-        port = SourcePort::Twin(twin);
-        on_wire.tuple.sport = twin;
+        *port = SourcePort::twin(twin);
     }
     let hinted =
         hints::may_refresh(kind, forwarded) && !(kind == Kind::Udp && packet.is_connected());
     let begins = kind == Kind::TcpSyn && !forwarded;
     if !hinted && !begins {
-        return Ok(port);
+        return Ok(());
     }
 
     let path = match leaving.path {
         Some(path) => Some(path),
         None => tables.translated(&ip.dst).and_then(|member| tables.path(&member.overlays[0])),
     };
+    let names = Names {
+        real_peer: leaving.peer,
+        real_own: leaving.own,
+        overlay_peer: path.map_or(leaving.peer, |path| &path.primary),
+        overlay_own: &settings.overlays[0],
+        peer_port: dport,
+        own_port: port.port,
+    };
     let mut key = match path {
-        Some(path) => hints::member_key(settings, &on_wire, &path.primary),
-        None => on_wire,
+        Some(_) => hints::member_key(settings, ip.protocol, &names),
+        None => names.flow(Form::Real, ip.protocol),
     };
     let class = Class::of(forwarded, path.is_some());
-    let ends = Ends { peer: ip.dst, own: ip.src };
-    let kept = if hinted { hints::kept(tables, class, &key, &ends, kind) } else { Kept::None };
-    let hint = match kept {
-        Kept::Same => return Ok(port),
-        Kept::Refreshed(hint) => hint,
-        Kept::None => {
-            if !hints::may_open(kind, forwarded) && !begins {
-                return Ok(port);
+    if hinted && hints::refresh(tables, class, &key, ip, kind) {
+        return Ok(());
+    }
+    if !hints::may_open(kind, forwarded) && !begins {
+        return Ok(());
+    }
+    let needed = match path {
+        // What a peer may send to this port at any time needs no hint, or spoofed queries would fill the table.
+        None => admission(tables, &ip.dst, ip.protocol, sport) == Admission::No,
+        Some(path) => {
+            let named =
+                kind == Kind::Udp && !forwarded && is_named(tables, settings, &key, &names, ip);
+            if !named && has_ports(ip.protocol) && !port.is_twin {
+                separate(tables, settings, path, &socket, &mut key, port)?;
             }
-            let needed = match path {
-                // What a peer may send to this port at any time needs no hint, or spoofed queries would fill the table.
-                None => admission(tables, &ip.dst, ip.protocol, sport) == Admission::No,
-                Some(path) => {
-                    let names = Names::of(&on_wire, &path.primary, settings);
-                    let named = kind == Kind::Udp
-                        && !forwarded
-                        && is_named(tables, settings, &key, &names, &ends);
-                    if !named && has_ports(ip.protocol) && matches!(port, SourcePort::Own) {
-                        port = separate(tables, settings, path, &socket, &key)?;
-                    }
-                    !named
-                }
-            };
-            if !needed || !hinted {
-                return Ok(port);
-            }
-            hints::opened(tables, &ends)
+            !named
         }
     };
-    if let SourcePort::Twin(twin) = port {
-        key.tuple.sport = twin;
+    if !needed || !hinted {
+        return Ok(());
     }
-    tables.keep_hint(class, &key, &hint);
-    Ok(port)
+    tables.keep_hint(class, &key, &hints::opened(tables, ip));
+    Ok(())
 }
 
-/// Whether the answer to an unconnected socket's datagram would be given these names with nothing more written down.
+/// Whether the answer to an unconnected socket's datagram would be given its names with nothing more written down.
 #[inline(always)]
 fn is_named<F: Family, T: Tables<F>>(
     tables: &T,
     settings: &Settings<F>,
     key: &Flow<F>,
     names: &Names<F>,
-    ends: &Ends<F>,
+    ip: &Ip<F>,
 ) -> bool {
+    let is_it = |ends: &Ends<F>| ends.peer == ip.dst && ends.own == ip.src;
     match twins::inbound(tables, key) {
-        Some(twin) => twin.ends == *ends,
-        None => demux(tables, settings, key, names, Kind::Udp).ends == *ends,
+        Some(twin) => is_it(&twin.ends),
+        None => is_it(&demux(tables, settings, key, names, Kind::Udp, false).ends),
     }
 }
 
@@ -116,9 +127,7 @@ fn is_named<F: Family, T: Tables<F>>(
 /// a container's masqueraded flow has the same, and it is then as good as forwarded.
 #[inline(always)]
 fn has_socket<F: Family, T: Tables<F>>(tables: &T, socket: &Flow<F>) -> bool {
-    let Tuple { src, dst, sport, dport } = socket.tuple;
-    let inbound = Tuple { src: dst, dst: src, sport: dport, dport: sport };
-    matches!(tables.tcp_socket(&inbound), Socket::Live | Socket::HalfOpen)
+    matches!(tables.tcp_socket(&socket.reversed()), Socket::Live | Socket::HalfOpen)
 }
 
 #[inline(always)]
@@ -134,17 +143,23 @@ fn separate<F: Family, T: Tables<F>>(
     settings: &Settings<F>,
     path: &Path<F>,
     socket: &Flow<F>,
-    key: &Flow<F>,
-) -> Result<SourcePort, Reason> {
-    let Some(other) = twins::find(tables, settings, path, socket, key) else {
-        twins::take_over(tables, socket, key);
-        return Ok(SourcePort::Own);
-    };
-    if socket.protocol == UDP && socket.tuple.sport == socket.tuple.dport {
-        return Ok(SourcePort::Shared);
+    key: &mut Flow<F>,
+    port: &mut SourcePort,
+) -> Result<(), Reason> {
+    let mut twin = twins::own_port(socket);
+    if !twins::find(tables, settings, path, socket, key, &mut twin.ends) {
+        // An earlier twin, which is no more, may have left this port behind.
+        if twins::inbound(tables, key).is_some() {
+            tables.keep_twin_in(key, &twin);
+        }
+        return Ok(());
     }
-    match twins::separate(tables, settings, socket, key, &other) {
-        Some(port) => Ok(SourcePort::Twin(port)),
-        None => Err(Reason::PortTwin),
+    if socket.transport() == UDP && socket.sport == socket.dport {
+        port.is_shared = true;
+    } else if twins::separate(tables, settings, socket, key, twin) {
+        *port = SourcePort::twin(key.sport);
+    } else {
+        return Err(Reason::PortTwin);
     }
+    Ok(())
 }

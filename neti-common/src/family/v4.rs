@@ -10,7 +10,7 @@ use network_types::{
 use super::{Family, LinkMessage};
 use crate::{
     checksum,
-    headers::{Ip, Part, TCP, ethertype},
+    headers::{Header, Ip, Part, TCP, ethertype},
     maps::name::{self, FamilyMaps},
     packet::Packet,
     verdict::Reason,
@@ -56,8 +56,6 @@ impl Family for V4 {
     const ECHO_REQUEST: u8 = Icmpv4Type::Echo as u8;
     const ECHO_REPLY: u8 = Icmpv4Type::EchoReply as u8;
     const ICMP_PSEUDO_HEADER: bool = false;
-    const DHCP_SERVER: u16 = 67;
-    const DHCP_CLIENT: u16 = 68;
 
     #[inline(always)]
     fn is_icmp_error(kind: u8) -> bool {
@@ -77,8 +75,18 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn is_dhcp(_: &Self::Addr, sport: u16, dport: u16) -> bool {
+        sport == 67 && dport == 68
+    }
+
+    #[inline(always)]
     fn within(address: &Self::Addr, network: &Self::Addr, mask: &Self::Addr) -> bool {
         u32::from_ne_bytes(*address) & u32::from_ne_bytes(*mask) == u32::from_ne_bytes(*network)
+    }
+
+    #[inline(always)]
+    fn blank_if(address: &Self::Addr, blank: bool) -> Self::Addr {
+        (u32::from_ne_bytes(*address) & (blank as u32).wrapping_sub(1)).to_ne_bytes()
     }
 
     fn mask(length: u32) -> Self::Addr {
@@ -102,7 +110,7 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn parse<P: Packet>(packet: &mut P, l3: usize, quoted: bool) -> Result<Ip<Self>, Reason> {
+    fn parse<P: Packet>(packet: &mut P, l3: usize, quoted: bool) -> Result<Header, Reason> {
         let header: Ipv4Hdr = packet.load(l3).ok_or(Reason::Malformed)?;
         // The mask tells the verifier the bound that `ihl` has anyway.
         let length = ((header.vihl & 0x0f) as usize) * 4;
@@ -124,12 +132,10 @@ impl Family for V4 {
         } else {
             Part::Whole
         };
-        Ok(Ip {
+        Ok(Header {
             l3,
             l4: l3 + length,
             payload: total.saturating_sub(length),
-            src: header.src_addr,
-            dst: header.dst_addr,
             protocol: header.proto,
             part,
             id: [header.id[0], header.id[1], 0, 0],
@@ -137,8 +143,13 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn any_option<P: Packet>(packet: &P, l3: usize, found: impl Fn(&Self::Addr) -> bool) -> bool {
-        // The length is read here, not taken from a parsed header: each turn of the loop would teach the verifier another
+    fn any_option<P: Packet>(
+        packet: &P,
+        l3: usize,
+        _: usize,
+        found: impl Fn(&Self::Addr) -> bool,
+    ) -> bool {
+        // The length is read again, not taken from `l4`: each turn of the loop would teach the verifier another
         // bound of it, and it would follow the rest of the program once for each.
         let Some(vihl) = packet.load::<u8>(l3) else { return false };
         // Addresses in options have no alignment: look at every four bytes in a row.

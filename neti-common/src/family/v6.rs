@@ -10,18 +10,18 @@ use network_types::{
 use super::{Family, LinkMessage};
 use crate::{
     checksum,
-    headers::{Ip, Part, ethertype},
+    headers::{Header, Ip, Part, ethertype},
     maps::name::{self, FamilyMaps},
-    packet::Packet,
+    packet::{Packet, Plain},
     verdict::Reason,
 };
 
-/// IPv6. An address is four words, each as it lies in memory: the verifier follows words more easily than bytes.
+/// IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct V6;
 
 /// Extension headers that we look behind, and bytes of them. Senders use one or two of 8 to 40 bytes.
-const MAX_EXTENSIONS: usize = 4;
+const MAX_EXTENSIONS: usize = 8;
 const MAX_EXTENSION_BYTES: usize = 128;
 
 const HOP_BY_HOP: u8 = IpProto::HopOpt as u8;
@@ -29,16 +29,12 @@ const ROUTING: u8 = IpProto::Ipv6Route as u8;
 const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
 const DESTINATION: u8 = IpProto::Ipv6Opts as u8;
 
-/// Offsets in the fixed header.
-const NEXT_HEADER: usize = 6;
+/// Offset in the fixed header.
 const HOP_LIMIT: usize = 7;
 
 /// The fragment offset's bits in a fragment header's third and fourth byte, and "more fragments".
 const FRAGMENT_OFFSET: u16 = 0xfff8;
 const MORE_FRAGMENTS: u16 = 1;
-
-/// The first address in a routing header (RFC 8754 2, RFC 6275 6.4); its fourth byte counts the segments left.
-const SEGMENTS: usize = 8;
 
 /// The smallest packet whose length stands in a jumbo payload option (RFC 2675) and not in the header, as TCP that was
 /// merged into one has it (`ipv6_gro_complete`).
@@ -56,19 +52,41 @@ const REDIRECT: u8 = Icmpv6Type::RedirectMessage as u8;
 const LISTENER_REPORT: u8 = 143;
 
 /// Where AWS and Google serve an instance's metadata.
-const METADATA: [<V6 as Family>::Addr; 2] = [
-    words(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-    words(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+const METADATA: [Halves; 2] = [
+    Halves::new(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    Halves::new(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
 ];
 
-const fn words(address: Ipv6Addr) -> [u32; 4] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.octets();
-    [
-        u32::from_ne_bytes([a, b, c, d]),
-        u32::from_ne_bytes([e, f, g, h]),
-        u32::from_ne_bytes([i, j, k, l]),
-        u32::from_ne_bytes([m, n, o, p]),
-    ]
+/// An IPv6 address in two halves, each as it lies in memory: LLVM keeps two words in registers, and copies an array by
+/// calling a function.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Halves {
+    a: u64,
+    b: u64,
+}
+
+// SAFETY: two integers.
+unsafe impl Plain for Halves {}
+// SAFETY: as above.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Halves {}
+
+impl Halves {
+    /// [`Family::of`] for constants.
+    pub const fn new(address: Ipv6Addr) -> Halves {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.octets();
+        Halves {
+            a: u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+            b: u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
+        }
+    }
+}
+
+/// Whether an address is of the link's own (fe80::/10).
+#[inline(always)]
+fn is_link_local(address: &Halves) -> bool {
+    address.a & u64::from_be(0xffc0 << 48) == u64::from_be(0xfe80 << 48)
 }
 
 const fn is_extension(next: u8) -> bool {
@@ -76,14 +94,14 @@ const fn is_extension(next: u8) -> bool {
 }
 
 impl Family for V6 {
-    type Addr = [u32; 4];
+    type Addr = Halves;
 
     const NAME: &'static str = "IPv6";
     const MAPS: FamilyMaps = name::V6;
     const ETHERTYPE: u16 = ethertype::IPV6;
     const RESOLUTION: Option<u16> = None;
-    const UNSPECIFIED: Self::Addr = [0; 4];
-    const ALL_ONES: Self::Addr = [u32::MAX; 4];
+    const UNSPECIFIED: Self::Addr = Halves { a: 0, b: 0 };
+    const ALL_ONES: Self::Addr = Halves { a: u64::MAX, b: u64::MAX };
     const BITS: u32 = 128;
 
     const HEADER: usize = Ipv6Hdr::LEN;
@@ -97,15 +115,13 @@ impl Family for V6 {
     const ECHO_REQUEST: u8 = Icmpv6Type::EchoRequest as u8;
     const ECHO_REPLY: u8 = Icmpv6Type::EchoReply as u8;
     const ICMP_PSEUDO_HEADER: bool = true;
-    const DHCP_SERVER: u16 = 547;
-    const DHCP_CLIENT: u16 = 546;
 
     #[inline(always)]
     fn is_icmp_error(kind: u8) -> bool {
         (DESTINATION_UNREACHABLE..=Icmpv6Type::ParameterProblem as u8).contains(&kind)
     }
 
-    /// By the hop limit nobody off the link can have sent them (RFC 4861 3.1, RFC 3810 5).
+    /// Nobody off the link can have sent them, by their hop limit (RFC 4861 3.1) or source (RFC 3810 5).
     #[inline(always)]
     fn link_message<P: Packet>(packet: &P, ip: &Ip<Self>, kind: u8) -> Option<LinkMessage> {
         let (hops, message) = match kind {
@@ -115,7 +131,10 @@ impl Family for V6 {
             LISTENER_QUERY..=LISTENER_DONE | LISTENER_REPORT => (1, LinkMessage::Listener),
             _ => return None,
         };
-        (packet.load::<u8>(ip.l3 + HOP_LIMIT)? == hops).then_some(message)
+        let near = message != LinkMessage::Listener
+            || ip.src == Self::UNSPECIFIED
+            || is_link_local(&ip.src);
+        (near && packet.load::<u8>(ip.l3 + HOP_LIMIT)? == hops).then_some(message)
     }
 
     #[inline(always)]
@@ -123,25 +142,42 @@ impl Family for V6 {
         *address == METADATA[0] || *address == METADATA[1]
     }
 
+    /// A server listens on port 547, and may send from another (RFC 8415 7.2).
+    #[inline(always)]
+    fn is_dhcp(src: &Self::Addr, sport: u16, dport: u16) -> bool {
+        dport == 546 && (sport == 547 || is_link_local(src))
+    }
+
     #[inline(always)]
     fn within(address: &Self::Addr, network: &Self::Addr, mask: &Self::Addr) -> bool {
-        let differs = |n: usize| (address[n] & mask[n]) ^ network[n];
-        differs(0) | differs(1) | differs(2) | differs(3) == 0
+        ((address.a & mask.a) ^ network.a) | ((address.b & mask.b) ^ network.b) == 0
+    }
+
+    #[inline(always)]
+    fn blank_if(address: &Self::Addr, blank: bool) -> Self::Addr {
+        let mask = (blank as u64).wrapping_sub(1);
+        Halves { a: address.a & mask, b: address.b & mask }
     }
 
     fn mask(length: u32) -> Self::Addr {
-        words(Ipv6Addr::from_bits(u128::MAX.checked_shl(Self::BITS - length).unwrap_or(0)))
+        Halves::new(Ipv6Addr::from_bits(u128::MAX.checked_shl(Self::BITS - length).unwrap_or(0)))
     }
 
     #[inline(always)]
     fn difference(old: &Self::Addr, new: &Self::Addr) -> u32 {
-        let of = |n: usize| checksum::difference(old[n], new[n]);
-        checksum::add(checksum::add(of(0), of(1)), checksum::add(of(2), of(3)))
+        let half = |old: u64, new: u64| {
+            let (old, new) = (!old, new);
+            checksum::add(
+                checksum::add(old as u32, (old >> 32) as u32),
+                checksum::add(new as u32, (new >> 32) as u32),
+            )
+        };
+        checksum::add(half(old.a, new.a), half(old.b, new.b))
     }
 
     fn to_ip(address: &Self::Addr) -> IpAddr {
         let mut octets = [0; 16];
-        for (bytes, word) in octets.chunks_exact_mut(4).zip(address) {
+        for (bytes, word) in octets.chunks_exact_mut(8).zip([address.a, address.b]) {
             bytes.copy_from_slice(&word.to_ne_bytes());
         }
         Ipv6Addr::from(octets).into()
@@ -150,16 +186,14 @@ impl Family for V6 {
     fn of(address: IpAddr) -> Option<Self::Addr> {
         match address {
             IpAddr::V4(_) => None,
-            IpAddr::V6(address) => Some(words(address)),
+            IpAddr::V6(address) => Some(Halves::new(address)),
         }
     }
 
     #[inline(always)]
-    fn parse<P: Packet>(packet: &mut P, l3: usize, quoted: bool) -> Result<Ip<Self>, Reason> {
+    fn parse<P: Packet>(packet: &mut P, l3: usize, quoted: bool) -> Result<Header, Reason> {
         let [version, _, _, _, l0, l1, mut next, _]: [u8; 8] =
             packet.load(l3).ok_or(Reason::Malformed)?;
-        let src = packet.load(l3 + Self::SRC).ok_or(Reason::Malformed)?;
-        let dst = packet.load(l3 + Self::DST).ok_or(Reason::Malformed)?;
         if version >> 4 != 6 {
             return Err(Reason::Malformed);
         }
@@ -180,6 +214,7 @@ impl Family for V6 {
                 let [following, size, a, b]: [u8; 4] = packet.load(at).ok_or(Reason::Malformed)?;
                 match next {
                     HOP_BY_HOP if extensions != 0 => return Err(Reason::Malformed),
+                    // The segments left.
                     ROUTING if b != 0 => return Err(Reason::RoutingHeader),
                     FRAGMENT => {
                         id = packet.load(at + 4).ok_or(Reason::Malformed)?;
@@ -211,33 +246,28 @@ impl Family for V6 {
         }
         let l4 = packet.opaque(l3 + Self::HEADER + extensions);
         let payload = length.saturating_sub(extensions);
-        Ok(Ip { l3, l4, payload, src, dst, protocol: next, part, id })
+        Ok(Header { l3, l4, payload, protocol: next, part, id })
     }
 
-    /// Routing headers have addresses (RFC 8754, RFC 6275), one of which the packet is sent to next.
+    /// Routing headers and the home address option have addresses, which begin where eight bytes do (RFC 8754 2, RFC 6275
+    /// 6.3 and 6.4): a scan finds those of every kind.
     #[inline(always)]
-    fn any_option<P: Packet>(packet: &P, l3: usize, found: impl Fn(&Self::Addr) -> bool) -> bool {
-        let Some(mut next) = packet.load::<u8>(l3 + NEXT_HEADER) else { return false };
-        let mut at = l3 + Self::HEADER;
-        for _ in 0..MAX_EXTENSIONS {
-            if !is_extension(next) || next == FRAGMENT {
+    fn any_option<P: Packet>(
+        packet: &P,
+        l3: usize,
+        l4: usize,
+        found: impl Fn(&Self::Addr) -> bool,
+    ) -> bool {
+        let start = l3 + Self::HEADER;
+        // The verifier follows a count to its end, and not an offset.
+        for n in 0..MAX_EXTENSION_BYTES / 8 - 1 {
+            let at = start + 8 * n;
+            if at + size_of::<Self::Addr>() > l4 {
                 return false;
             }
-            let Some([following, size]) = packet.load::<[u8; 2]>(at) else { return false };
-            let end = at + (size as usize + 1) * 8;
-            if next == ROUTING {
-                for n in 0..MAX_EXTENSION_BYTES / size_of::<Self::Addr>() {
-                    let segment = at + SEGMENTS + n * size_of::<Self::Addr>();
-                    if segment + size_of::<Self::Addr>() > end {
-                        break;
-                    }
-                    if packet.load(segment).is_some_and(|address| found(&address)) {
-                        return true;
-                    }
-                }
+            if packet.load(at).is_some_and(|address| found(&address)) {
+                return true;
             }
-            at = packet.opaque(end);
-            next = following;
         }
         false
     }

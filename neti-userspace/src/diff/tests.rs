@@ -46,13 +46,22 @@ fn of_family<F: Family>() -> impl Strategy<Value = FamilyState<F>> {
 
 fn member<F: Family>(real: F::Addr, generation: u32) -> Member<F> {
     let overlays = [F::UNSPECIFIED; OVERLAYS];
-    Member { real, overlays, host: 0, generation, role: 0, overlay_count: 0, flags: 0 }
+    Member {
+        real,
+        overlays,
+        host: 0,
+        generation,
+        role: 0,
+        overlay_count: 0,
+        flags: 0,
+        _pad: [0; 4],
+    }
 }
 
 fn path<F: Family>(overlay: F::Addr, generation: u32) -> Path<F> {
     let reals = [F::UNSPECIFIED; REALS];
     let real = reals[0];
-    Path { overlay, real, reals, primary: overlay, host: 0, generation, flags: 0, _pad: [0; 3] }
+    Path { overlay, real, reals, primary: overlay, host: 0, generation, flags: 0, _pad: [0; 7] }
 }
 
 proptest! {

@@ -40,6 +40,7 @@ fn a_peer_is_let_in_from_all_its_addresses_and_reached_by_one() {
                 role: 0,
                 overlay_count: 1,
                 flags: 0,
+                _pad: [0; 4],
             }
         );
         assert_eq!(
@@ -52,7 +53,7 @@ fn a_peer_is_let_in_from_all_its_addresses_and_reached_by_one() {
                 host: number(&id("sierra")),
                 generation: 1,
                 flags: path_flag::REDIRECT,
-                _pad: [0; 3],
+                _pad: [0; 7],
             }
         );
     }

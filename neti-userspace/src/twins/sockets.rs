@@ -29,12 +29,11 @@ pub struct Connected {
 impl Connected {
     /// The socket of a flow.
     pub fn of<F: Family>(flow: &Flow<F>) -> Self {
-        let tuple = &flow.tuple;
         let end = |address, port| SocketAddr::new(F::to_ip(address), u16::from_be_bytes(port));
         Self {
-            protocol: flow.protocol,
-            own: end(&tuple.src, tuple.sport),
-            peer: end(&tuple.dst, tuple.dport),
+            protocol: flow.transport(),
+            own: end(&flow.src, flow.sport),
+            peer: end(&flow.dst, flow.dport),
         }
     }
 }
@@ -105,7 +104,7 @@ fn ends(protocol: u8, id: &SocketId) -> Option<Connected> {
 mod tests {
     use std::net::{TcpListener, TcpStream, UdpSocket};
 
-    use neti_common::{family::V6, maps::Tuple};
+    use neti_common::family::V6;
 
     use super::*;
 
@@ -146,13 +145,13 @@ mod tests {
 
     #[test]
     fn a_flow_is_named_as_its_socket_is() {
-        let tuple = Tuple {
+        let flow = Flow::<V6> {
             src: V6::of("fd64::7".parse().unwrap()).unwrap(),
             dst: V6::of("fd64::8".parse().unwrap()).unwrap(),
             sport: [0x9c, 0x40],
             dport: [0, 53],
+            protocol: IPPROTO_UDP.into(),
         };
-        let flow = Flow::<V6> { tuple, protocol: IPPROTO_UDP, _pad: [0; 3] };
         let expected = Connected {
             protocol: IPPROTO_UDP,
             own: "[fd64::7]:40000".parse().unwrap(),

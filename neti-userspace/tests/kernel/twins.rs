@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use aya::maps::{Array, HashMap, Map, MapData};
 use neti_common::{
     family::{Family, V4, V6},
-    headers::{UDP, flow},
+    headers::UDP,
     hints::state,
-    maps::{Ends, Flow, Hint, Tuple, TwinIn, TwinOut, name},
+    maps::{Ends, Flow, Hint, TwinIn, TwinOut, name},
 };
 use neti_userspace::{
     loader::{self, pins::Pins},
@@ -42,20 +42,20 @@ impl<F: Family> Maps<F> {
         let (key, flow) = (self.flow(wire), self.flow(port));
         let twin = TwinOut { port: wire.to_be_bytes(), _pad: [0; 2] };
         self.out.insert(flow, twin, 0).unwrap();
-        let twin = TwinIn { ends: self.ends(), port: port.to_be_bytes(), _pad: [0; 2] };
+        let twin = TwinIn::new(self.ends(), port.to_be_bytes());
         self.back.insert(key, twin, 0).unwrap();
         self.used.set(0, 1, 0).unwrap();
     }
 
     fn hint(&mut self, wire: u16, seen: u64) {
-        let hint = Hint { seen, ends: self.ends(), state: state::OPENED, _pad: [0; 7] };
+        let hint = Hint { seen, ends: self.ends(), state: state::OPENED };
         self.hints.insert(self.flow(wire), hint, 0).unwrap();
     }
 
     fn flow(&self, sport: u16) -> Flow<F> {
         let Ends { peer: dst, own: src } = self.ends();
         let (sport, dport) = (sport.to_be_bytes(), PEER.to_be_bytes());
-        flow(UDP, Tuple { src, dst, sport, dport })
+        Flow { src, dst, sport, dport, protocol: UDP.into() }
     }
 
     fn ends(&self) -> Ends<F> {

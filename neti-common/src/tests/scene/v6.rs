@@ -1,6 +1,6 @@
 //! IPv6's scene.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use etherparse::{
     IpHeaders, Ipv6Extensions, Ipv6FlowLabel, Ipv6FragmentHeader, Ipv6Header, Ipv6RawExtHeader,
@@ -36,7 +36,10 @@ impl Scene for V6 {
     }
 
     fn octets(address: &Self::Addr) -> Vec<u8> {
-        address.iter().flat_map(|word| word.to_ne_bytes()).collect()
+        match Self::to_ip(address) {
+            IpAddr::V6(address) => address.octets().to_vec(),
+            IpAddr::V4(_) => unreachable!(),
+        }
     }
 
     fn total(payload: usize) -> usize {
@@ -131,12 +134,7 @@ impl Scene for V6 {
 /// An address by its eight groups.
 const fn v6(groups: [u16; 8]) -> <V6 as Family>::Addr {
     let [a, b, c, d, e, f, g, h] = groups;
-    [pair(a, b), pair(c, d), pair(e, f), pair(g, h)]
-}
-
-/// Two groups as they lie in memory.
-const fn pair(high: u16, low: u16) -> u32 {
-    ((high as u32) << 16 | low as u32).to_be()
+    <V6 as Family>::Addr::new(Ipv6Addr::new(a, b, c, d, e, f, g, h))
 }
 
 /// A hop-by-hop option (RFC 2711), and padding that fills an options header of eight bytes.

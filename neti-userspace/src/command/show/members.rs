@@ -111,7 +111,7 @@ mod tests {
             host: 1,
             generation: 3,
             flags: path_flag::REDIRECT,
-            _pad: [0; 3],
+            _pad: [0; 7],
         };
         let overlays = [primary, other].map(|overlay| (overlay, path(overlay))).into();
         FamilyState { overlays, ..FamilyState::empty() }
