@@ -55,7 +55,7 @@ impl fmt::Display for IpFamily {
 }
 
 /// At most one address of each family. In files it is nothing, one text, or a list of texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "Option<OneOrMore>", into = "Option<OneOrMore>")]
 pub struct Addresses {
     v4: Option<Ipv4Addr>,
@@ -64,7 +64,7 @@ pub struct Addresses {
 
 /// Two addresses of one family, where there is room for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("{0} and {1} are both {family}; must be at most one of each family", family = IpFamily::of(*.0))]
+#[error("{0} and {1} are both {of}; must be at most one of each family", of = IpFamily::of(*.0))]
 pub struct Twice(IpAddr, IpAddr);
 
 impl Addresses {

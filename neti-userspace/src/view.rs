@@ -81,7 +81,7 @@ pub fn view(me: &Me, membership: &Membership) -> View {
     let mut peers = BTreeMap::new();
     for (member, mut overlays) in named {
         let visible = visible(me, member);
-        unreachable(me, member, &overlays, &visible, &mut problems);
+        problems.extend(unreachable(me, member, &overlays, &visible));
         let visible = outside(membership, member, visible, &mut problems);
         let reals = reals.grant(member, visible, &mut problems);
         overlays.retain(|overlay| {
@@ -128,34 +128,35 @@ fn visible(me: &Me, member: &MemberRecord) -> Vec<IpAddr> {
     // Another network's private addresses may be the same as ours and mean other hosts.
     let private = member.private.iter().filter(|_| member.network == me.network);
     let mut visible: Vec<_> = private.collect();
-    let public = member.public.iter().filter(|public| !visible.contains(public));
-    let public: Vec<_> = public.collect();
-    visible.extend(public);
+    for public in member.public.iter() {
+        if !visible.contains(&public) {
+            visible.push(public);
+        }
+    }
     visible
 }
 
-/// Tells in which of its families `member` has no address that is visible from here: in those that
-/// we have too, and in any if it is not visible at all.
+/// In which of its families `member` has no address that is visible from here: of those that we have
+/// too, or of any if it is not visible at all.
 fn unreachable(
     me: &Me,
     member: &MemberRecord,
     overlays: &[IpAddr],
     visible: &[IpAddr],
-    problems: &mut Vec<Problem>,
-) {
-    for family in IpFamily::ALL {
-        let concerns_us = has_family(&me.overlays, family) || visible.is_empty();
-        if concerns_us && has_family(overlays, family) && !has_family(visible, family) {
-            let network = &member.network;
-            problems.push(problem(
-                member,
-                format!(
-                    "unreachable by {family}: it is in network {network:?} and has no public \
-                     {family} address"
-                ),
-            ));
-        }
-    }
+) -> Vec<Problem> {
+    let is_missed = |family: &IpFamily| {
+        let concerns_us = has_family(&me.overlays, *family) || visible.is_empty();
+        concerns_us && has_family(overlays, *family) && !has_family(visible, *family)
+    };
+    let tell = |family: IpFamily| {
+        let network = &member.network;
+        let what = format!(
+            "unreachable by {family}: it is in network {network:?} and has no public {family} \
+             address"
+        );
+        problem(member, what)
+    };
+    IpFamily::ALL.into_iter().filter(is_missed).map(tell).collect()
 }
 
 /// Those of a member's real addresses that are no overlay addresses.

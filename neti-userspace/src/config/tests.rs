@@ -94,7 +94,8 @@ fn errors_name_file_key_value_and_what_is_right() {
         (
             "203.0.113.10",
             "::ffff:203.0.113.10",
-            "public = \"::ffff:203.0.113.10\": is IPv4 written as IPv6 (v4-mapped); write 203.0.113.10",
+            "public = \"::ffff:203.0.113.10\": is IPv4 written as IPv6 (v4-mapped); write \
+             203.0.113.10",
         ),
         ("\"203.0.113.10\"", "[7]", "public[0] = 7: must be a host's address like"),
         (

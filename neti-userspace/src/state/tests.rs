@@ -132,8 +132,8 @@ fn in_a_family_without_overlay_addresses_a_peer_is_let_in_and_nothing_translated
 
 #[test]
 fn settings_carry_the_fleets_and_the_hosts() {
-    let text = r#"{"overlay": ["100.64.0.0/16", "100.66.0.0/24", "fd00::6440:0/112", "fd00::6442:0/112"],
-        "mode": "enforce", "identity": "overlay", "echo": true,
+    let text = r#"{"overlay": ["100.64.0.0/16", "fd00::6440:0/112", "100.66.0.0/24",
+        "fd00::6442:0/112"], "mode": "enforce", "identity": "overlay", "echo": true,
         "failsafe": ["192.0.2.0/24", "fd00::c000:200/120"], "open": ["tcp/80-81", "udp/65535"],
         "allow": [{"from": "198.51.100.0/24"}, {"from": "fd00::c633:6400/120"}]}"#;
     let fleet = FleetSettings::parse("fleet", text.as_bytes()).unwrap();

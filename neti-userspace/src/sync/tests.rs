@@ -81,6 +81,7 @@ async fn the_store_follows_members_and_ourselves() {
     bench.status.changed().await.unwrap();
     assert_eq!(bench.store.members(), [[10, 0, 0, 11]]);
     assert_eq!(bench.status.borrow().names[&ip("100.64.0.2")].as_str(), "sierra");
+    assert_eq!(bench.status.borrow().peers, 1);
 
     let walden = record("walden", "100.64.0.3", "vpc").private("10.0.0.12");
     bench.membership.send_replace(Arc::new(Membership {

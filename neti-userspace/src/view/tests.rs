@@ -14,8 +14,11 @@ fn texts(addresses: &[IpAddr]) -> Vec<String> {
 fn found(me: &Me, records: Vec<MemberRecord>) -> (Vec<(String, Vec<String>)>, Vec<String>) {
     let view = view(me, &membership(records));
     let peers = view.peers.iter().map(|(id, peer)| (id.to_string(), texts(&peer.reals)));
-    let problems = view.problems.iter().map(|p| format!("{}: {}", p.key, p.what));
-    (peers.collect(), problems.collect())
+    (peers.collect(), told(&view))
+}
+
+fn told(view: &View) -> Vec<String> {
+    view.problems.iter().map(|problem| format!("{}: {}", problem.key, problem.what)).collect()
 }
 
 /// Checks both in each family, with records that have addresses of that one alone.
@@ -55,9 +58,8 @@ fn a_member_without_a_path_is_reported() {
     check(
         vec![record("walden", "100.64.0.3", "vpc").private("10.0.0.11")],
         &[],
-        &[
-            "members/walden: unreachable by IPv4: it is in network \"vpc\" and has no public IPv4 address",
-        ],
+        &["members/walden: unreachable by IPv4: it is in network \"vpc\" and has no public IPv4 \
+           address"],
     );
 }
 
@@ -159,8 +161,8 @@ fn a_member_is_reached_by_the_families_that_it_shares_with_us() {
     let (v4, v6) = (me(), me().said(IpFamily::V6));
     let dual = me().dual();
     let both = ["10.0.0.11", "2001:db8::11"];
-    let no_carrier = "members/a: overlay address fd00::6440:2: it has no IPv6 address to carry it, and \
-                      one of the other family cannot; refused";
+    let no_carrier = "members/a: overlay address fd00::6440:2: it has no IPv6 address to carry it, \
+                      and one of the other family cannot; refused";
     let overlays = "100.64.0.2,fd00::6440:2";
     for (me, overlays, private, seen, problems) in [
         (&dual, overlays, &both[..], overlays, &[][..]),
@@ -177,10 +179,7 @@ fn a_member_is_reached_by_the_families_that_it_shares_with_us() {
         let peer = &view.peers[&id("a")];
         assert_eq!(texts(&peer.overlays).join(","), seen, "{me:?} {overlays} {private:?}");
         assert_eq!(texts(&peer.reals), private, "let in from all of them");
-        assert_eq!(
-            view.problems.iter().map(|p| format!("{}: {}", p.key, p.what)).collect::<Vec<_>>(),
-            problems
-        );
+        assert_eq!(told(&view), problems);
     }
 }
 
