@@ -91,15 +91,16 @@ fn unparsed<F: Family, P: Skb>(packet: &P, settings: &Settings<F>, l3: usize) ->
 /// A packet that leaves, its ends as on the wire, and its path where the peer is a member.
 struct Leaving<'a, F: Family> {
     ip: &'a Ip<F>,
-    peer: &'a F::Addr,
-    own: &'a F::Addr,
+    /// By value, which the verifier forgets the origin of.
+    peer: F::Addr,
+    own: F::Addr,
     path: Option<&'a Path<F>>,
     forwarded: bool,
 }
 
 impl<F: Family> Leaving<'_, F> {
     fn is_translated(&self) -> bool {
-        *self.peer != self.ip.dst || *self.own != self.ip.src
+        self.peer != self.ip.dst || self.own != self.ip.src
     }
 }
 
@@ -154,15 +155,15 @@ fn resolve<'a, F: Family, T: Tables<F>>(
     if from_overlay && !settings.is_own_overlay(&ip.src) {
         return Err(Reason::OverlaySource);
     }
-    let own = if from_overlay { &settings.reals[0] } else { &ip.src };
+    let own = if from_overlay { settings.reals[0] } else { ip.src };
     if settings.is_overlay(&ip.dst) {
         let path = tables.path(&ip.dst).ok_or(Reason::UnknownOverlay)?;
-        return Ok(Leaving { ip, peer: &path.real, own, path: Some(path), forwarded });
+        return Ok(Leaving { ip, peer: path.real, own, path: Some(path), forwarded });
     }
     if from_overlay && tables.translated(&ip.dst).is_none() {
         return Err(Reason::OverlaySource);
     }
-    Ok(Leaving { ip, peer: &ip.dst, own, path: None, forwarded })
+    Ok(Leaving { ip, peer: ip.dst, own, path: None, forwarded })
 }
 
 #[inline(always)]
@@ -176,7 +177,7 @@ fn rewrite<F: Family, P: Skb>(
     }
     let mut verdict = Verdict::pass(Reason::NotOurs);
     if leaving.is_translated() {
-        rewrite::addresses(packet, leaving.ip, leaving.own, leaving.peer)?;
+        rewrite::addresses(packet, leaving.ip, &leaving.own, &leaving.peer)?;
         verdict = match leaving.path {
             Some(path) if path.flags & path_flag::REDIRECT != 0 => Verdict::redirect(),
             _ => Verdict::pass(Reason::Translated),

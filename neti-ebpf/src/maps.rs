@@ -1,6 +1,6 @@
 //! The maps, and the tables that the datapath sees in them. Sizes are those for a small fleet; the loader sets others.
 
-use core::{ffi::c_void, mem::transmute};
+use core::{arch::asm, ffi::c_void, mem::transmute};
 
 use aya_ebpf::{
     EbpfContext,
@@ -48,6 +48,15 @@ static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(COUNTER_SL
 pub static XDP_IPV6: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map(name = "tc_ipv6")]
 pub static TC_IPV6: ProgramArray = ProgramArray::with_max_entries(2, 0);
+
+/// The same place, of which LLVM no longer knows what is there: what it reads again the verifier takes for any value, and
+/// follows the rest of the program once and not once for each way there.
+#[inline(always)]
+fn reloaded<T>(mut place: *mut T) -> *mut T {
+    // SAFETY: a register is moved to itself.
+    unsafe { asm!("{place} = {place}", place = inout(reg) place, options(nostack)) };
+    place
+}
 
 /// Room for the headers of one packet on each CPU, by [`Place`].
 #[map(name = "headers6")]
@@ -222,7 +231,7 @@ family_maps! {
         // SAFETY: this CPU's own, and no other program runs on it before this one ends.
         unsafe {
             *room = *ip;
-            &*room
+            &*reloaded(room)
         }
     }),
     bound socket {

@@ -70,9 +70,9 @@ pub fn remember<F: Family, P: Skb, T: Tables<F>>(
         None => tables.translated(&ip.dst).and_then(|member| tables.path(&member.overlays[0])),
     };
     let names = Names {
-        real_peer: leaving.peer,
-        real_own: leaving.own,
-        overlay_peer: path.map_or(leaving.peer, |path| &path.primary),
+        real_peer: &leaving.peer,
+        real_own: &leaving.own,
+        overlay_peer: path.map_or(&leaving.peer, |path| &path.primary),
         overlay_own: &settings.overlays[0],
         peer_port: dport,
         own_port: port.port,
