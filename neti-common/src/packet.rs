@@ -3,7 +3,7 @@
 
 use network_types::ip::Ipv4Hdr;
 
-use crate::checksum;
+use crate::{checksum, family::Family};
 
 /// Types that are nothing but bytes.
 ///
@@ -68,7 +68,16 @@ pub trait Skb: Packet {
 
     /// Applies `difference` to the transport checksum at `offset`, whether or not the checksum is complete already: a
     /// sender with checksum offload has only filled in the pseudo-header.
-    fn update_l4(&mut self, offset: usize, difference: u32, covers: Covers) -> Option<()>;
+    fn update_l4<F: Family>(
+        &mut self,
+        offset: usize,
+        difference: u32,
+        covers: Covers,
+    ) -> Option<()>;
+
+    /// Notes that bytes changed by `difference` that no checksum of the packet covers, for a card that has summed up the
+    /// whole packet.
+    fn update_sum(&mut self, difference: u32);
 
     /// Whether the packet came in through another interface (`skb->ingress_ifindex`); one without a socket need not
     /// have: SYN cookies have none.
@@ -119,7 +128,12 @@ impl Skb for Frame<'_> {
         Some(())
     }
 
-    fn update_l4(&mut self, offset: usize, difference: u32, covers: Covers) -> Option<()> {
+    fn update_l4<F: Family>(
+        &mut self,
+        offset: usize,
+        difference: u32,
+        covers: Covers,
+    ) -> Option<()> {
         let old: [u8; 2] = self.load(offset)?;
         if covers.is_optional() && old == [0, 0] {
             return Some(());
@@ -130,6 +144,8 @@ impl Skb for Frame<'_> {
         };
         self.store(offset, &new)
     }
+
+    fn update_sum(&mut self, _difference: u32) {}
 
     fn is_forwarded(&self) -> bool {
         self.forwarded

@@ -30,14 +30,21 @@ pub fn addresses<F: Family, P: Skb>(
         let old = packet.load(ip.l3 + offset)?;
         packet.store(ip.l3 + offset, &checksum::apply(old, change))?;
     }
-    if ip.part == Part::Later {
-        return Some(());
-    }
-    let covers =
-        if ip.protocol == UDP { Covers::OptionalPseudoHeader } else { Covers::PseudoHeader };
     match checksum_offset::<F>(ip.protocol) {
-        Some(offset) => packet.update_l4(ip.l4 + offset, change, covers),
-        None => Some(()),
+        Some(offset) if ip.part != Part::Later => {
+            let covers = if ip.protocol == UDP {
+                Covers::OptionalPseudoHeader
+            } else {
+                Covers::PseudoHeader
+            };
+            packet.update_l4::<F>(ip.l4 + offset, change, covers)
+        }
+        _ => {
+            if F::L3_CHECKSUM.is_none() {
+                packet.update_sum(change);
+            }
+            Some(())
+        }
     }
 }
 
@@ -53,7 +60,7 @@ pub fn port<F: Family, P: Skb>(
     let old: [u8; 2] = packet.load(offset)?;
     packet.store(offset, &port)?;
     let covers = if ip.protocol == UDP { Covers::OptionalPayload } else { Covers::Payload };
-    packet.update_l4(
+    packet.update_l4::<F>(
         ip.l4 + checksum_offset::<F>(ip.protocol)?,
         checksum::difference16(old, port),
         covers,

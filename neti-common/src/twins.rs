@@ -138,17 +138,22 @@ pub fn refuse<F: Family, P: Skb>(packet: &mut P, ip: &Ip<F>) -> Option<()> {
     packet.store(ip.l4, &[d0, d1, s0, s1])?;
     let old: [u8; 4] = packet.load(ip.l4 + 4)?;
     let acknowledged = u32::from_be_bytes(old).wrapping_add(1).to_be_bytes();
-    replace(packet, ip.l4, 4, [0; 4])?;
-    replace(packet, ip.l4, 8, acknowledged)?;
+    replace::<F, P>(packet, ip.l4, 4, [0; 4])?;
+    replace::<F, P>(packet, ip.l4, 8, acknowledged)?;
     let [offset, _, w0, w1]: [u8; 4] = packet.load(ip.l4 + 12)?;
-    replace(packet, ip.l4, 12, [offset, headers::RST | headers::ACK, w0, w1])
+    replace::<F, P>(packet, ip.l4, 12, [offset, headers::RST | headers::ACK, w0, w1])
 }
 
 /// Replaces a word of a TCP header.
 #[inline(always)]
-fn replace<P: Skb>(packet: &mut P, l4: usize, offset: usize, new: [u8; 4]) -> Option<()> {
+fn replace<F: Family, P: Skb>(
+    packet: &mut P,
+    l4: usize,
+    offset: usize,
+    new: [u8; 4],
+) -> Option<()> {
     let old: [u8; 4] = packet.load(l4 + offset)?;
     packet.store(l4 + offset, &new)?;
     let change = crate::checksum::difference(u32::from_ne_bytes(old), u32::from_ne_bytes(new));
-    packet.update_l4(l4 + 16, change, Covers::Payload)
+    packet.update_l4::<F>(l4 + 16, change, Covers::Payload)
 }

@@ -2,15 +2,21 @@
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
-    helpers::{bpf_l4_csum_replace, bpf_sk_fullsock, bpf_skb_pull_data},
+    helpers::{bpf_csum_update, bpf_l4_csum_replace, bpf_sk_fullsock, bpf_skb_pull_data},
     programs::TcContext,
 };
-use neti_common::packet::{Covers, Packet, Plain, Skb};
+use neti_common::{
+    family::Family,
+    packet::{Covers, Packet, Plain, Skb},
+};
 
 use crate::bytes::{Bytes, opaque};
 
 /// The upper half of `skb->mark` on a packet that passes a hook for the second time: "nt".
 const MARK: u32 = 0x6e74;
+/// In `bpf_l4_csum_replace`'s flags: the header that changed has no checksum of its own, so that this one alone makes up for
+/// it (`inet_proto_csum_replace_by_diff`).
+const BPF_F_IPV6: u64 = 1 << 7;
 /// `TCP_ESTABLISHED`, which is also the state of a connected UDP socket.
 const ESTABLISHED: u32 = 1;
 /// What `pull` makes readable once it has to copy at all: every header that we read, and those that an ICMP error quotes,
@@ -122,7 +128,12 @@ impl Skb for TcPacket {
 
     /// By the helper, because only it knows whether the checksum is complete (`CHECKSUM_PARTIAL`, `_COMPLETE`).
     #[inline(always)]
-    fn update_l4(&mut self, offset: usize, difference: u32, covers: Covers) -> Option<()> {
+    fn update_l4<F: Family>(
+        &mut self,
+        offset: usize,
+        difference: u32,
+        covers: Covers,
+    ) -> Option<()> {
         let mut flags = 0;
         if matches!(covers, Covers::PseudoHeader | Covers::OptionalPseudoHeader) {
             flags |= BPF_F_PSEUDO_HDR as u64;
@@ -130,10 +141,23 @@ impl Skb for TcPacket {
         if covers.is_optional() {
             flags |= BPF_F_MARK_MANGLED_0 as u64;
         }
-        // SAFETY: the context is valid; size 0 says that `to` is a difference.
-        let result =
-            unsafe { bpf_l4_csum_replace(self.skb, offset as u32, 0, difference as u64, flags) };
+        let replace = |flags| {
+            // SAFETY: the context is valid; size 0 says that `to` is a difference.
+            unsafe { bpf_l4_csum_replace(self.skb, offset as u32, 0, difference as u64, flags) }
+        };
+        let result = match F::L3_CHECKSUM {
+            Some(_) => replace(flags),
+            // Kernels before 6.16 do not know the flag. They sum up again what a card has summed up already.
+            None if replace(flags | BPF_F_IPV6) == 0 => 0,
+            None => replace(flags),
+        };
         if result == 0 { Some(()) } else { None }
+    }
+
+    #[inline(always)]
+    fn update_sum(&mut self, difference: u32) {
+        // SAFETY: the context is valid. It fails where no card has summed up the packet, as it should.
+        unsafe { bpf_csum_update(self.skb, difference) };
     }
 
     #[inline(always)]
