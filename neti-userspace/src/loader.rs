@@ -19,7 +19,6 @@ use aya::{
     maps::ProgramArray,
     programs::{Program, ProgramError},
 };
-
 use neti_common::maps::name;
 
 use self::pins::Pins;

@@ -92,10 +92,16 @@ pub fn check_free(pins: &Pins, uplink: &Uplink) -> Result<()> {
         if program_of(&pins.link(*hook)) == Some(*id) {
             continue;
         }
-        let owner = pins::instances()
-            .into_iter()
-            .find(|instance| program_of(&Pins::new(instance).link(*hook)) == Some(*id));
-        match owner {
+        let has_pinned = |instance: &String| {
+            let links = Pins::new(instance).links_of_all_versions(*hook);
+            links.iter().any(|link| program_of(link) == Some(*id))
+        };
+        match pins::instances().into_iter().find(has_pinned) {
+            Some(owner) if owner == pins.instance() => bail!(
+                "uplink {}: instance {owner} of another version of neti, whose maps have another \
+                 layout, is attached to it; `neti down --instance {owner}` removes it",
+                uplink.name,
+            ),
             Some(owner) => bail!(
                 "uplink {}: the programs of instance {owner} are attached to it; `neti down \
                  --instance {owner}` removes them",

@@ -54,6 +54,12 @@ impl Pins {
         self.links().join(hook.as_str())
     }
 
+    /// The links of the program at `hook` in whatever layout version.
+    pub fn links_of_all_versions(&self, hook: Hook) -> Vec<PathBuf> {
+        let versions = list(&self.instance_directory()).unwrap_or_default();
+        versions.into_iter().map(|version| version.join("links").join(hook.as_str())).collect()
+    }
+
     /// Whether anything of this instance is pinned, in whatever layout version.
     pub fn exist(&self) -> bool {
         self.instance_directory().exists()
