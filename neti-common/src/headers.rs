@@ -281,9 +281,9 @@ pub fn is_to_or_from_overlay<F: Family, P: Packet>(
     settings: &Settings<F>,
     l3: usize,
 ) -> bool {
-    [F::SRC, F::DST]
-        .iter()
-        .any(|at| packet.load(l3 + at).is_some_and(|address| settings.is_overlay(&address)))
+    let is_overlay =
+        |at: usize| packet.load(l3 + at).is_some_and(|address| settings.is_overlay(&address));
+    is_overlay(F::SRC) || is_overlay(F::DST)
 }
 
 /// Whether one of the first `count` addresses behind an ICMP header is an overlay address, which is on no link; `None`

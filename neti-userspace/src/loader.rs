@@ -11,7 +11,7 @@ pub mod pins;
 pub mod shape;
 mod trace;
 
-use std::fs;
+use std::{fs, thread};
 
 use anyhow::{Context, Result, anyhow};
 use aya::{
@@ -71,16 +71,27 @@ pub fn verify() -> Result<()> {
     load_programs(&mut EbpfLoader::new().load(OBJECT).context("loading the kernel programs")?)
 }
 
+/// Each in a thread of its own: the verifier takes up to a second for all of them.
 fn load_programs(ebpf: &mut Ebpf) -> Result<()> {
-    for (name, program) in ebpf.programs_mut() {
-        let loaded = match program {
-            Program::Xdp(program) => program.load(),
-            Program::SchedClassifier(program) => program.load(),
-            _ => Err(ProgramError::UnexpectedProgramType),
-        };
-        loaded.map_err(|error| refused(name, error))?;
-    }
+    thread::scope(|scope| {
+        let loads: Vec<_> = ebpf
+            .programs_mut()
+            .map(|(name, program)| scope.spawn(move || load_program(name, program)))
+            .collect();
+        loads.into_iter().try_for_each(|load| {
+            load.join().unwrap_or_else(|_| Err(anyhow!("loading a program panicked")))
+        })
+    })?;
     link_ipv6(ebpf)
+}
+
+fn load_program(name: &str, program: &mut Program) -> Result<()> {
+    let loaded = match program {
+        Program::Xdp(program) => program.load(),
+        Program::SchedClassifier(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    };
+    loaded.map_err(|error| refused(name, error))
 }
 
 /// Puts the programs for IPv6 where those that are attached find them.
