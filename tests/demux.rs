@@ -6,13 +6,15 @@
 use std::{
     collections::BTreeSet,
     io::ErrorKind,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, UdpSocket},
+    net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket},
 };
 
 use anyhow::Context;
 use harness::{
     PATIENCE,
+    family::Family,
     host::Host,
+    in_each_family,
     stage::{PairStage, pair_stage},
     traffic::{Seen, TcpEcho, UdpClient, UdpEcho, tcp, udp},
 };
@@ -21,53 +23,68 @@ use socket2::{Domain, Socket, Type};
 
 type Result = anyhow::Result<()>;
 
-fn stage(identity: &str) -> anyhow::Result<PairStage> {
-    pair_stage(json!({ "mode": "enforce", "identity": identity }))
+in_each_family!(
+    every_tcp_combination_talks_with_identity_real,
+    every_tcp_combination_talks_with_identity_overlay,
+    every_udp_combination_is_answered_from_the_address_dialled_with_identity_real,
+    every_udp_combination_is_answered_from_the_address_dialled_with_identity_overlay,
+    udp_between_two_fixed_ports_is_told_apart_by_connection,
+    ping_is_answered_from_the_address_dialled,
+    a_closed_port_refuses_at_once_in_every_form,
+);
+
+fn stage(family: Family, identity: &str) -> anyhow::Result<PairStage> {
+    pair_stage(family, json!({ "mode": "enforce", "identity": identity }))
 }
 
 /// Where a server listens on `host`, by name.
-fn listeners(host: &Host) -> [(&'static str, Ipv4Addr); 3] {
+fn listeners(host: &Host, family: Family) -> [(&'static str, IpAddr); 3] {
     [
-        ("wildcard", Ipv4Addr::UNSPECIFIED),
-        ("own overlay", host.overlay()),
-        ("own real", host.real()),
+        ("wildcard", family.any()),
+        ("own overlay", host.overlay(family)),
+        ("own real", host.real(family)),
     ]
 }
 
 /// Whether the server is to see overlay addresses: a specific listener decides, else the fleet's setting.
-fn sees_overlay(listener: Ipv4Addr, server: &Host, identity: &str) -> bool {
+fn sees_overlay(listener: IpAddr, server: &Host, identity: &str) -> bool {
+    let family = Family::of(listener);
     match listener {
-        address if address == server.overlay() => true,
-        address if address == server.real() => false,
+        address if address == server.overlay(family) => true,
+        address if address == server.real(family) => false,
         _ => identity == "overlay",
     }
 }
 
-fn tcp_matrix(identity: &str) -> Result {
-    let stage = stage(identity)?;
+fn tcp_matrix(family: Family, identity: &str) -> Result {
+    let stage = stage(family, identity)?;
     let (client, server) = (&stage.left, &stage.right);
     let netns = &client.site.netns;
     let mut own_port = 20_000;
-    for (number, (kind, listener)) in listeners(server).into_iter().enumerate() {
+    for (number, (kind, listener)) in listeners(server, family).into_iter().enumerate() {
         let port = 7000 + number as u16;
         let echo = TcpEcho::on(&server.site.netns, (listener, port))?;
-        for dialled in [server.overlay(), server.real()] {
-            let to = SocketAddrV4::new(dialled, port);
-            let usual = if dialled == server.overlay() { client.overlay() } else { client.real() };
-            for from in [None, Some(client.overlay()), Some(client.real())] {
+        for dialled in [server.overlay(family), server.real(family)] {
+            let to = SocketAddr::new(dialled, port);
+            let usual = if dialled == server.overlay(family) {
+                client.overlay(family)
+            } else {
+                client.real(family)
+            };
+            for from in [None, Some(client.overlay(family)), Some(client.real(family))] {
                 let what = format!("{identity}: {kind} listener, {to} dialled from {from:?}");
                 // A port of its own: one that an earlier connection in the other form still has in TIME_WAIT would
                 // be a twin, and look different to the server.
                 own_port += 1;
-                let bound = SocketAddrV4::new(from.unwrap_or(Ipv4Addr::UNSPECIFIED), own_port);
+                let bound = SocketAddr::new(from.unwrap_or(family.any()), own_port);
                 let stream = tcp(netns, Some(bound), to).with_context(|| what.clone())?;
                 let local = stream.local_addr()?;
-                assert_eq!(stream.peer_addr()?, SocketAddr::from(to), "{what}");
+                assert_eq!(stream.peer_addr()?, to, "{what}");
                 assert_eq!(local.ip(), from.unwrap_or(usual), "{what}");
                 let (peer, own) = if sees_overlay(listener, server, identity) {
-                    (client.overlay(), server.overlay())
+                    (client.overlay(family), server.overlay(family))
                 } else {
-                    (client.real(), server.real())
+                    (client.real(family), server.real(family))
                 };
                 let expected = Seen { peer: (peer, own_port).into(), local: (own, port).into() };
                 assert_eq!(echo.seen(), expected, "{what}");
@@ -77,20 +94,18 @@ fn tcp_matrix(identity: &str) -> Result {
     Ok(())
 }
 
-#[test]
-fn every_tcp_combination_talks_with_identity_real() -> Result {
-    tcp_matrix("real")
+fn every_tcp_combination_talks_with_identity_real(family: Family) -> Result {
+    tcp_matrix(family, "real")
 }
 
-#[test]
-fn every_tcp_combination_talks_with_identity_overlay() -> Result {
-    tcp_matrix("overlay")
+fn every_tcp_combination_talks_with_identity_overlay(family: Family) -> Result {
+    tcp_matrix(family, "overlay")
 }
 
 /// Two sockets that share a port, as servers with worker processes have.
-fn reuseport(stage: &PairStage, address: Ipv4Addr, port: u16) -> anyhow::Result<Vec<UdpEcho>> {
+fn reuseport(stage: &PairStage, address: IpAddr, port: u16) -> anyhow::Result<Vec<UdpEcho>> {
     let bind = || -> std::io::Result<UdpSocket> {
-        let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+        let socket = Socket::new(Domain::for_address((address, port).into()), Type::DGRAM, None)?;
         socket.set_reuse_port(true)?;
         socket.bind(&SocketAddr::from((address, port)).into())?;
         Ok(socket.into())
@@ -110,22 +125,22 @@ fn dual_stack(stage: &PairStage, port: u16) -> anyhow::Result<UdpEcho> {
 }
 
 /// A wildcard socket that hears the uplink only.
-fn device_bound(stage: &PairStage, port: u16) -> anyhow::Result<UdpEcho> {
+fn device_bound(stage: &PairStage, family: Family, port: u16) -> anyhow::Result<UdpEcho> {
     let socket = stage.right.site.netns.run(|| -> std::io::Result<UdpSocket> {
-        let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+        let socket = Socket::new(family.domain(), Type::DGRAM, None)?;
         socket.bind_device(Some(harness::topology::UPLINK.as_bytes()))?;
-        socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
+        socket.bind(&SocketAddr::from((family.any(), port)).into())?;
         Ok(socket.into())
     })?;
     UdpEcho::with(socket)
 }
 
-fn udp_matrix(identity: &str) -> Result {
-    let stage = stage(identity)?;
+fn udp_matrix(family: Family, identity: &str) -> Result {
+    let stage = stage(family, identity)?;
     let (client, server) = (&stage.left, &stage.right);
     // What is listened on, and the specific address if there is one.
-    let mut servers: Vec<(String, u16, Ipv4Addr, Vec<UdpEcho>)> = Vec::new();
-    for (number, (kind, listener)) in listeners(server).into_iter().enumerate() {
+    let mut servers: Vec<(String, u16, IpAddr, Vec<UdpEcho>)> = Vec::new();
+    for (number, (kind, listener)) in listeners(server, family).into_iter().enumerate() {
         let port = 7000 + number as u16;
         let echo = UdpEcho::on(&server.site.netns, (listener, port))?;
         servers.push((kind.to_owned(), port, listener, vec![echo]));
@@ -133,24 +148,24 @@ fn udp_matrix(identity: &str) -> Result {
         let group = reuseport(&stage, listener, port)?;
         servers.push((format!("REUSEPORT {kind}"), port, listener, group));
     }
-    let any = Ipv4Addr::UNSPECIFIED;
+    let any = family.any();
     servers.push(("dual-stack".to_owned(), 7200, any, vec![dual_stack(&stage, 7200)?]));
-    servers.push(("device-bound".to_owned(), 7300, any, vec![device_bound(&stage, 7300)?]));
+    servers.push(("device-bound".to_owned(), 7300, any, vec![device_bound(&stage, family, 7300)?]));
 
     for (kind, port, listener, echoes) in &servers {
-        for dialled in [server.overlay(), server.real()] {
-            let to = SocketAddrV4::new(dialled, *port);
-            for from in [None, Some(client.overlay()), Some(client.real())] {
+        for dialled in [server.overlay(family), server.real(family)] {
+            let to = SocketAddr::new(dialled, *port);
+            for from in [None, Some(client.overlay(family)), Some(client.real(family))] {
                 for connected in [true, false] {
                     let asked = UdpClient { connected, from };
                     let what = format!("{identity}: {kind} socket, {to} dialled by {asked:?}");
                     let answer = udp(&client.site.netns, asked, to, 600, PATIENCE)
                         .with_context(|| what.clone())?;
-                    assert_eq!(answer, SocketAddr::from(to), "{what}: the answer's source");
+                    assert_eq!(answer, to, "{what}: the answer's source");
                     let peer = if sees_overlay(*listener, server, identity) {
-                        client.overlay()
+                        client.overlay(family)
                     } else {
-                        client.real()
+                        client.real(family)
                     };
                     let seen = one_of(echoes).with_context(|| what.clone())?;
                     assert_eq!(seen.ip().to_canonical(), peer, "{what}: the peer seen");
@@ -171,24 +186,25 @@ fn one_of(echoes: &[UdpEcho]) -> anyhow::Result<SocketAddr> {
     seen.context("nobody saw the datagram")
 }
 
-#[test]
-fn every_udp_combination_is_answered_from_the_address_dialled_with_identity_real() -> Result {
-    udp_matrix("real")
+fn every_udp_combination_is_answered_from_the_address_dialled_with_identity_real(
+    family: Family,
+) -> Result {
+    udp_matrix(family, "real")
 }
 
-#[test]
-fn every_udp_combination_is_answered_from_the_address_dialled_with_identity_overlay() -> Result {
-    udp_matrix("overlay")
+fn every_udp_combination_is_answered_from_the_address_dialled_with_identity_overlay(
+    family: Family,
+) -> Result {
+    udp_matrix(family, "overlay")
 }
 
-#[test]
-fn udp_between_two_fixed_ports_is_told_apart_by_connection() -> Result {
-    let stage = stage("real")?;
+fn udp_between_two_fixed_ports_is_told_apart_by_connection(family: Family) -> Result {
+    let stage = stage(family, "real")?;
     let (left, right) = (&stage.left, &stage.right);
     // Both ends connected, in overlay form, as gossip protocols do.
     let end = |own: &Host, peer: &Host| -> anyhow::Result<UdpSocket> {
-        let socket = own.site.netns.run(|| UdpSocket::bind((own.overlay(), 7000)))?;
-        socket.connect((peer.overlay(), 7000))?;
+        let socket = own.site.netns.run(|| UdpSocket::bind((own.overlay(family), 7000)))?;
+        socket.connect((peer.overlay(family), 7000))?;
         socket.set_read_timeout(Some(PATIENCE))?;
         Ok(socket)
     };
@@ -203,13 +219,12 @@ fn udp_between_two_fixed_ports_is_told_apart_by_connection() -> Result {
     Ok(())
 }
 
-#[test]
-fn ping_is_answered_from_the_address_dialled() -> Result {
+fn ping_is_answered_from_the_address_dialled(family: Family) -> Result {
     for identity in ["real", "overlay"] {
-        let stage = stage(identity)?;
+        let stage = stage(family, identity)?;
         let (left, right) = (&stage.left, &stage.right);
-        let sources: BTreeSet<Ipv4Addr> = [left.overlay(), left.real()].into();
-        for dialled in [right.overlay(), right.real()] {
+        let sources: BTreeSet<IpAddr> = [left.overlay(family), left.real(family)].into();
+        for dialled in [right.overlay(family), right.real(family)] {
             for from in &sources {
                 let answered = harness::traffic::ping(
                     &left.site.netns,
@@ -224,13 +239,12 @@ fn ping_is_answered_from_the_address_dialled() -> Result {
     Ok(())
 }
 
-#[test]
-fn a_closed_port_refuses_at_once_in_every_form() -> Result {
+fn a_closed_port_refuses_at_once_in_every_form(family: Family) -> Result {
     for identity in ["real", "overlay"] {
-        let stage = stage(identity)?;
+        let stage = stage(family, identity)?;
         let (left, right) = (&stage.left, &stage.right);
-        for dialled in [right.overlay(), right.real()] {
-            let to = SocketAddrV4::new(dialled, 9);
+        for dialled in [right.overlay(family), right.real(family)] {
+            let to = SocketAddr::new(dialled, 9);
             let refused = |error: std::io::Error| error.kind() == ErrorKind::ConnectionRefused;
             let dialled = harness::traffic::dial(&left.site.netns, None, to, PATIENCE);
             assert!(dialled.is_err_and(refused), "{identity}: tcp {to}");

@@ -1,152 +1,96 @@
 //! Promise: whatever keeps neti from starting is said in one line that names what and where, the exit code is not 0, and
 //! nothing is half-attached.
 
-use std::{fs, net::Ipv4Addr};
+use std::fs;
 
 use anyhow::{Context, ensure};
 use harness::{
     PATIENCE,
-    footprint::{difference, files, footprint},
-    host::{Fleet, Host, HostOptions},
+    family::{Family, Network, addr_add},
+    footprint::{difference, fails, footprint},
+    host::{Fleet, HostOptions},
+    in_each_family,
     stage::pair_stage,
-    topology::{Pair, pair},
+    topology::{LAN, Pair, UPLINK, gateway, pair},
 };
-use serde_json::{Value, json};
+use ipnet::IpNet;
+use serde_json::json;
 
 type Result = anyhow::Result<()>;
 
-/// Starts neti, which must fail with code 1, say each of `words` in one line, and leave nothing.
-fn fails(host: &mut Host, words: &[&str]) -> Result {
-    let before = footprint(&host.site.netns)?;
-    let (code, text) = host.fail()?;
-    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("neti: ")).collect();
-    ensure!(code == Some(1), "exit code {code:?}:\n{text}");
-    ensure!(lines.len() == 1, "one line says why:\n{text}");
-    for word in words {
-        ensure!(lines[0].contains(word), "{word:?} is not in: {}", lines[0]);
-    }
-    ensure!(!text.contains("panicked"), "{text}");
-    let left = difference(&before, &footprint(&host.site.netns)?);
-    ensure!(left.is_empty(), "a failed start leaves: {left:#?}");
-    // The lock's file may stay: to remove a lock file is a race with whoever takes it.
-    let kept: Vec<String> = files(host).into_iter().filter(|f| !f.ends_with(".lock")).collect();
-    ensure!(kept.is_empty(), "a failed start leaves: {kept:?}");
-    Ok(())
-}
+in_each_family!(
+    an_overlay_range_that_overlaps_a_local_route,
+    a_full_overlay_range,
+    a_host_without_an_address_in_the_fleets_family,
+    a_second_neti_on_the_same_uplink,
+);
 
 /// Where the checks of this file start from: a site, and a fleet that would work.
-fn healthy() -> anyhow::Result<(Pair, Fleet)> {
-    Ok((pair()?, Fleet::new(json!({ "mode": "enforce" }))?))
+fn healthy(families: impl AsRef<[Family]>) -> anyhow::Result<(Pair, Fleet)> {
+    Ok((pair(&families)?, Fleet::new(&families, json!({ "mode": "enforce" }))?))
 }
 
-/// Replaces a piece of the host's configuration, which must be there.
-fn reconfigure(host: &Host, from: &str, to: &str) -> Result {
-    let text = fs::read_to_string(&host.config)?;
-    ensure!(text.contains(from), "{from:?} is not in the configuration:\n{text}");
-    fs::write(&host.config, text.replacen(from, to, 1))?;
-    Ok(())
-}
-
-#[test]
-fn bad_configuration() -> Result {
-    let (pair, fleet) = healthy()?;
-    let cases: &[(&str, &str, &[&str])] = &[
-        // (what is replaced, with what, what the error names)
-        ("uplink = \"eth0\"", "uplink = \"eth7\"", &["eth7", "uplink"]),
-        ("uplink = \"eth0\"", "", &["left.toml", "uplink"]),
-        ("network = \"ec2\"", "", &["left.toml", "network"]),
-        ("network = \"ec2\"", "network = 7", &["left.toml", "network"]),
-        ("host = \"left\"", "host = \"le ft\"", &["left.toml", "host", "le ft"]),
-        ("host = \"left\"", "host = \"left\"\ncolour = \"red\"", &["left.toml", "colour"]),
-        ("host = \"left\"", "host = \"left\"\nprivate = \"10.0.0\"", &["left.toml", "private"]),
-        ("host = \"left\"", "host = \"left\"\nattach = \"hub\"", &["left.toml", "attach", "hub"]),
-        ("instance = \"", "instance = \"../", &["left.toml", "instance"]),
-        ("kind = \"directory\"", "kind = \"carrier-pigeon\"", &["left.toml", "carrier-pigeon"]),
-        ("ttl = 60.0", "ttl = 0.1", &["left.toml", "ttl", "0.1"]),
-        ("ttl = 60.0", "tll = 60.0", &["left.toml", "tll"]),
-        ("[registry]", "[registry", &["left.toml"]),
-        ("/registry\"", "/nowhere\"", &["nowhere"]),
-    ];
-    for (from, to, words) in cases {
-        let mut host = fleet.host("left", &pair.left)?;
-        reconfigure(&host, from, to)?;
-        fails(&mut host, words).with_context(|| format!("{from:?} replaced by {to:?}"))?;
-        // What `run` refuses for the file's own sake, `check` refuses too.
-        if words.contains(&"left.toml") {
-            let check = host.run_neti(&["check", "--config", &host.config.to_string_lossy()])?;
-            ensure!(check.status.code() == Some(1), "neti check accepts {to:?}");
-        }
-    }
-    Ok(())
-}
-
-#[test]
-fn bad_fleet_settings() -> Result {
-    let (pair, fleet) = healthy()?;
-    let settings: &[(Value, &[&str])] = &[
-        (json!({ "overlay": ["100.64.0.0/16"], "mod": "observe" }), &["fleet", "mod"]),
-        (json!({ "overlay": ["100.64.0.0/16"], "mode": "strict" }), &["fleet", "mode", "strict"]),
-        (json!({ "overlay": [] }), &["fleet", "overlay"]),
-        (json!({ "overlay": ["100.64.0.0/31"] }), &["fleet", "overlay", "100.64.0.0/31"]),
-        (json!({ "overlay": ["100.64.0.0/16", "100.64.9.0/24"] }), &["fleet", "100.64.9.0/24"]),
-        (json!({ "overlay": ["127.0.0.0/8"] }), &["fleet", "127.0.0.0/8"]),
-        (json!({ "overlay": ["fd00::/64"] }), &["fleet", "fd00::/64"]),
-        (json!({ "twin_ports": "65535-1" }), &["fleet", "twin_ports", "65535-1"]),
-        (json!({ "open": ["tcp/http"] }), &["fleet", "open", "tcp/http"]),
-        (json!({ "allow": [{ "from": "all" }] }), &["fleet", "allow", "all"]),
-    ];
-    for (settings, words) in settings {
-        fleet.set(settings.clone())?;
-        let mut host = fleet.host("left", &pair.left)?;
-        fails(&mut host, words).with_context(|| settings.to_string())?;
-    }
-    fleet.put("fleet", "{")?;
-    fails(&mut fleet.host("left", &pair.left)?, &["fleet"]).context("broken JSON")?;
-    fs::remove_file(fleet.registry().join("fleet"))?;
-    fails(&mut fleet.host("left", &pair.left)?, &["fleet"]).context("no settings")
-}
-
-#[test]
-fn an_overlay_range_that_overlaps_a_local_route() -> Result {
-    let (pair, fleet) = healthy()?;
+fn an_overlay_range_that_overlaps_a_local_route(family: Family) -> Result {
+    let (pair, fleet) = healthy(family)?;
+    let (lan, elsewhere) =
+        (LAN.prefix(family), Network { v4: [172, 20, 1], v6: [0xfd20, 0, 0, 1] });
+    let inside = Network { v4: [100, 64, 5], v6: [0xfd64, 0x6e65, 0x7469, 5] }.prefix(family);
+    let around = |range: IpNet| {
+        let length = if family == Family::V4 { 16 } else { 48 };
+        IpNet::new_assert(range.addr(), length).trunc()
+    };
     let cases = [
-        ("10.0.0.0/16", "10.0.0.0/24", "the uplink's own network"),
-        ("100.64.0.0/16", "100.64.5.0/24", "a route that somebody set"),
-        ("172.20.0.0/16", "172.20.1.1", "an address of another interface"),
+        (around(lan), lan.to_string(), "the uplink's own network"),
+        (family.range(), inside.to_string(), "a route that somebody set"),
+        (
+            around(elsewhere.prefix(family)),
+            elsewhere.host(family, 1).to_string(),
+            "an address of another interface",
+        ),
     ];
-    pair.left.netns.ip_batch(
-        "route add 100.64.5.0/24 via 10.0.0.1\n\
+    pair.left.netns.ip_batch(&format!(
+        "route add {inside} via {} dev {UPLINK}\n\
          link add other type veth peer name rehto\n\
-         addr add 172.20.1.1/32 dev other\n\
+         {}\
          link set other up\n",
-    )?;
+        gateway(family),
+        addr_add(elsewhere.host(family, 1), family.bits(), "other")
+    ))?;
     for (range, clash, why) in cases {
         fleet.set(json!({ "overlay": [range] }))?;
-        fails(&mut fleet.host("left", &pair.left)?, &[range, clash]).context(why)?;
+        let mut host = fleet.host("left", &pair.left)?;
+        fails(&mut host, &[&range.to_string(), &clash]).context(why)?;
     }
     Ok(())
 }
 
-#[test]
-fn a_full_overlay_range() -> Result {
-    let (pair, fleet) = healthy()?;
-    // A /30 has two addresses for hosts.
-    fleet.set(json!({ "overlay": ["100.64.0.0/30"] }))?;
-    for last in [1, 2] {
-        let id = format!("other-{last}");
-        fleet.add_member(
-            &id,
-            Ipv4Addr::new(100, 64, 0, last),
-            "ec2",
-            [10, 0, 0, 60 + last].into(),
-        )?;
-    }
-    fails(&mut fleet.host("left", &pair.left)?, &["100.64.0.0/30"])
+fn a_full_overlay_range(family: Family) -> Result {
+    let (pair, fleet) = healthy(family)?;
+    let range = family.smallest_range();
+    fleet.set(json!({ "overlay": [range] }))?;
+    ensure!(fleet.fill(range, 0)?.is_empty());
+    fails(&mut fleet.host("left", &pair.left)?, &[&range.to_string()])
 }
 
-#[test]
-fn a_second_neti_on_the_same_uplink() -> Result {
-    let stage = pair_stage(json!({ "mode": "enforce" }))?;
+fn a_host_without_an_address_in_the_fleets_family(family: Family) -> Result {
+    let (pair, _) = healthy(family)?;
+    let (other, theirs, ours) = match family {
+        Family::V4 => (Family::V6, "IPv6", "IPv4"),
+        Family::V6 => (Family::V4, "IPv4", "IPv6"),
+    };
+    let fleet = Fleet::new(other, json!({ "mode": "enforce" }))?;
+    let words = [
+        "uplink eth0",
+        &format!("no global {theirs} address"),
+        &other.range().to_string(),
+        "real addresses of its own family",
+        &format!("give the uplink an {theirs} address or the fleet an {ours} range"),
+    ];
+    fails(&mut fleet.host("left", &pair.left)?, &words)
+}
+
+fn a_second_neti_on_the_same_uplink(family: Family) -> Result {
+    let stage = pair_stage(family, json!({ "mode": "enforce" }))?;
     let pid = stage.left.pid().context("neti runs on left")?.to_string();
     let mut second = stage.fleet.host("second", &stage.left.site)?;
     fails(&mut second, &["eth0", &pid])?;
@@ -162,13 +106,18 @@ fn a_second_neti_on_the_same_uplink() -> Result {
     // Dropping it would run `neti down` on an instance that is not its own.
     std::mem::forget(thief);
     stage.left.await_members(&["right"]);
-    ensure!(harness::traffic::ping(&stage.left.site.netns, stage.right.overlay(), "", PATIENCE)?);
+    ensure!(harness::traffic::ping(
+        &stage.left.site.netns,
+        stage.right.overlay(family),
+        "",
+        PATIENCE
+    )?);
     Ok(())
 }
 
 #[test]
 fn no_permission() -> Result {
-    let (pair, fleet) = healthy()?;
+    let (pair, fleet) = healthy(Family::V4)?;
     let host = fleet.host("left", &pair.left)?;
     let neti = harness::binary::neti()?;
     // Root without capabilities: who it is does not matter, what it may do does.
@@ -187,7 +136,7 @@ fn no_permission() -> Result {
 
 #[test]
 fn no_bpf_filesystem() -> Result {
-    let (pair, fleet) = healthy()?;
+    let (pair, fleet) = healthy(Family::V4)?;
     let host = fleet.host("left", &pair.left)?;
     let neti = harness::binary::neti()?;
     let log = fleet.dir().join("unmounted.log");
@@ -213,7 +162,7 @@ fn no_bpf_filesystem() -> Result {
 
 #[test]
 fn wrong_usage_is_told_apart_from_failure() -> Result {
-    let (pair, fleet) = healthy()?;
+    let (pair, fleet) = healthy(Family::V4)?;
     let host = fleet.host("left", &pair.left)?;
     for arguments in [&["frobnicate"][..], &["run", "--frobnicate"], &["show", "nothing"]] {
         let output = host.run_neti(arguments)?;

@@ -1,42 +1,45 @@
 //! Promise: no packet of any kind, ARP and errors included, carries an overlay address onto the wire.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     panic::resume_unwind,
 };
 
 use harness::{
     PATIENCE,
+    family::Family,
     host::Host,
+    in_each_family,
     packets::{Capture, Wire, addresses, carries_overlay, ends},
     stage::{DemoStage, demo_stage},
+    topology::{LAN, gateway},
     traffic::{BRIEFLY, TcpEcho, UdpClient, UdpEcho, dial, ping, tcp, udp},
 };
 use serde_json::json;
 
 type Result = anyhow::Result<()>;
 
-const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+in_each_family!(nothing_leaks_under_enforce, nothing_leaks_under_observe,);
+
 const PORT: u16 = 7000;
-const RANGE: (Ipv4Addr, u32) = (Ipv4Addr::new(100, 64, 0, 0), 16);
 
 /// Everything hosts do with each other, and everything they should not.
-fn mixed_workload(stage: &DemoStage) -> Result {
+fn mixed_workload(stage: &DemoStage, family: Family) -> Result {
     let hosts = [&stage.hudson, &stage.sierra, &stage.walden];
     let mut servers = Vec::new();
     for host in hosts {
         servers.push((
-            TcpEcho::on(&host.site.netns, (ANY, PORT))?,
-            UdpEcho::on(&host.site.netns, (ANY, PORT))?,
+            TcpEcho::on(&host.site.netns, (family.any(), PORT))?,
+            UdpEcho::on(&host.site.netns, (family.any(), PORT))?,
         ));
     }
     let work = |from: &Host| -> Result {
         // Neighbours are asked for with a packet of the overlay waiting, whose source is what Linux would ask with.
         from.site.netns.ip("neigh flush dev eth0")?;
         for to in hosts.into_iter().filter(|to| to.name != from.name) {
-            talk(from, to)?;
+            talk(from, to, family)?;
         }
-        unreachable(stage, from)
+        unreachable(stage, from, family)
     };
     // Most of it is waiting for what must not come.
     std::thread::scope(|scope| {
@@ -45,46 +48,49 @@ fn mixed_workload(stage: &DemoStage) -> Result {
     })
 }
 
-fn talk(from: &Host, to: &Host) -> Result {
+fn talk(from: &Host, to: &Host, family: Family) -> Result {
     let netns = &from.site.netns;
-    let address = SocketAddrV4::new(to.overlay(), PORT);
-    assert!(ping(netns, to.overlay(), "", PATIENCE)?, "{} pings {}", from.name, to.name);
-    assert!(ping(netns, to.overlay(), "-s 4000", PATIENCE)?, "in fragments");
-    ping(netns, to.overlay(), "-R", BRIEFLY)?;
-    ping(netns, to.overlay(), "-T tsandaddr", BRIEFLY)?;
-    ping(netns, to.overlay(), "-t 1", BRIEFLY)?;
+    let address = SocketAddr::new(to.overlay(family), PORT);
+    assert!(ping(netns, to.overlay(family), "", PATIENCE)?, "{} pings {}", from.name, to.name);
+    assert!(ping(netns, to.overlay(family), "-s 4000", PATIENCE)?, "in fragments");
+    if family == Family::V4 {
+        ping(netns, to.overlay(family), "-R", BRIEFLY)?;
+        ping(netns, to.overlay(family), "-T tsandaddr", BRIEFLY)?;
+    }
+    ping(netns, to.overlay(family), "-t 1", BRIEFLY)?;
     tcp(netns, None, address)?;
     for connected in [true, false] {
         let client = UdpClient { connected, from: None };
-        assert_eq!(udp(netns, client, address, 3000, PATIENCE)?, SocketAddr::from(address));
+        assert_eq!(udp(netns, client, address, 3000, PATIENCE)?, address);
     }
     // Refusals: a RST, and an error with our packet inside.
-    let closed = SocketAddrV4::new(to.overlay(), 9);
+    let closed = SocketAddr::new(to.overlay(family), 9);
     assert!(dial(netns, None, closed, PATIENCE).is_err());
     assert!(udp(netns, UdpClient { connected: true, from: None }, closed, 10, PATIENCE).is_err());
     Ok(())
 }
 
-fn unreachable(stage: &DemoStage, from: &Host) -> Result {
+fn unreachable(stage: &DemoStage, from: &Host, family: Family) -> Result {
     let netns = &from.site.netns;
-    let nobody = (1..=254).map(|last| Ipv4Addr::new(100, 64, 200, last)).find(|address| {
-        [&stage.hudson, &stage.sierra, &stage.walden].iter().all(|h| h.overlay() != *address)
-    });
-    let nobody = nobody.unwrap_or_else(|| panic!("three hosts have 254 addresses"));
-    let overlay = UdpClient { connected: false, from: Some(from.overlay()) };
+    let nobody = family.ghost(1);
+    let overlay = UdpClient { connected: false, from: Some(from.overlay(family)) };
     ping(netns, nobody, "", BRIEFLY)?;
-    let _ = dial(netns, None, SocketAddrV4::new(nobody, PORT), BRIEFLY);
-    let _ = udp(netns, overlay, SocketAddrV4::new(nobody, PORT), 3000, BRIEFLY);
+    let _ = dial(netns, None, SocketAddr::new(nobody, PORT), BRIEFLY);
+    let _ = udp(netns, overlay, SocketAddr::new(nobody, PORT), 3000, BRIEFLY);
     // From the overlay address to somebody who is not a member.
-    let stranger = stage.demo.stranger.private;
-    ping(netns, stranger, &format!("-I {}", from.overlay()), BRIEFLY)?;
-    let _ = udp(netns, overlay, SocketAddrV4::new(stranger, PORT), 3000, BRIEFLY);
-    let bound = SocketAddrV4::new(from.overlay(), 0);
-    let _ = dial(netns, Some(bound), SocketAddrV4::new(stranger, PORT), BRIEFLY);
+    let stranger = stage.demo.stranger.real(family);
+    ping(netns, stranger, &format!("-I {}", from.overlay(family)), BRIEFLY)?;
+    let _ = udp(netns, overlay, SocketAddr::new(stranger, PORT), 3000, BRIEFLY);
+    let bound = SocketAddr::new(from.overlay(family), 0);
+    let _ = dial(netns, Some(bound), SocketAddr::new(stranger, PORT), BRIEFLY);
     // The network's broadcast and multicast are not members either.
-    let _ = udp(netns, overlay, SocketAddrV4::new([224, 0, 0, 251].into(), 5353), 10, BRIEFLY);
+    let group = match family {
+        Family::V4 => Ipv4Addr::new(224, 0, 0, 251).into(),
+        Family::V6 => Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb).into(),
+    };
+    let _ = udp(netns, overlay, SocketAddr::new(group, 5353), 10, BRIEFLY);
     // A neighbour that does not exist is asked for with the packet's own source.
-    ping(netns, [10, 0, 0, 200].into(), &format!("-I {}", from.overlay()), BRIEFLY)?;
+    ping(netns, LAN.host(family, 200), &format!("-I {}", from.overlay(family)), BRIEFLY)?;
     Ok(())
 }
 
@@ -98,23 +104,34 @@ fn captures(stage: &DemoStage) -> anyhow::Result<Vec<(&'static str, Capture)>> {
         .collect()
 }
 
-fn no_leak(mode: &str) -> Result {
-    let stage = demo_stage(json!({ "mode": mode }))?;
+/// Whether a frame asks for a neighbour or answers: ARP, or neighbour solicitation and advertisement.
+fn is_resolution(frame: &[u8], family: Family) -> bool {
+    match family {
+        Family::V4 => frame.get(12..14) == Some(&[0x08, 0x06]),
+        Family::V6 => {
+            frame.get(12..14) == Some(&[0x86, 0xdd])
+                && frame.get(20) == Some(&58)
+                && matches!(frame.get(54), Some(135 | 136))
+        }
+    }
+}
+
+fn no_leak(family: Family, mode: &str) -> Result {
+    let stage = demo_stage(family, json!({ "mode": mode }))?;
     let captures = captures(&stage)?;
-    mixed_workload(&stage)?;
+    mixed_workload(&stage, family)?;
     // A member that is gone must not turn its address loose.
-    drop_walden_and_dial(&stage)?;
+    drop_walden_and_dial(&stage, family)?;
     for (name, capture) in captures {
         let frames = capture.finish();
         // Both kinds are read where an overlay address would stand, or they could not show one.
-        let is_arp = |frame: &[u8]| frame.get(12..14) == Some(&[0x08, 0x06]);
-        let named = |frame: &[u8]| addresses(frame).contains(&Ipv4Addr::new(10, 0, 0, 1));
-        let arp = frames.iter().filter(|frame| is_arp(frame) && named(frame)).count();
+        let named = |frame: &[u8]| addresses(frame).contains(&gateway(family));
+        let resolved = frames.iter().filter(|f| is_resolution(f, family) && named(f)).count();
         let ip = frames.iter().filter(|frame| ends(frame).is_some()).count();
-        assert!(arp > 0 && ip > 100, "{name}: the capture works: {arp} ARP, {ip} IPv4");
+        assert!(resolved > 0 && ip > 100, "{name}: the capture works: {resolved} of {ip}");
         for frame in &frames {
             assert!(
-                !carries_overlay(frame, RANGE),
+                !carries_overlay(frame, family.range()),
                 "{name}: {:?} on the wire: {frame:02x?}",
                 addresses(frame)
             );
@@ -123,22 +140,20 @@ fn no_leak(mode: &str) -> Result {
     Ok(())
 }
 
-fn drop_walden_and_dial(stage: &DemoStage) -> Result {
+fn drop_walden_and_dial(stage: &DemoStage, family: Family) -> Result {
     stage.fleet.remove_member("walden")?;
     stage.hudson.await_members(&["sierra"]);
-    let gone = SocketAddrV4::new(stage.walden.overlay(), PORT);
+    let gone = SocketAddr::new(stage.walden.overlay(family), PORT);
     let _ = dial(&stage.hudson.site.netns, None, gone, BRIEFLY);
-    ping(&stage.hudson.site.netns, stage.walden.overlay(), "", BRIEFLY)?;
+    ping(&stage.hudson.site.netns, stage.walden.overlay(family), "", BRIEFLY)?;
     assert!(stage.hudson.count("egress", "unknown-overlay")? > 0);
     Ok(())
 }
 
-#[test]
-fn nothing_leaks_under_enforce() -> Result {
-    no_leak("enforce")
+fn nothing_leaks_under_enforce(family: Family) -> Result {
+    no_leak(family, "enforce")
 }
 
-#[test]
-fn nothing_leaks_under_observe() -> Result {
-    no_leak("observe")
+fn nothing_leaks_under_observe(family: Family) -> Result {
+    no_leak(family, "observe")
 }

@@ -1,20 +1,34 @@
 //! Promise: one bad record never stops the fleet, and a registry that cannot be read is not an empty fleet.
 
-use std::{fs, net::Ipv4Addr};
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use anyhow::ensure;
 use harness::{
     PATIENCE, eventually,
-    host::Host,
+    family::Family,
+    host::{Fleet, Host, start_all},
+    in_each_family,
     stage::{PairStage, pair_stage},
+    topology::{LAN, PUBLISHED, pair},
     traffic::{BRIEFLY, ping},
 };
 use serde_json::{Value, json};
 
 type Result = anyhow::Result<()>;
 
-fn stage() -> anyhow::Result<PairStage> {
-    pair_stage(json!({ "mode": "enforce" }))
+in_each_family!(
+    a_broken_record_is_skipped_and_named,
+    a_record_that_claims_what_is_ours_is_refused,
+    an_outage_is_not_an_empty_fleet,
+    broken_fleet_settings_are_reported_and_the_last_good_ones_hold,
+    two_hosts_started_together_get_different_addresses,
+);
+
+fn stage(family: Family) -> anyhow::Result<PairStage> {
+    pair_stage(family, json!({ "mode": "enforce" }))
 }
 
 /// Waits until the host's status says this somewhere.
@@ -26,65 +40,88 @@ fn says(host: &Host, word: &str) {
     });
 }
 
-#[test]
-fn a_broken_record_is_skipped_and_named() -> Result {
-    let stage = stage()?;
+fn a_broken_record_is_skipped_and_named(family: Family) -> Result {
+    let stage = stage(family)?;
+    let record = |id: &str, overlay: IpAddr, private: Value| {
+        let record = json!({
+            "id": id, "overlays": [overlay], "private": private, "network": "ec2",
+            "version": "0.1.0", "generation": 1, "state": "up",
+        });
+        record.to_string()
+    };
+    let (ghost, real) = (family.ghost(3), json!(LAN.host(family, 60)));
+    let other = if family == Family::V4 { Family::V6 } else { Family::V4 };
+    let outside = PUBLISHED.host(family, 8);
     let broken = [
-        ("truncated", "{\"id\": \"trunc"),
-        ("empty", ""),
-        ("mistaken", r#"{"id": "somebody-else", "overlays": ["100.64.250.3"], "network": "ec2"}"#),
-        ("foreign", r#"{"id": "foreign", "overlays": ["8.8.8.8"], "network": "ec2"}"#),
+        ("truncated", "{\"id\": \"trunc".to_owned()),
+        ("empty", String::new()),
+        ("mistaken", record("somebody-else", ghost, real.clone())),
+        ("foreign", record("foreign", outside, real.clone())),
+        ("link-local", record("link-local", ghost, json!(link_local(family)))),
+        ("multicast", record("multicast", ghost, json!(multicast(family)))),
+        ("mapped", record("mapped", ghost, json!("::ffff:10.0.0.60"))),
+        ("twice", record("twice", ghost, json!([real, LAN.host(family, 61)]))),
+        // Its overlay address would have to be carried by real addresses of the other family.
+        ("crossed", record("crossed", ghost, json!(LAN.host(other, 60)))),
     ];
-    for (id, text) in broken {
+    for (id, text) in &broken {
         stage.fleet.put(&format!("members/{id}"), text)?;
     }
-    stage.fleet.add_member(
-        "good",
-        [100, 64, 250, 9].into(),
-        "ec2",
-        stage.pair.neighbour.private,
-    )?;
+    let (good, neighbour) = (family.ghost(9), stage.pair.neighbour.real(family));
+    stage.fleet.add_member("good", good, "ec2", neighbour)?;
     stage.left.await_members(&["good", "right"]);
-    for (id, _) in broken {
+    for (id, _) in &broken {
         says(&stage.left, id);
     }
-    ensure!(ping(&stage.left.site.netns, [100, 64, 250, 9].into(), "", PATIENCE)?);
-    ensure!(ping(&stage.left.site.netns, stage.right.overlay(), "", PATIENCE)?);
+    ensure!(ping(&stage.left.site.netns, good, "", PATIENCE)?);
+    ensure!(ping(&stage.left.site.netns, stage.right.overlay(family), "", PATIENCE)?);
     Ok(())
 }
 
-#[test]
-fn a_record_that_claims_what_is_ours_is_refused() -> Result {
-    let stage = stage()?;
+fn link_local(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::new(169, 254, 0, 60).into(),
+        Family::V6 => Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x60).into(),
+    }
+}
+
+fn multicast(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::new(224, 0, 0, 60).into(),
+        Family::V6 => Ipv6Addr::new(0xff0e, 0, 0, 0, 0, 0, 0, 0x60).into(),
+    }
+}
+
+fn a_record_that_claims_what_is_ours_is_refused(family: Family) -> Result {
+    let stage = stage(family)?;
     let (left, right) = (&stage.left, &stage.right);
-    stage.fleet.add_member("thief", [100, 64, 250, 1].into(), "ec2", left.real())?;
-    stage.fleet.add_member("heir", [100, 64, 250, 2].into(), "ec2", right.real())?;
+    stage.fleet.add_member("thief", family.ghost(1), "ec2", left.real(family))?;
+    stage.fleet.add_member("heir", family.ghost(2), "ec2", right.real(family))?;
     says(left, "thief");
     says(left, "heir");
     // Whoever claims an address later than its holder does not get it.
     for host in [left, right] {
         let other = if host.name == "left" { right } else { left };
-        ensure!(ping(&host.site.netns, other.overlay(), "", PATIENCE)?, "from {}", host.name);
+        ensure!(ping(&host.site.netns, other.overlay(family), "", PATIENCE)?, "from {}", host.name);
     }
     let members = left.show("members")?;
     let owner = members
         .as_array()
-        .and_then(|members| members.iter().find(|m| m["real"] == json!(right.real())));
+        .and_then(|members| members.iter().find(|m| m["real"] == json!(right.real(family))));
     ensure!(owner.is_some_and(|owner| owner["id"] == "right"), "{members}");
     Ok(())
 }
 
-#[test]
-fn an_outage_is_not_an_empty_fleet() -> Result {
-    let stage = stage()?;
+fn an_outage_is_not_an_empty_fleet(family: Family) -> Result {
+    let stage = stage(family)?;
     let registry = stage.fleet.registry();
     let away = stage.fleet.dir().join("away");
     fs::rename(&registry, &away)?;
     says(&stage.left, "\"stale\":{");
     assert_eq!(stage.left.members()?, ["right"]);
-    ensure!(ping(&stage.left.site.netns, stage.right.overlay(), "", PATIENCE)?);
+    ensure!(ping(&stage.left.site.netns, stage.right.overlay(family), "", PATIENCE)?);
     fs::rename(&away, &registry)?;
-    stage.fleet.add_member("later", [100, 64, 250, 1].into(), "ec2", [10, 0, 0, 61].into())?;
+    stage.fleet.add_member("later", family.ghost(1), "ec2", LAN.host(family, 61))?;
     stage.left.await_members(&["later", "right"]);
     eventually("the outage is over", || {
         stage.left.show("status").is_ok_and(|status| status["stale"].is_null())
@@ -92,29 +129,33 @@ fn an_outage_is_not_an_empty_fleet() -> Result {
     Ok(())
 }
 
-#[test]
-fn broken_fleet_settings_are_reported_and_the_last_good_ones_hold() -> Result {
-    let stage = stage()?;
+fn broken_fleet_settings_are_reported_and_the_last_good_ones_hold(family: Family) -> Result {
+    let stage = stage(family)?;
     let stranger = &stage.pair.stranger.netns;
     stage.fleet.put("fleet", "{ \"overlay\": ")?;
     says(&stage.left, "fleet");
-    ensure!(!ping(stranger, stage.left.real(), "", BRIEFLY)?, "enforce goes on");
-    ensure!(ping(&stage.left.site.netns, stage.right.overlay(), "", PATIENCE)?);
+    ensure!(!ping(stranger, stage.left.real(family), "", BRIEFLY)?, "enforce goes on");
+    ensure!(ping(&stage.left.site.netns, stage.right.overlay(family), "", PATIENCE)?);
     stage.fleet.set(json!({ "mode": "enforce", "echo": true }))?;
     eventually("repaired settings are taken", || {
-        ping(stranger, stage.left.real(), "", BRIEFLY).is_ok_and(|answered| answered)
+        ping(stranger, stage.left.real(family), "", BRIEFLY).is_ok_and(|answered| answered)
     });
     Ok(())
 }
 
-#[test]
-fn two_hosts_started_together_get_different_addresses() -> Result {
-    // Two free addresses for two hosts: whoever loses the race for one takes the other.
+fn two_hosts_started_together_get_different_addresses(family: Family) -> Result {
+    let range = family.smallest_range();
     for _ in 0..3 {
-        let stage = pair_stage(json!({ "overlay": ["100.64.0.0/30"] }))?;
-        let mut taken = [stage.left.overlay(), stage.right.overlay()];
+        let pair = pair(family)?;
+        let fleet = Fleet::new(family, json!({ "overlay": [range] }))?;
+        // Two free addresses for two hosts: whoever loses the race for one takes the other.
+        let free = fleet.fill(range, 2)?;
+        let mut left = fleet.host("left", &pair.left)?;
+        let mut right = fleet.host("right", &pair.right)?;
+        start_all(&mut [&mut left, &mut right])?;
+        let mut taken = [left.overlay(family), right.overlay(family)];
         taken.sort();
-        assert_eq!(taken, [Ipv4Addr::new(100, 64, 0, 1), Ipv4Addr::new(100, 64, 0, 2)]);
+        assert_eq!(taken[..], free);
     }
     Ok(())
 }

@@ -5,14 +5,16 @@ use std::{
     collections::BTreeSet,
     fs,
     io::{Read, Write},
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket},
+    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use anyhow::{Context, ensure};
 use harness::{
     PATIENCE, eventually,
+    family::Family,
     host::{Fleet, Host, start_all},
+    in_each_family,
     netns::Netns,
     packets::{Wire, ends},
     topology::{Lan, Site},
@@ -23,7 +25,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 type Result = anyhow::Result<()>;
 
-const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+in_each_family!(traffic_by_overlay_address_does_not_notice_that_paths_change,);
+
 const PORT: u16 = 7000;
 /// Questions that every kind of traffic must have had answered on each combination of paths.
 const ANSWERS: u64 = 10;
@@ -37,31 +40,32 @@ struct Stage {
     lan: Lan,
 }
 
-fn stage() -> anyhow::Result<Stage> {
-    let lan = Lan::new("ec2")?;
-    let public = |site: Site| Site { public: Some(public_of(site.private)), ..site };
-    let (left, right) = (public(lan.attach("left", 10)?), public(lan.attach("right", 11)?));
-    let mut rules = String::new();
-    for [from, to] in [[left.private, right.private], [right.private, left.private]] {
-        let (from_public, to_public) = (public_of(from), public_of(to));
+fn stage(family: Family) -> anyhow::Result<Stage> {
+    let lan = Lan::new("ec2", family)?;
+    let left = lan.attach("left", 10)?.published(10);
+    let right = lan.attach("right", 11)?.published(11);
+    let (mut rules, ip) = (String::new(), family.nft());
+    for [from, to] in [[&left, &right], [&right, &left]] {
+        let (private, public) = (from.real(family), public_of(from, family));
+        let (to_private, to_public) = (to.real(family), public_of(to, family));
         rules += &format!(
-            "ip saddr {from} ip daddr {to_public} ip saddr set {from_public} ip daddr set {to}\n"
+            "{ip} saddr {private} {ip} daddr {to_public} \
+             {ip} saddr set {public} {ip} daddr set {to_private}\n"
         );
     }
     lan.router.nft(&format!(
-        "table ip public {{\n\
+        "table {ip} public {{\n\
          chain pre {{ type filter hook prerouting priority -300\n{rules} }}\n\
          }}\n"
     ))?;
-    let fleet = Fleet::new(json!({ "mode": "enforce", "identity": "overlay" }))?;
+    let fleet = Fleet::new(family, json!({ "mode": "enforce", "identity": "overlay" }))?;
     let (mut left, mut right) = (fleet.host("left", &left)?, fleet.host("right", &right)?);
     start_all(&mut [&mut left, &mut right])?;
     Ok(Stage { left, right, fleet, lan })
 }
 
-fn public_of(private: Ipv4Addr) -> Ipv4Addr {
-    let [.., last] = private.octets();
-    Ipv4Addr::new(203, 0, 113, last)
+fn public_of(site: &Site, family: Family) -> IpAddr {
+    site.public(family).unwrap_or_else(|| panic!("{} is published", site.netns.name()))
 }
 
 /// Exchanges the roles of a member's two addresses in its record. The others accept both before and after, and prefer
@@ -134,13 +138,16 @@ impl Asks for Datagrams {
 }
 
 /// Echo requests of one ping socket, whose identifier and checksum are the kernel's work (`net/ipv4/ping.c`).
-struct Pings(UdpSocket, Ipv4Addr);
+struct Pings(UdpSocket, IpAddr);
 
 impl Pings {
-    fn from(netns: &Netns, to: Ipv4Addr) -> anyhow::Result<Self> {
+    fn from(netns: &Netns, to: IpAddr) -> anyhow::Result<Self> {
         netns.sysctl("net.ipv4.ping_group_range", "0 0")?;
-        let socket =
-            netns.run(|| Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::ICMPV4)))?;
+        let (domain, protocol) = match to {
+            IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
+            IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
+        };
+        let socket = netns.run(|| Socket::new(domain, Type::DGRAM, Some(protocol)))?;
         socket.set_read_timeout(Some(PATIENCE))?;
         Ok(Self(socket.into(), to))
     }
@@ -149,40 +156,47 @@ impl Pings {
 impl Asks for Pings {
     fn ask(&mut self, number: u64) -> Result {
         let [high, low] = (number as u16).to_be_bytes();
+        let (request, reply) = if self.1.is_ipv4() { (8, 0) } else { (128, 129) };
         let mut heard = [0; 100];
-        self.0.send_to(&[8, 0, 0, 0, 0, 0, high, low], (self.1, 0))?;
+        self.0.send_to(&[request, 0, 0, 0, 0, 0, high, low], (self.1, 0))?;
         let (length, from) = self.0.recv_from(&mut heard)?;
         ensure!(from.ip() == self.1, "answered by {from}");
-        ensure!(length == 8 && heard[0] == 0 && heard[6..8] == [high, low], "{:?}", &heard[..8]);
+        ensure!(
+            length == 8 && heard[0] == reply && heard[6..8] == [high, low],
+            "{:?}",
+            &heard[..8]
+        );
         Ok(())
     }
 }
 
 /// Everything that `from` says to `to` by overlay address. The servers are to live as long.
-fn conversations(from: &Netns, to: Ipv4Addr) -> anyhow::Result<Vec<(String, Box<dyn Asks>)>> {
-    let server = SocketAddrV4::new(to, PORT);
-    let socket = from.run(|| UdpSocket::bind((ANY, 0)))?;
+fn conversations(from: &Netns, to: IpAddr) -> anyhow::Result<Vec<(String, Box<dyn Asks>)>> {
+    let server = SocketAddr::new(to, PORT);
+    let socket = from.run(|| UdpSocket::bind((Family::of(to).any(), 0)))?;
     socket.set_read_timeout(Some(PATIENCE))?;
     let all: [(&str, Box<dyn Asks>); 4] = [
         ("requests", Box::new(Requests(dial(from, None, server, PATIENCE)?))),
         ("stream", Box::new(Stream(dial(from, None, server, PATIENCE)?))),
-        ("datagrams", Box::new(Datagrams(socket, server.into()))),
+        ("datagrams", Box::new(Datagrams(socket, server))),
         ("pings", Box::new(Pings::from(from, to)?)),
     ];
     Ok(all.into_iter().map(|(name, asks)| (format!("{name} to {to}"), asks)).collect())
 }
 
-#[test]
-fn traffic_by_overlay_address_does_not_notice_that_paths_change() -> Result {
-    let stage = stage()?;
+fn traffic_by_overlay_address_does_not_notice_that_paths_change(family: Family) -> Result {
+    let stage = stage(family)?;
     let (left, right) = (&stage.left, &stage.right);
     let mut servers = Vec::new();
     for host in [left, right] {
         let netns = &host.site.netns;
-        servers.push((TcpEcho::on(netns, (ANY, PORT))?, UdpEcho::on(netns, (ANY, PORT))?));
+        servers.push((
+            TcpEcho::on(netns, (family.any(), PORT))?,
+            UdpEcho::on(netns, (family.any(), PORT))?,
+        ));
     }
-    let mut talks = conversations(&left.site.netns, right.overlay())?;
-    talks.extend(conversations(&right.site.netns, left.overlay())?);
+    let mut talks = conversations(&left.site.netns, right.overlay(family))?;
+    talks.extend(conversations(&right.site.netns, left.overlay(family))?);
     let answers: Vec<AtomicU64> = talks.iter().map(|_| AtomicU64::new(0)).collect();
     let over = AtomicBool::new(false);
 
@@ -213,8 +227,8 @@ fn traffic_by_overlay_address_does_not_notice_that_paths_change() -> Result {
                 go_on(&answers);
                 seen.extend(wire.finish().iter().filter_map(|frame| ends(frame)));
             }
-            let private = [left.real(), right.real()];
-            let public = private.map(public_of);
+            let private = [left.real(family), right.real(family)];
+            let public = [left, right].map(|host| public_of(&host.site, family));
             // Left's wire is behind the translation: its own address is private in both directions.
             let wanted = [
                 (private[0], private[1]),

@@ -4,16 +4,18 @@
 use std::{
     fs,
     io::{ErrorKind, Read, Write},
-    mem::size_of_val,
-    net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     os::fd::AsRawFd,
 };
 
 use anyhow::{Context, ensure};
 use harness::{
     PATIENCE,
+    family::Family,
     host::Fleet,
+    in_each_family,
     netns::Netns,
+    socket::set_option,
     stage::{PairStage, pair_stage},
     topology::pair,
     traffic::{TcpEcho, dial, exchange, tcp},
@@ -22,24 +24,30 @@ use serde_json::json;
 
 type Result = anyhow::Result<()>;
 
-const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+in_each_family!(
+    cookies_and_deferred_accepts,
+    half_closed_connections_flow_and_vanished_sockets_are_told,
+    a_tuple_in_time_wait_is_used_again_in_the_other_form,
+    connections_older_than_neti_survive_its_start,
+);
+
 const PORT: u16 = 7000;
 const IDENTITIES: [&str; 2] = ["real", "overlay"];
 
-fn stage(identity: &str) -> anyhow::Result<PairStage> {
-    pair_stage(json!({ "mode": "enforce", "identity": identity }))
+fn stage(family: Family, identity: &str) -> anyhow::Result<PairStage> {
+    pair_stage(family, json!({ "mode": "enforce", "identity": identity }))
 }
 
 /// Both names of the right host.
-fn forms(stage: &PairStage) -> [SocketAddrV4; 2] {
-    [stage.right.overlay(), stage.right.real()].map(|ip| SocketAddrV4::new(ip, PORT))
+fn forms(stage: &PairStage, family: Family) -> [SocketAddr; 2] {
+    [stage.right.overlay(family), stage.right.real(family)].map(|ip| SocketAddr::new(ip, PORT))
 }
 
 /// A connection from the left host, both ends of it.
 fn connection(
     stage: &PairStage,
     listener: &TcpListener,
-    to: SocketAddrV4,
+    to: SocketAddr,
 ) -> anyhow::Result<(TcpStream, TcpStream)> {
     let client = dial(&stage.left.site.netns, None, to, PATIENCE)?;
     let (server, _) = listener.accept()?;
@@ -48,18 +56,13 @@ fn connection(
     Ok((client, server))
 }
 
-fn listen(netns: &Netns) -> anyhow::Result<TcpListener> {
-    netns.run(|| TcpListener::bind((ANY, PORT))).context("listen")
+fn listen(netns: &Netns, family: Family) -> anyhow::Result<TcpListener> {
+    netns.run(|| TcpListener::bind((family.any(), PORT))).context("listen")
 }
 
 fn set(stream: &impl AsRawFd, option: libc::c_int, value: libc::c_int) -> Result {
-    let length = size_of_val(&value) as libc::socklen_t;
-    let value = (&raw const value).cast();
-    // SAFETY: the option is an int, and its length is given.
-    let result =
-        unsafe { libc::setsockopt(stream.as_raw_fd(), libc::IPPROTO_TCP, option, value, length) };
-    ensure!(result == 0, "set TCP option {option}: {}", std::io::Error::last_os_error());
-    Ok(())
+    set_option(stream, libc::IPPROTO_TCP, option, &value.to_ne_bytes())
+        .with_context(|| format!("set TCP option {option}"))
 }
 
 /// A counter of /proc/net/netstat.
@@ -72,25 +75,24 @@ fn netstat(netns: &Netns, name: &str) -> anyhow::Result<u64> {
     Ok(value.parse()?)
 }
 
-#[test]
-fn cookies_and_deferred_accepts() -> Result {
+fn cookies_and_deferred_accepts(family: Family) -> Result {
     for identity in IDENTITIES {
-        let stage = stage(identity)?;
+        let stage = stage(family, identity)?;
         let server = &stage.right.site.netns;
-        let _echo = TcpEcho::on(server, (ANY, PORT))?;
+        let _echo = TcpEcho::on(server, (family.any(), PORT))?;
         server.sysctl("net.ipv4.tcp_syncookies", "2")?;
-        for to in forms(&stage) {
+        for to in forms(&stage, family) {
             let received = netstat(server, "SyncookiesRecv")?;
             tcp(&stage.left.site.netns, None, to).with_context(|| format!("{identity}: {to}"))?;
             assert_eq!(netstat(server, "SyncookiesRecv")?, received + 1, "{identity}: {to}");
         }
         server.sysctl("net.ipv4.tcp_syncookies", "1")?;
 
-        let deferred = server.run(|| TcpListener::bind((ANY, PORT + 1)))?;
+        let deferred = server.run(|| TcpListener::bind((family.any(), PORT + 1)))?;
         set(&deferred, libc::TCP_DEFER_ACCEPT, 20)?;
         deferred.set_nonblocking(true)?;
-        for to in forms(&stage) {
-            let to = SocketAddrV4::new(*to.ip(), PORT + 1);
+        for to in forms(&stage, family) {
+            let to = SocketAddr::new(to.ip(), PORT + 1);
             let mut client = dial(&stage.left.site.netns, None, to, PATIENCE)?;
             let waits = deferred.accept().is_err_and(|e| e.kind() == ErrorKind::WouldBlock);
             assert!(waits, "{identity}: {to} is not accepted before it says something");
@@ -146,12 +148,11 @@ fn told(mut stream: &TcpStream) -> anyhow::Result<ErrorKind> {
     Ok(read.err().context("the connection should be reset")?.kind())
 }
 
-#[test]
-fn half_closed_connections_flow_and_vanished_sockets_are_told() -> Result {
+fn half_closed_connections_flow_and_vanished_sockets_are_told(family: Family) -> Result {
     for identity in IDENTITIES {
-        let stage = stage(identity)?;
-        let listener = listen(&stage.right.site.netns)?;
-        for to in forms(&stage) {
+        let stage = stage(family, identity)?;
+        let listener = listen(&stage.right.site.netns, family)?;
+        for to in forms(&stage, family) {
             let what = || format!("{identity}: {to}");
             let (client, server) = connection(&stage, &listener, to)?;
             flows_half_closed(&server, &client).with_context(what)?;
@@ -169,19 +170,18 @@ fn half_closed_connections_flow_and_vanished_sockets_are_told() -> Result {
     Ok(())
 }
 
-#[test]
-fn a_tuple_in_time_wait_is_used_again_in_the_other_form() -> Result {
+fn a_tuple_in_time_wait_is_used_again_in_the_other_form(family: Family) -> Result {
     for identity in IDENTITIES {
-        let stage = stage(identity)?;
+        let stage = stage(family, identity)?;
         let netns = &stage.left.site.netns;
-        let listener = listen(&stage.right.site.netns)?;
-        let [overlay, real] = forms(&stage);
+        let listener = listen(&stage.right.site.netns, family)?;
+        let [overlay, real] = forms(&stage, family);
         let mut port = 21_000;
         for (first, second) in [(overlay, real), (real, overlay)] {
             for client_closes in [true, false] {
                 port += 1;
                 let what = format!("{identity}: {second} after {first}, by {client_closes}");
-                let from = Some(SocketAddrV4::new(ANY, port));
+                let from = Some(SocketAddr::new(family.any(), port));
                 let client = dial(netns, from, first, PATIENCE)?;
                 let (server, _) = listener.accept()?;
                 let (closes, follows) =
@@ -202,20 +202,22 @@ fn a_tuple_in_time_wait_is_used_again_in_the_other_form() -> Result {
     Ok(())
 }
 
-#[test]
-fn connections_older_than_neti_survive_its_start() -> Result {
+fn connections_older_than_neti_survive_its_start(family: Family) -> Result {
     for identity in IDENTITIES {
-        let pair = pair()?;
+        let pair = pair(family)?;
         let (left, right, stranger) = (&pair.left, &pair.right, &pair.stranger);
         let sites = [left, right, stranger];
-        let echoes = sites.map(|site| TcpEcho::on(&site.netns, (ANY, PORT)));
+        let echoes = sites.map(|site| TcpEcho::on(&site.netns, (family.any(), PORT)));
         let _echoes = echoes.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
         let mut streams = Vec::new();
         for (from, to) in [(left, right), (right, left), (left, stranger), (stranger, left)] {
-            let stream = tcp(&from.netns, None, SocketAddrV4::new(to.private, PORT))?;
-            streams.push((format!("{identity}: {} to {}", from.private, to.private), stream));
+            let stream = tcp(&from.netns, None, SocketAddr::new(to.real(family), PORT))?;
+            streams.push((
+                format!("{identity}: {} to {}", from.real(family), to.real(family)),
+                stream,
+            ));
         }
-        let fleet = Fleet::new(json!({ "mode": "enforce", "identity": identity }))?;
+        let fleet = Fleet::new(family, json!({ "mode": "enforce", "identity": identity }))?;
         let (mut left, mut right) = (fleet.host("left", left)?, fleet.host("right", right)?);
         // The first one judges by itself for a while: its peer is no member yet.
         left.start()?;
@@ -230,9 +232,9 @@ fn connections_older_than_neti_survive_its_start() -> Result {
         }
         // Only what is old goes on.
         let stranger = &stranger.netns;
-        let to = SocketAddrV4::new(left.real(), PORT);
+        let to = SocketAddr::new(left.real(family), PORT);
         assert!(harness::traffic::tcp_silent(stranger, to), "{identity}: a new connection");
-        tcp(&right.site.netns, None, SocketAddrV4::new(left.overlay(), PORT))?;
+        tcp(&right.site.netns, None, SocketAddr::new(left.overlay(family), PORT))?;
     }
     Ok(())
 }

@@ -3,23 +3,33 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket},
+    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
 };
 
 use anyhow::{Context, ensure};
-use aya::maps::HashMap;
 use harness::{
     PATIENCE, eventually,
+    family::Family,
+    in_each_family,
     stage::{PairStage, pair_stage},
     traffic::{TcpEcho, UdpClient, UdpEcho, dial, exchange, udp},
 };
-use neti_common::{
-    family::V4,
-    maps::{Flow, TwinOut},
-};
+use maps::flows;
+use neti_common::maps::TwinOut;
 use serde_json::json;
 
+mod maps;
+
 type Result = anyhow::Result<()>;
+
+in_each_family!(
+    three_hundred_of_each_form_over_3000_ports_with_identity_real,
+    three_hundred_of_each_form_over_3000_ports_with_identity_overlay,
+    one_source_port_in_all_four_forms,
+    unconnected_udp_sockets_that_share_a_port_are_both_answered,
+    twins_end_with_their_sockets,
+    without_a_free_port_the_twin_is_refused_at_once,
+);
 
 const PORT: u16 = 7000;
 
@@ -33,15 +43,15 @@ fn converse(mut stream: &TcpStream, number: usize) -> Result {
     Ok(())
 }
 
-fn crowd(identity: &str) -> Result {
-    let stage = pair_stage(json!({ "mode": "enforce", "identity": identity }))?;
+fn crowd(family: Family, identity: &str) -> Result {
+    let stage = pair_stage(family, json!({ "mode": "enforce", "identity": identity }))?;
     let netns = &stage.left.site.netns;
     netns.sysctl("net.ipv4.ip_local_port_range", "20000 22999")?;
-    let _echo = TcpEcho::on(&stage.right.site.netns, (Ipv4Addr::UNSPECIFIED, PORT))?;
-    let forms = [stage.right.overlay(), stage.right.real()];
+    let _echo = TcpEcho::on(&stage.right.site.netns, (family.any(), PORT))?;
+    let forms = [stage.right.overlay(family), stage.right.real(family)];
     let mut streams = Vec::new();
     for number in 0..600 {
-        let to = SocketAddrV4::new(forms[number % 2], PORT);
+        let to = SocketAddr::new(forms[number % 2], PORT);
         let stream = dial(netns, None, to, PATIENCE)
             .with_context(|| format!("{identity}: connection {number} to {to}"))?;
         streams.push(stream);
@@ -53,40 +63,37 @@ fn crowd(identity: &str) -> Result {
     Ok(())
 }
 
-#[test]
-fn three_hundred_of_each_form_over_3000_ports_with_identity_real() -> Result {
-    crowd("real")
+fn three_hundred_of_each_form_over_3000_ports_with_identity_real(family: Family) -> Result {
+    crowd(family, "real")
 }
 
-#[test]
-fn three_hundred_of_each_form_over_3000_ports_with_identity_overlay() -> Result {
-    crowd("overlay")
+fn three_hundred_of_each_form_over_3000_ports_with_identity_overlay(family: Family) -> Result {
+    crowd(family, "overlay")
 }
 
 /// The same source port in every form: own overlay or own real, dialling the peer's overlay or real address.
-fn four_forms(stage: &PairStage, port: u16) -> Vec<(SocketAddrV4, SocketAddrV4)> {
+fn four_forms(stage: &PairStage, family: Family, port: u16) -> Vec<(SocketAddr, SocketAddr)> {
     let mut forms = Vec::new();
-    for own in [stage.left.overlay(), stage.left.real()] {
-        for peer in [stage.right.overlay(), stage.right.real()] {
-            forms.push((SocketAddrV4::new(own, port), SocketAddrV4::new(peer, PORT)));
+    for own in [stage.left.overlay(family), stage.left.real(family)] {
+        for peer in [stage.right.overlay(family), stage.right.real(family)] {
+            forms.push((SocketAddr::new(own, port), SocketAddr::new(peer, PORT)));
         }
     }
     forms
 }
 
-#[test]
-fn one_source_port_in_all_four_forms() -> Result {
+fn one_source_port_in_all_four_forms(family: Family) -> Result {
     for identity in ["real", "overlay"] {
-        let stage = pair_stage(json!({ "mode": "enforce", "identity": identity }))?;
+        let stage = pair_stage(family, json!({ "mode": "enforce", "identity": identity }))?;
         let netns = &stage.left.site.netns;
-        let echo = TcpEcho::on(&stage.right.site.netns, (Ipv4Addr::UNSPECIFIED, PORT))?;
+        let echo = TcpEcho::on(&stage.right.site.netns, (family.any(), PORT))?;
         let mut streams = Vec::new();
         let mut seen = Vec::new();
-        for (from, to) in four_forms(&stage, 21_000) {
+        for (from, to) in four_forms(&stage, family, 21_000) {
             let what = format!("{identity}: {from} to {to}");
             let stream = dial(netns, Some(from), to, PATIENCE).with_context(|| what.clone())?;
-            assert_eq!(stream.local_addr()?, SocketAddr::from(from), "{what}");
-            assert_eq!(stream.peer_addr()?, SocketAddr::from(to), "{what}");
+            assert_eq!(stream.local_addr()?, from, "{what}");
+            assert_eq!(stream.peer_addr()?, to, "{what}");
             seen.push(echo.seen().peer);
             streams.push(stream);
         }
@@ -101,18 +108,17 @@ fn one_source_port_in_all_four_forms() -> Result {
     Ok(())
 }
 
-#[test]
-fn unconnected_udp_sockets_that_share_a_port_are_both_answered() -> Result {
-    let stage = pair_stage(json!({ "mode": "enforce" }))?;
+fn unconnected_udp_sockets_that_share_a_port_are_both_answered(family: Family) -> Result {
+    let stage = pair_stage(family, json!({ "mode": "enforce" }))?;
     let netns = &stage.left.site.netns;
-    let _echo = UdpEcho::on(&stage.right.site.netns, (Ipv4Addr::UNSPECIFIED, PORT))?;
-    let open = |from: Ipv4Addr, to: Ipv4Addr| -> anyhow::Result<(UdpSocket, SocketAddr)> {
+    let _echo = UdpEcho::on(&stage.right.site.netns, (family.any(), PORT))?;
+    let open = |from: IpAddr, to: IpAddr| -> anyhow::Result<(UdpSocket, SocketAddr)> {
         let socket = netns.run(|| UdpSocket::bind((from, 21_000)))?;
         socket.set_read_timeout(Some(PATIENCE))?;
         Ok((socket, (to, PORT).into()))
     };
-    let overlay = open(stage.left.overlay(), stage.right.overlay())?;
-    let real = open(stage.left.real(), stage.right.real())?;
+    let overlay = open(stage.left.overlay(family), stage.right.overlay(family))?;
+    let real = open(stage.left.real(family), stage.right.real(family))?;
     for round in 0..3 {
         for (name, (socket, to)) in [("overlay", &overlay), ("real", &real)] {
             let said = format!("round {round}: {name}");
@@ -126,40 +132,32 @@ fn unconnected_udp_sockets_that_share_a_port_are_both_answered() -> Result {
     Ok(())
 }
 
-#[test]
-fn twins_end_with_their_sockets() -> Result {
-    let stage = pair_stage(json!({ "mode": "enforce" }))?;
+fn twins_end_with_their_sockets(family: Family) -> Result {
+    let stage = pair_stage(family, json!({ "mode": "enforce" }))?;
     let netns = &stage.left.site.netns;
-    let _echo = TcpEcho::on(&stage.right.site.netns, (Ipv4Addr::UNSPECIFIED, PORT))?;
-    let streams: Vec<TcpStream> = four_forms(&stage, 21_000)
+    let _echo = TcpEcho::on(&stage.right.site.netns, (family.any(), PORT))?;
+    let streams: Vec<TcpStream> = four_forms(&stage, family, 21_000)
         .into_iter()
         .map(|(from, to)| dial(netns, Some(from), to, PATIENCE))
         .collect::<std::io::Result<_>>()?;
-    let twins = || twin_entries(&stage);
-    ensure!(twins()? == 3, "one form has its own port, three are twins; entries: {}", twins()?);
+    let twins = || flows::<TwinOut, TwinOut>(&stage.left, family, |maps| maps.twins_out);
+    ensure!(twins()?.len() == 3, "one form has its own port, three are twins: {:?}", twins()?);
     for stream in &streams {
         // Reset instead of TIME_WAIT, which holds the port for a minute, as it should.
         socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO))?;
     }
     drop(streams);
-    eventually("the twins' entries are removed", || twins().is_ok_and(|twins| twins == 0));
+    eventually("the twins' entries are removed", || twins().is_ok_and(|twins| twins.is_empty()));
     Ok(())
 }
 
-fn twin_entries(stage: &PairStage) -> anyhow::Result<usize> {
-    let map = aya::maps::MapData::from_pin(stage.left.pin("maps/twins_out4")?)?;
-    let map: HashMap<_, Flow<V4>, TwinOut> = aya::maps::Map::HashMap(map).try_into()?;
-    Ok(map.keys().filter(|key| key.is_ok()).count())
-}
-
-#[test]
-fn without_a_free_port_the_twin_is_refused_at_once() -> Result {
-    let stage = pair_stage(json!({ "mode": "enforce", "twin_ports": "61000-61001" }))?;
+fn without_a_free_port_the_twin_is_refused_at_once(family: Family) -> Result {
+    let stage = pair_stage(family, json!({ "mode": "enforce", "twin_ports": "61000-61001" }))?;
     let netns = &stage.left.site.netns;
-    let _echo = TcpEcho::on(&stage.right.site.netns, (Ipv4Addr::UNSPECIFIED, PORT))?;
+    let _echo = TcpEcho::on(&stage.right.site.netns, (family.any(), PORT))?;
     let mut open = Vec::new();
     let mut refused = 0;
-    for (from, to) in four_forms(&stage, 21_000) {
+    for (from, to) in four_forms(&stage, family, 21_000) {
         match dial(netns, Some(from), to, PATIENCE) {
             Ok(stream) => open.push(stream),
             Err(error) => {
@@ -177,10 +175,10 @@ fn without_a_free_port_the_twin_is_refused_at_once() -> Result {
         converse(stream, number)?;
     }
     // The refusal is for this tuple only.
-    let to = SocketAddrV4::new(stage.right.overlay(), PORT);
+    let to = SocketAddr::new(stage.right.overlay(family), PORT);
     exchange(&dial(netns, None, to, PATIENCE)?, 10_000)?;
     let client = UdpClient { connected: true, from: None };
-    let _udp = UdpEcho::on(&stage.right.site.netns, (Ipv4Addr::UNSPECIFIED, PORT))?;
-    assert_eq!(udp(netns, client, to, 10, PATIENCE)?, SocketAddr::from(to));
+    let _udp = UdpEcho::on(&stage.right.site.netns, (family.any(), PORT))?;
+    assert_eq!(udp(netns, client, to, 10, PATIENCE)?, to);
     Ok(())
 }

@@ -1,12 +1,14 @@
 //! Promise: where the filter runs in XDP it refuses the same packets, before the stack sees them, and what it lets in is
 //! translated as ever.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 
 use anyhow::{Context, ensure};
 use harness::{
     PATIENCE, eventually,
+    family::Family,
     host::{Host, HostOptions},
+    in_each_family,
     packets::{Link, Wire, tagged},
     stage::{PairStage, pair_stage_with},
     topology::UPLINK,
@@ -16,12 +18,18 @@ use serde_json::json;
 
 type Result = anyhow::Result<()>;
 
-const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+in_each_family!(
+    members_talk_in_both_forms,
+    strangers_are_refused_before_the_stack,
+    answers_of_strangers_come_in,
+    observe_lets_strangers_in,
+);
+
 const PORT: u16 = 7000;
 
-fn stage(mode: &str) -> anyhow::Result<PairStage> {
+fn stage(family: Family, mode: &str) -> anyhow::Result<PairStage> {
     let options = HostOptions { extra: "attach = \"xdp\"\n".to_owned(), ..HostOptions::default() };
-    let stage = pair_stage_with(json!({ "mode": mode }), &options)?;
+    let stage = pair_stage_with(family, json!({ "mode": mode }), &options)?;
     let link = stage.right.site.netns.ip(&format!("-details link show dev {UPLINK}"))?;
     ensure!(link.contains("prog/xdp"), "the filter is in XDP: {link}");
     Ok(stage)
@@ -32,21 +40,20 @@ fn filtered(host: &Host, reason: &str) -> anyhow::Result<u64> {
     host.count("filter", reason)
 }
 
-#[test]
-fn members_talk_in_both_forms() -> Result {
-    let stage = stage("enforce")?;
+fn members_talk_in_both_forms(family: Family) -> Result {
+    let stage = stage(family, "enforce")?;
     let (left, right) = (&stage.left, &stage.right);
-    let _tcp = TcpEcho::on(&right.site.netns, (ANY, PORT))?;
-    let _udp = UdpEcho::on(&right.site.netns, (ANY, PORT))?;
-    for dialled in [right.overlay(), right.real()] {
-        let to = SocketAddrV4::new(dialled, PORT);
+    let _tcp = TcpEcho::on(&right.site.netns, (family.any(), PORT))?;
+    let _udp = UdpEcho::on(&right.site.netns, (family.any(), PORT))?;
+    for dialled in [right.overlay(family), right.real(family)] {
+        let to = SocketAddr::new(dialled, PORT);
         tcp(&left.site.netns, None, to)?;
         for connected in [true, false] {
             // Fragments: the filter's decision about the first one holds for all, in both programs.
             let client = UdpClient { connected, from: None };
             let answer = udp(&left.site.netns, client, to, 8000, PATIENCE)
                 .with_context(|| format!("udp {to}, connected {connected}"))?;
-            assert_eq!(answer, SocketAddr::from(to));
+            assert_eq!(answer, to);
         }
         ensure!(ping(&left.site.netns, dialled, "-s 4000", PATIENCE)?, "ping {dialled}");
     }
@@ -55,18 +62,17 @@ fn members_talk_in_both_forms() -> Result {
     Ok(())
 }
 
-#[test]
-fn strangers_are_refused_before_the_stack() -> Result {
-    let stage = stage("enforce")?;
+fn strangers_are_refused_before_the_stack(family: Family) -> Result {
+    let stage = stage(family, "enforce")?;
     let right = &stage.right;
-    let echo = UdpEcho::on(&right.site.netns, (ANY, PORT))?;
-    let _tcp = TcpEcho::on(&right.site.netns, (ANY, PORT))?;
-    let to = SocketAddrV4::new(right.real(), PORT);
+    let echo = UdpEcho::on(&right.site.netns, (family.any(), PORT))?;
+    let _tcp = TcpEcho::on(&right.site.netns, (family.any(), PORT))?;
+    let to = SocketAddr::new(right.real(family), PORT);
     let stranger = &stage.pair.stranger.netns;
     ensure!(tcp_silent(stranger, to));
     let client = UdpClient { connected: false, from: None };
     ensure!(udp(stranger, client, to, 3000, BRIEFLY).is_err());
-    ensure!(!ping(stranger, right.real(), "", BRIEFLY)?);
+    ensure!(!ping(stranger, right.real(family), "", BRIEFLY)?);
     ensure!(filtered(right, "stranger")? >= 3);
     assert_eq!(right.count("ingress", "stranger")?, 0, "tc does not see them");
 
@@ -74,9 +80,9 @@ fn strangers_are_refused_before_the_stack() -> Result {
     let link = Link { from: neighbour.netns.mac(UPLINK)?, to: right.site.netns.mac(UPLINK)? };
     let wire = Wire::open(&neighbour.netns, UPLINK)?;
     for (from, reason) in
-        [(neighbour.private, "stranger"), (stage.left.overlay(), "spoofed-overlay")]
+        [(neighbour.real(family), "stranger"), (stage.left.overlay(family), "spoofed-overlay")]
     {
-        let frame = link.udp((from, 4000).into(), to.into(), b"injected");
+        let frame = link.udp((from, 4000).into(), to, b"injected");
         for tags in [&[][..], &[0], &[0, 0]] {
             let before = filtered(right, reason)?;
             wire.send(&tagged(&frame, tags))?;
@@ -89,28 +95,26 @@ fn strangers_are_refused_before_the_stack() -> Result {
     Ok(())
 }
 
-#[test]
-fn answers_of_strangers_come_in() -> Result {
-    let stage = stage("enforce")?;
+fn answers_of_strangers_come_in(family: Family) -> Result {
+    let stage = stage(family, "enforce")?;
     let netns = &stage.right.site.netns;
     let stranger = &stage.pair.stranger;
-    let _tcp = TcpEcho::on(&stranger.netns, (ANY, PORT))?;
-    let _udp = UdpEcho::on(&stranger.netns, (ANY, PORT))?;
-    let to = SocketAddrV4::new(stranger.private, PORT);
+    let _tcp = TcpEcho::on(&stranger.netns, (family.any(), PORT))?;
+    let _udp = UdpEcho::on(&stranger.netns, (family.any(), PORT))?;
+    let to = SocketAddr::new(stranger.real(family), PORT);
     tcp(netns, None, to)?;
     for connected in [true, false] {
         udp(netns, UdpClient { connected, from: None }, to, 3000, PATIENCE)?;
     }
-    ensure!(ping(netns, stranger.private, "", PATIENCE)?);
+    ensure!(ping(netns, stranger.real(family), "", PATIENCE)?);
     ensure!(filtered(&stage.right, "reply")? > 0 && filtered(&stage.right, "hinted")? > 0);
     Ok(())
 }
 
-#[test]
-fn observe_lets_strangers_in() -> Result {
-    let stage = stage("observe")?;
-    let _echo = TcpEcho::on(&stage.right.site.netns, (ANY, PORT))?;
-    let to = SocketAddrV4::new(stage.right.real(), PORT);
+fn observe_lets_strangers_in(family: Family) -> Result {
+    let stage = stage(family, "observe")?;
+    let _echo = TcpEcho::on(&stage.right.site.netns, (family.any(), PORT))?;
+    let to = SocketAddr::new(stage.right.real(family), PORT);
     tcp(&stage.pair.stranger.netns, None, to)?;
     let would = stage
         .right

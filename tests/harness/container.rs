@@ -1,7 +1,7 @@
 //! Containers behind a host, as Docker connects them: a bridge, masquerading, a published port and a filter that forwards
 //! nothing else.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Result;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The containers' network on every host.
-const NETWORK: Network = Network { v4: [172, 30, 0], v6: [0xfd00, 0, 0, 0x30] };
+pub const CONTAINERS: Network = Network { v4: [172, 30, 0], v6: [0xfd00, 0, 0, 0x30] };
 
 /// The containers of one host.
 #[derive(Debug)]
@@ -33,16 +33,16 @@ impl Containers {
             "link add cont type bridge forward_delay 0 mcast_snooping 0\n\
              {}\
              link set cont up\n",
-            NETWORK.addr_add(family, 1, "cont")
+            CONTAINERS.addr_add(family, 1, "cont")
         ))?;
         host.forward(family)?;
         let (published, port) = (Self::PUBLISHED, Self::PORT);
-        let (ip, network, server) =
-            (family.nft(), NETWORK.prefix(family), bracketed(Self::address(family, 2)));
+        let (ip, network) = (family.nft(), CONTAINERS.prefix(family));
+        let server = SocketAddr::new(Self::address(family, 2), port);
         host.nft(&format!(
             "table {ip} nat {{\n\
              chain pre {{ type nat hook prerouting priority -100\n\
-               fib daddr type local iifname != cont meta l4proto {{ tcp, udp }} th dport {published} dnat to {server}:{port}\n }}\n\
+               fib daddr type local iifname != cont meta l4proto {{ tcp, udp }} th dport {published} dnat to {server}\n }}\n\
              chain post {{ type nat hook postrouting priority 100\n\
                {ip} saddr {network} oifname != cont masquerade\n }}\n\
              }}\n\
@@ -67,7 +67,7 @@ impl Containers {
         self.host.ip(&format!("link set {port} master cont"))?;
         container.ip_batch(&format!(
             "{}route add default via {} dev {UPLINK}\n",
-            NETWORK.addr_add(self.family, last, UPLINK),
+            CONTAINERS.addr_add(self.family, last, UPLINK),
             Self::address(self.family, 1)
         ))?;
         Ok(container)
@@ -75,14 +75,6 @@ impl Containers {
 
     /// The address of the container that [`Containers::start`] made with this number.
     pub fn address(family: Family, last: u8) -> IpAddr {
-        NETWORK.host(family, last)
-    }
-}
-
-/// An address as it stands before a colon and a port.
-fn bracketed(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("[{address}]"),
+        CONTAINERS.host(family, last)
     }
 }

@@ -43,6 +43,15 @@ impl Family {
         IpNet::new_assert(network, length)
     }
 
+    /// The smallest overlay range that a fleet may have.
+    pub fn smallest_range(self) -> IpNet {
+        let length = match self {
+            Self::V4 => 30,
+            Self::V6 => 112,
+        };
+        IpNet::new_assert(self.range().network(), length)
+    }
+
     /// The network in [`Self::range`] of overlay addresses that no host takes: those of members without neti.
     pub fn ghost(self, last: u8) -> IpAddr {
         Network { v4: [100, 64, 250], v6: [0xfd64, 0x6e65, 0x7469, 0x250] }.host(self, last)

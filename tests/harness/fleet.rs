@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use ipnet::IpNet;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -76,6 +77,20 @@ impl Fleet {
         let hosts = if overlay.is_ipv4() { "hosts" } else { "hosts6" };
         self.put(&format!("{hosts}/{id}"), &overlay.to_string())?;
         self.put(&format!("members/{id}"), &record.to_string())
+    }
+
+    /// Claims all addresses of a range for hosts that do not exist, but for the first few, which it returns. The first
+    /// and the last address of a range are no host's.
+    pub fn fill(&self, range: IpNet, free: usize) -> Result<Vec<IpAddr>> {
+        let directory = self.registry().join("overlays");
+        fs::create_dir_all(&directory)?;
+        let ends = [range.network(), range.broadcast()];
+        let mut hosts = range.hosts().filter(|address| !ends.contains(address));
+        let free = hosts.by_ref().take(free).collect();
+        for (number, address) in hosts.enumerate() {
+            fs::write(directory.join(address.to_string()), format!("other-{number}"))?;
+        }
+        Ok(free)
     }
 
     /// Removes a member's record.

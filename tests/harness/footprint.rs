@@ -119,3 +119,25 @@ pub fn files(host: &Host) -> Vec<String> {
     ];
     paths.iter().filter(|path| path.exists()).map(|path| path.display().to_string()).collect()
 }
+
+/// Starts neti, which must fail with code 1, say each of `words` in one line, and leave nothing.
+///
+/// # Errors
+/// If it does otherwise.
+pub fn fails(host: &mut Host, words: &[&str]) -> Result<()> {
+    let before = footprint(&host.site.netns)?;
+    let (code, text) = host.fail()?;
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("neti: ")).collect();
+    ensure!(code == Some(1), "exit code {code:?}:\n{text}");
+    ensure!(lines.len() == 1, "one line says why:\n{text}");
+    for word in words {
+        ensure!(lines[0].contains(word), "{word:?} is not in: {}", lines[0]);
+    }
+    ensure!(!text.contains("panicked"), "{text}");
+    let left = difference(&before, &footprint(&host.site.netns)?);
+    ensure!(left.is_empty(), "a failed start leaves: {left:#?}");
+    // The lock's file may stay: to remove a lock file is a race with whoever takes it.
+    let kept: Vec<String> = files(host).into_iter().filter(|f| !f.ends_with(".lock")).collect();
+    ensure!(kept.is_empty(), "a failed start leaves: {kept:?}");
+    Ok(())
+}

@@ -15,6 +15,7 @@ pub mod netns;
 pub mod offload;
 pub mod packets;
 pub mod process;
+pub mod socket;
 pub mod stage;
 pub mod topology;
 pub mod traces;
@@ -24,7 +25,7 @@ use std::time::{Duration, Instant};
 
 /// How long anything may take before a test calls it hung. Far above what a loaded machine needs: nothing here measures
 /// time.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks until the answer is yes.
 ///

@@ -224,6 +224,16 @@ impl Host {
             .sum())
     }
 
+    /// Packets with `reason` on the way in, whichever hook judged, by what became of them (`pass`, `drop` or
+    /// `would-drop`).
+    pub fn arrived(&self, reason: &str, action: &str) -> Result<u64> {
+        self.count_where(|counter| {
+            counter["hook"] != "egress"
+                && counter["reason"] == reason
+                && counter["action"] == action
+        })
+    }
+
     /// Everything the daemon has printed.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
@@ -273,6 +283,24 @@ pub fn start_all(hosts: &mut [&mut Host]) -> Result<()> {
             host.peers().is_ok_and(|found| found == peers)
         });
     }
+    Ok(())
+}
+
+/// Runs `provoke` and requires that at least one packet arrives with this reason and end.
+///
+/// # Panics
+/// If none does.
+pub fn counted(
+    host: &Host,
+    reason: &str,
+    action: &str,
+    provoke: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let before = host.arrived(reason, action)?;
+    provoke()?;
+    eventually(&format!("{reason} is counted as {action}"), || {
+        host.arrived(reason, action).is_ok_and(|after| after > before)
+    });
     Ok(())
 }
 

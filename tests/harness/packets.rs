@@ -273,11 +273,35 @@ impl Link {
 
     /// An ICMP echo request.
     pub fn echo(&self, source: IpAddr, destination: IpAddr, id: u16) -> Vec<u8> {
+        let kind = if source.is_ipv4() { 8 } else { 128 };
+        let [high, low] = id.to_be_bytes();
+        self.icmp((source, destination), [kind, 0], [high, low, 0, 1], b"neti")
+    }
+
+    /// An ICMP message of this type and code; `rest` is the rest of its header.
+    pub fn icmp(
+        &self,
+        (source, destination): (IpAddr, IpAddr),
+        [kind, code]: [u8; 2],
+        rest: [u8; 4],
+        payload: &[u8],
+    ) -> Vec<u8> {
         let builder = self.ip(source, destination);
         written(|frame| match Family::of(source) {
-            Family::V4 => builder.icmpv4_echo_request(id, 1).write(frame, b"neti"),
-            Family::V6 => builder.icmpv6_echo_request(id, 1).write(frame, b"neti"),
+            Family::V4 => builder.icmpv4_raw(kind, code, rest).write(frame, payload),
+            Family::V6 => builder.icmpv6_raw(kind, code, rest).write(frame, payload),
         })
+    }
+
+    /// A packet with this protocol number and payload.
+    pub fn raw(
+        &self,
+        (source, destination): (IpAddr, IpAddr),
+        protocol: u8,
+        payload: &[u8],
+    ) -> Vec<u8> {
+        let builder = self.ip(source, destination);
+        written(|frame| builder.write(frame, protocol.into(), payload))
     }
 
     /// The headers in front of the transport.

@@ -159,7 +159,7 @@ impl Lan {
 }
 
 /// The next hop of the default route: an IPv6 router is known by its link-local address (RFC 4861 6.3.4).
-fn gateway(family: Family) -> IpAddr {
+pub fn gateway(family: Family) -> IpAddr {
     match family {
         Family::V4 => LAN.host(family, 1),
         Family::V6 => Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1).into(),
