@@ -29,6 +29,7 @@ mod hints;
 mod roundtrip;
 mod scene;
 mod twins;
+mod unread;
 
 use scene::{ETHERNET, Scene, link};
 

@@ -5,7 +5,7 @@ use proptest::{collection::vec, prelude::*};
 use super::*;
 use crate::{
     family::{Family, V6},
-    headers::UDP,
+    headers::{TCP, UDP},
 };
 
 const HOP_BY_HOP: u8 = 0;
@@ -47,6 +47,24 @@ fn chain() -> impl Strategy<Value = Vec<(u8, usize)>> {
         }
         chain
     })
+}
+
+/// As the kernel sends TCP that a card is to cut (`ip6_xmit`): the length stands in a hop-by-hop option (RFC 2675).
+#[test]
+fn a_jumbogram_is_translated_by_its_option() {
+    let mut frame = V6::tcp(V6::HUDSON_OVERLAY, V6::WALDEN_OVERLAY, 40_000, 80, "A");
+    frame[ETHERNET + V6::LENGTH..][..2].fill(0);
+    frame[ETHERNET + V6::PROTOCOL] = HOP_BY_HOP;
+    let option = [TCP, 0, 0xc2, 4, 0, 1, 0, 8];
+    frame.splice(ETHERNET + V6::HEADER..ETHERNET + V6::HEADER, option);
+    frame.resize(ETHERNET + V6::HEADER + 0x1_0008, 0);
+    let mut hudson = hudson::<V6>(identity::OVERLAY);
+    passes(egress(&mut Frame::new(&mut frame), &hudson), Reason::Translated);
+    assert_eq!(V6::addresses(&frame), (V6::HUDSON, V6::WALDEN));
+
+    frame.truncate(ETHERNET + V6::HEADER + 0x1_0000 - 1);
+    hudson.open.insert((TCP, 80));
+    drops(ingress(&mut Frame::new(&mut frame), &hudson), Reason::Malformed);
 }
 
 proptest! {

@@ -1,7 +1,11 @@
 //! Which form a member's flow has, by sockets and settings.
 
 use super::*;
-use crate::headers::{TCP, UDP};
+use crate::{
+    family::{V4, V6},
+    filter::filter,
+    headers::{TCP, UDP},
+};
 
 in_both_families!(
     a_listener_on_one_address_decides_and_else_the_setting,
@@ -135,6 +139,17 @@ fn nothing_is_judged_before_the_daemon_has_written_its_settings<F: Scene>() {
     world.settings.valid = 0;
     passes(arrive(&world, &mut F::tcp(F::STRANGER, F::HUDSON, 5_000, 80, "S")), Reason::NotOurs);
     passes(leave(&world, &mut F::udp(F::HUDSON, F::NOBODY, 1, 2)), Reason::NotOurs);
+}
+
+/// The kernel programs take the word for it and call the other family's.
+#[test]
+fn ipv6_is_left_to_its_own_program() {
+    let world = hudson::<V4>(identity::OVERLAY);
+    let mut frame = V6::udp(V6::STRANGER, V6::HUDSON, 5_000, 53);
+    drops(arrive(&world, &mut frame), Reason::Ipv6);
+    drops(leave(&world, &mut frame), Reason::Ipv6);
+    let filtered = filter(&mut Frame::new(&mut frame), &world);
+    drops(filtered, Reason::Ipv6);
 }
 
 fn nobody_is_locked_out<F: Scene>() {

@@ -9,6 +9,7 @@ use crate::headers::TCP;
 in_both_families!(
     ingress_undoes_egress,
     no_overlay_address_leaves,
+    no_error_quotes_an_overlay_address_however_much_it_quotes,
     arbitrary_bytes_never_panic,
     options_go_through_unless_they_carry_an_overlay_address,
     big_tcp_has_no_total_length,
@@ -97,7 +98,8 @@ fn no_overlay_address_leaves<F: Scene>() {
         }
         for address in everyone {
             for header in F::carrying(F::header(src, dst), address) {
-                does_not_leak(&world, empty(header));
+                does_not_leak(&world, empty(header.clone()));
+                does_not_leak(&world, F::too_big(F::HUDSON, F::STRANGER, &empty(header)));
             }
         }
     }
@@ -108,6 +110,16 @@ fn empty(header: IpHeaders) -> Vec<u8> {
     let mut frame = Vec::new();
     link().ip(header).udp(1, 2).write(&mut frame, b"").unwrap();
     frame
+}
+
+fn no_error_quotes_an_overlay_address_however_much_it_quotes<F: Scene>() {
+    let world = hudson::<F>(identity::REAL);
+    let about = F::tcp(F::WALDEN_OVERLAY, F::HUDSON_OVERLAY, 5_000, 80, "A");
+    for length in ETHERNET..=about.len() {
+        for (src, dst) in [(F::HUDSON, F::STRANGER), (F::HUDSON_OVERLAY, F::WALDEN_OVERLAY)] {
+            does_not_leak(&world, F::too_big(src, dst, &about[..length]));
+        }
+    }
 }
 
 /// Bytes that begin like a frame of this family, with headers that lead somewhere.
