@@ -7,7 +7,8 @@ use neti_userspace::loader::program;
 
 use crate::{
     Case, same_bytes,
-    stage::{Stage, UPLINK, counted_one},
+    scene::Scene,
+    stage::{Sockets, Stage, UPLINK, counted_one},
 };
 
 /// Return values, from linux/bpf.h and linux/pkt_cls.h.
@@ -19,17 +20,25 @@ const TC_ACT_REDIRECT: u32 = 7;
 /// `ifindex` in `struct __sk_buff`; everything up to it may be given.
 const IFINDEX: usize = 40;
 
-pub struct Kernel {
-    stage: Stage,
+pub struct Kernel<F: Scene> {
+    stage: Stage<F>,
 }
 
-impl Kernel {
+impl<F: Scene> Kernel<F> {
     pub fn new() -> Result<Self> {
         Ok(Self { stage: Stage::new()? })
     }
 
-    pub fn check(&mut self, case: &Case) -> Result<()> {
-        self.stage.apply(&case.world)?;
+    pub fn check(&mut self, case: &Case<F>) -> Result<()> {
+        self.check_with(case, Sockets::OwnFamily)?;
+        if case.world.sockets.is_empty() {
+            return Ok(());
+        }
+        self.check_with(case, Sockets::DualStack).context("with dual-stack sockets")
+    }
+
+    fn check_with(&mut self, case: &Case<F>, sockets: Sockets) -> Result<()> {
+        self.stage.apply(&case.world, sockets)?;
         let before = self.stage.counted(case.hook)?;
         let (returned, bytes) = self.run(case)?;
         let after = self.stage.counted(case.hook)?;
@@ -45,7 +54,7 @@ impl Kernel {
         if case.goes_on() { same_bytes(&bytes, &case.output) } else { Ok(()) }
     }
 
-    fn run(&mut self, case: &Case) -> Result<(u32, Vec<u8>)> {
+    fn run(&mut self, case: &Case<F>) -> Result<(u32, Vec<u8>)> {
         let index = self.stage.host.index(UPLINK)?;
         let mut context = [0; IFINDEX + 4];
         context[IFINDEX..].copy_from_slice(&index.to_ne_bytes());

@@ -3,6 +3,8 @@
 //! a real frame on a real wire.
 
 mod arriving;
+mod ipv4;
+mod ipv6;
 mod kernel;
 mod leaving;
 mod naming;
@@ -12,28 +14,33 @@ mod scene;
 mod stage;
 mod wire;
 
+use std::cmp::Reverse;
+
 use neti_common::{
-    family::V4,
+    family::{V4, V6},
     model::World,
     verdict::{Action, Hook, Reason, Verdict},
 };
+use scene::Scene;
 
 /// A packet at a hook and what becomes of it.
-pub struct Case {
-    pub name: &'static str,
+#[derive(Debug, Clone)]
+pub struct Case<F: Scene> {
+    pub name: String,
     pub hook: Hook,
-    pub world: World<V4>,
+    pub world: World<F>,
     pub input: Vec<u8>,
     pub verdict: Verdict,
     /// The frame afterwards. Of a dropped one nothing is asked.
     pub output: Vec<u8>,
 }
 
-impl Case {
+impl<F: Scene> Case<F> {
     /// A case whose packet passes unchanged, with [`Reason::NotOurs`] until [`Case::ends`] says otherwise.
-    pub fn new(name: &'static str, hook: Hook, world: World<V4>, input: Vec<u8>) -> Self {
+    pub fn new(name: impl Into<String>, hook: Hook, world: World<F>, input: Vec<u8>) -> Self {
         let output = input.clone();
-        Self { name, hook, world, input, verdict: Verdict::pass(Reason::NotOurs), output }
+        let verdict = Verdict::pass(Reason::NotOurs);
+        Self { name: name.into(), hook, world, input, verdict, output }
     }
 
     /// It ends so, in the mode of its world.
@@ -59,8 +66,7 @@ impl Case {
 
     /// The same at another hook.
     pub fn at(&self, hook: Hook) -> Self {
-        let (world, input, output) = (self.world.clone(), self.input.clone(), self.output.clone());
-        Self { name: self.name, hook, world, input, verdict: self.verdict, output }
+        Self { hook, ..self.clone() }
     }
 
     /// Whether the frame goes on at all.
@@ -69,44 +75,71 @@ impl Case {
     }
 }
 
-fn all() -> Vec<Case> {
-    let cases: Vec<Case> =
-        [leaving::cases(), arriving::cases(), naming::cases()].into_iter().flatten().collect();
+fn all<F: Scene>() -> Vec<Case<F>> {
+    let mut cases: Vec<Case<F>> =
+        [leaving::cases(), arriving::cases(), naming::cases(), F::own_cases()].concat();
+    // What leaves first: what arrives may be answered, on the wire that is looked at.
+    cases.sort_by_key(|case| Reverse(case.hook));
     let mut names = std::collections::BTreeSet::new();
     for case in &cases {
-        assert!(names.insert((case.hook, case.name)), "two cases are called {:?}", case.name);
+        assert!(names.insert((case.hook, &case.name)), "two cases are called {:?}", case.name);
     }
     cases
 }
 
-/// Runs a check on all cases and names all that fail.
-fn every(mut check: impl FnMut(&Case) -> anyhow::Result<()>) {
-    let failed: Vec<String> = all()
+/// Runs a check on all cases of a family and names all that fail.
+fn every<F: Scene>(mut check: impl FnMut(&Case<F>) -> anyhow::Result<()>) {
+    let cases = all::<F>();
+    let failed: Vec<String> = cases
         .iter()
         .filter_map(|case| {
             let error = check(case).err()?;
             Some(format!("{}: {}: {error:#}", case.hook.as_str(), case.name))
         })
         .collect();
+    println!("{}: {} cases", F::NAME, cases.len());
     assert!(failed.is_empty(), "{} cases fail:\n{}", failed.len(), failed.join("\n"));
 }
 
 #[test]
-fn as_plain_rust() {
-    every(plain::check);
+fn ipv4_as_plain_rust() {
+    every::<V4>(plain::check);
 }
 
 #[test]
-fn through_the_kernel_programs() -> anyhow::Result<()> {
+fn ipv6_as_plain_rust() {
+    every::<V6>(plain::check);
+}
+
+#[test]
+fn ipv4_through_the_kernel_programs() -> anyhow::Result<()> {
+    through_the_kernel_programs::<V4>()
+}
+
+#[test]
+fn ipv6_through_the_kernel_programs() -> anyhow::Result<()> {
+    through_the_kernel_programs::<V6>()
+}
+
+#[test]
+fn ipv4_as_real_frames() -> anyhow::Result<()> {
+    as_real_frames::<V4>()
+}
+
+#[test]
+fn ipv6_as_real_frames() -> anyhow::Result<()> {
+    as_real_frames::<V6>()
+}
+
+fn through_the_kernel_programs<F: Scene>() -> anyhow::Result<()> {
     let mut kernel = kernel::Kernel::new()?;
-    every(|case| kernel.check(case));
+    every::<F>(|case| kernel.check(case));
     Ok(())
 }
 
-#[test]
-fn as_real_frames() -> anyhow::Result<()> {
+fn as_real_frames<F: Scene>() -> anyhow::Result<()> {
     let mut wire = wire::LiveWire::new()?;
-    every(|case| wire.check(case));
+    every::<F>(|case| wire.check(case));
     Ok(())
 }
 

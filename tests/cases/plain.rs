@@ -3,9 +3,9 @@
 use anyhow::{Result, ensure};
 use neti_common::{egress::egress, filter::filter, ingress::ingress, packet::Frame, verdict::Hook};
 
-use crate::{Case, same_bytes};
+use crate::{Case, same_bytes, scene::Scene};
 
-pub fn check(case: &Case) -> Result<()> {
+pub fn check<F: Scene>(case: &Case<F>) -> Result<()> {
     // What one run keeps must not be found in the next.
     let world = case.world.clone();
     let mut bytes = case.input.clone();

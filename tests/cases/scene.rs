@@ -1,84 +1,166 @@
 //! Who is who in the cases: one host, a member on its link, a member far away, and strangers.
 
+use std::fmt::Debug;
+
+use aya::Pod;
 use neti_common::{
-    family::{Family, V4},
-    maps::{Ends, Flow, Hint, Prefix, Tuple, identity, mode},
+    family::Family,
+    headers::TCP,
+    maps::{Ends, Flow, Hint, Member, Prefix, Settings, TwinIn, TwinOut, identity, mode},
     model::World,
     tables::Class,
 };
 
-use crate::packet::{Addr, Packet};
+use crate::{Case, packet::Packet};
 
-/// The host itself.
-pub const OWN: Addr = [10, 0, 0, 10];
-pub const OWN_OVERLAY: Addr = [100, 64, 1, 1];
-/// A member on the same link.
-pub const NEAR: Addr = [10, 0, 0, 11];
-pub const NEAR_OVERLAY: Addr = [100, 64, 1, 2];
-/// A member behind the gateway.
-pub const FAR: Addr = [203, 0, 113, 110];
-pub const FAR_OVERLAY: Addr = [100, 64, 1, 3];
-/// An overlay address of the fleet's range that nobody has.
-pub const NOBODY: Addr = [100, 64, 9, 9];
-pub const STRANGER: Addr = [198, 51, 100, 99];
-/// A stranger on the same link, in a failsafe range.
-pub const NEIGHBOUR: Addr = [10, 0, 0, 66];
-pub const ROUTER: Addr = [10, 0, 0, 1];
+mod v4;
+pub mod v6;
+
+/// What a family calls the hosts, and how it builds its packets.
+pub trait Scene: Family<Addr: Pod> {
+    /// The host itself.
+    const OWN: Self::Addr;
+    const OWN_OVERLAY: Self::Addr;
+    /// A member on the same link.
+    const NEAR: Self::Addr;
+    const NEAR_OVERLAY: Self::Addr;
+    /// A member behind the gateway.
+    const FAR: Self::Addr;
+    const FAR_OVERLAY: Self::Addr;
+    /// A member that has no overlay address in this family.
+    const PLAIN: Self::Addr;
+    /// An overlay address of the fleet's range that nobody has.
+    const NOBODY: Self::Addr;
+    const STRANGER: Self::Addr;
+    /// A stranger on the same link, in a failsafe range.
+    const NEIGHBOUR: Self::Addr;
+    const ROUTER: Self::Addr;
+    /// To everyone on the link.
+    const EVERYONE: Self::Addr;
+    /// The cloud's metadata service.
+    const METADATA: Self::Addr;
+    /// The fleet's overlay range, where ssh is never refused from, the strangers' network, and the link's: an address
+    /// and a length in bits.
+    const RANGE: (Self::Addr, u32);
+    const FAILSAFE: (Self::Addr, u32);
+    const STRANGERS: (Self::Addr, u32);
+    const LINK: u32;
+    /// What `ip address add` takes beside an address, so that it can be used at once.
+    const ADDRESS_FLAGS: &str;
+    /// DHCP's ports, the server's first.
+    const DHCP: (u16, u16);
+    /// ICMP errors: type and code.
+    const TOO_BIG: (u8, u8);
+    const PORT_UNREACHABLE: (u8, u8);
+    const TIME_EXCEEDED: (u8, u8);
+    /// An identification that every fragment of a case has, as [`neti_common::maps::FragmentKey`] holds it, and the
+    /// protocol that stands beside it there for UDP.
+    const DATAGRAM: ([u8; 4], u32);
+
+    /// Options or extension headers.
+    type Options: Clone + Debug + Default;
+    /// Options or extension headers that carry no address, each with what to call them.
+    fn harmless() -> Vec<(&'static str, Self::Options)>;
+    /// Those that carry this one.
+    fn carrying(address: Self::Addr) -> Vec<(&'static str, Self::Options)>;
+    /// Makes a fragment of a packet that has these.
+    fn fragment(options: &mut Self::Options, offset: u16, more: bool);
+
+    /// An address as on the wire.
+    fn octets(address: &Self::Addr) -> Vec<u8>;
+    /// A packet's header, with whatever stands between it and a transport of this length.
+    fn header(packet: &Packet<Self>, transport: usize) -> Vec<u8>;
+    /// Cases that have no counterpart in the other family.
+    fn own_cases() -> Vec<Case<Self>>;
+}
 
 pub const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x0a];
 pub const NEAR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x0b];
 pub const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x01];
 
+pub fn prefix<F: Scene>((network, length): (F::Addr, u32)) -> Prefix<F> {
+    Prefix { network, mask: F::mask(length) }
+}
+
 /// The host under `enforce`, with servers to be seen under their real addresses.
-pub fn host() -> World<V4> {
-    let range = Prefix { network: [100, 64, 0, 0], mask: V4::mask(16) };
-    let mut world = World::new(OWN, OWN_OVERLAY, range);
+pub fn host<F: Scene>() -> World<F> {
+    let mut world = World::new(F::OWN, F::OWN_OVERLAY, prefix(F::RANGE));
     world.settings.mode = mode::ENFORCE;
     world.settings.identity = identity::REAL;
-    world.settings.failsafe[0] = Prefix { network: [10, 0, 0, 0], mask: V4::mask(8) };
-    world.add_member(NEAR_OVERLAY, &[NEAR], true);
-    world.add_member(FAR_OVERLAY, &[FAR], false);
+    world.settings.failsafe[0] = prefix(F::FAILSAFE);
+    world.add_member(F::NEAR_OVERLAY, &[F::NEAR], true);
+    world.add_member(F::FAR_OVERLAY, &[F::FAR], false);
+    let plain = Member {
+        real: F::PLAIN,
+        overlays: Settings::<F>::UNSET.overlays,
+        overlay_count: 0,
+        ..world.members[&F::FAR]
+    };
+    world.members.insert(F::PLAIN, plain);
     world
 }
 
 /// [`host`], changed.
-pub fn host_with(change: impl FnOnce(&mut World<V4>)) -> World<V4> {
+pub fn host_with<F: Scene>(change: impl FnOnce(&mut World<F>)) -> World<F> {
     let mut world = host();
     change(&mut world);
     world
 }
 
 /// [`host`] with servers to be seen under their overlay addresses.
-pub fn overlay_host() -> World<V4> {
+pub fn overlay_host<F: Scene>() -> World<F> {
     host_with(|world| world.settings.identity = identity::OVERLAY)
 }
 
 /// [`host`] under `observe`.
-pub fn observing_host() -> World<V4> {
+pub fn observing_host<F: Scene>() -> World<F> {
     host_with(|world| world.settings.mode = mode::OBSERVE)
 }
 
-pub fn ends(peer: Addr, own: Addr) -> Ends<V4> {
+/// The host of a fleet without overlay range in this family: it filters, and translates nothing.
+pub fn plain_host<F: Scene>() -> World<F> {
+    host_with(|world| {
+        world.settings.ranges = Settings::<F>::UNSET.ranges;
+        world.settings.overlays = Settings::<F>::UNSET.overlays;
+        world.paths.clear();
+        for member in world.members.values_mut() {
+            (member.overlays, member.overlay_count) = (Settings::<F>::UNSET.overlays, 0);
+        }
+    })
+}
+
+pub fn ends<F: Scene>(peer: F::Addr, own: F::Addr) -> Ends<F> {
     Ends { peer, own }
 }
 
 /// A flow as seen from the host.
-pub fn flow(protocol: u8, own: (Addr, u16), peer: (Addr, u16)) -> Flow<V4> {
-    let tuple =
-        Tuple { src: own.0, dst: peer.0, sport: own.1.to_be_bytes(), dport: peer.1.to_be_bytes() };
-    Flow { tuple, protocol, _pad: [0; 3] }
+pub fn flow<F: Scene>(protocol: u8, own: (F::Addr, u16), peer: (F::Addr, u16)) -> Flow<F> {
+    let [sport, dport] = [own.1, peer.1].map(u16::to_be_bytes);
+    Flow { src: own.0, dst: peer.0, sport, dport, protocol: protocol.into() }
 }
 
 /// The key of a flow with a member: the same on every path to it.
-pub fn member_flow(protocol: u8, own: u16, peer: (Addr, u16)) -> Flow<V4> {
-    flow(protocol, (V4::UNSPECIFIED, own), peer)
+pub fn member_flow<F: Scene>(protocol: u8, own: u16, peer: (F::Addr, u16)) -> Flow<F> {
+    flow(protocol, (F::UNSPECIFIED, own), peer)
 }
 
 /// Notes a hint, `age` seconds old.
-pub fn hint(world: &World<V4>, class: Class, flow: Flow<V4>, ends: Ends<V4>, age: u64) {
+pub fn hint<F: Scene>(world: &World<F>, class: Class, flow: Flow<F>, ends: Ends<F>, age: u64) {
     let seen = world.now.get() - age * 1_000_000_000;
-    let hint = Hint { seen, ends, state: 0, _pad: [0; 7] };
+    let hint = Hint { seen, ends, state: 0 };
     world.hints.borrow_mut().insert((class, flow), hint);
+}
+
+/// The port on the wire of the twin that [`twin`] notes.
+pub const TWIN: u16 = 61_500;
+
+/// Notes that the host's overlay connection between these ports has another one on the wire, [`TWIN`].
+pub fn twin<F: Scene>(world: &mut World<F>, own: u16, far: u16) {
+    let port = TwinOut { port: TWIN.to_be_bytes(), _pad: [0; 2] };
+    let socket = flow(TCP, (F::OWN_OVERLAY, own), (F::FAR_OVERLAY, far));
+    world.twins_out.get_mut().insert(socket, port);
+    let twin = TwinIn::new(ends(F::FAR_OVERLAY, F::OWN_OVERLAY), own.to_be_bytes());
+    world.twins_in.get_mut().insert(member_flow(TCP, TWIN, (F::FAR_OVERLAY, far)), twin);
 }
 
 /// A frame with an EtherType of its own.
@@ -87,19 +169,13 @@ pub fn frame(to: [u8; 6], from: [u8; 6], ethertype: u16, body: &[u8]) -> Vec<u8>
 }
 
 /// A packet that the host sends by its gateway.
-pub fn out(packet: &Packet) -> Vec<u8> {
-    frame(ROUTER_MAC, OWN_MAC, V4::ETHERTYPE, &packet.bytes())
+pub fn out<F: Scene>(packet: &Packet<F>) -> Vec<u8> {
+    frame(ROUTER_MAC, OWN_MAC, F::ETHERTYPE, &packet.bytes())
 }
 
 /// A packet that arrives from the gateway.
-pub fn come(packet: &Packet) -> Vec<u8> {
-    frame(OWN_MAC, ROUTER_MAC, V4::ETHERTYPE, &packet.bytes())
-}
-
-/// An ARP packet for IPv4 over Ethernet (RFC 826).
-pub fn arp(operation: u8, sender: Addr, target: Addr) -> Vec<u8> {
-    let head = [0, 1, 8, 0, 6, 4, 0, operation];
-    [&head[..], &OWN_MAC, &sender, &[0; 6], &target].concat()
+pub fn come<F: Scene>(packet: &Packet<F>) -> Vec<u8> {
+    frame(OWN_MAC, ROUTER_MAC, F::ETHERTYPE, &packet.bytes())
 }
 
 /// A frame with VLAN tags of these ids.

@@ -1,11 +1,9 @@
 //! A namespace whose maps, addresses and sockets are made to match a case's world, with the programs of the shipped
 //! object.
 
-use std::{
-    fs, io,
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
-    os::fd::AsRawFd,
-};
+mod sockets;
+
+use std::{fs, marker::PhantomData};
 
 use anyhow::{Context, Result, ensure};
 use aya::{
@@ -14,19 +12,20 @@ use aya::{
 };
 use harness::{eventually, instance::fresh_instance, netns::Netns, packets::Wire};
 use neti_common::{
-    family::V4,
+    family::{Family, V4, V6},
     headers::TCP,
-    maps::{Counter, Flow, Hint, OPEN_PORT_WORDS, Settings, VLAN_WORDS, name},
+    maps::{Allow, Counter, Flow, Hint, OPEN_PORT_WORDS, Settings, VLAN_WORDS, name},
     model::{OpenSocket, World},
     tables::Class,
     verdict::{Hook, Reason, counter_index},
 };
 use neti_userspace::loader::{self, pins::Pins};
-use socket2::{Domain, Socket, Type};
+use socket2::Socket;
+pub use sockets::Sockets;
 
 use crate::{
-    packet::{Addr, Packet, SYN},
-    scene::{NEAR_MAC, OWN_MAC, ROUTER_MAC, frame},
+    packet::{Packet, SYN},
+    scene::{NEAR_MAC, OWN_MAC, ROUTER_MAC, Scene, frame},
 };
 
 /// The host's interface with the programs, and the far end of it.
@@ -39,14 +38,7 @@ const SIDE_MAC: [u8; 6] = [2, 0, 0, 0, 1, 0x0a];
 /// With 2 a listener answers by cookie and keeps nothing of a SYN, which the next case would find.
 const SYN_COOKIES: &str = "net.ipv4.tcp_syncookies";
 
-const CLASSES: [(Class, &str); 4] = [
-    (Class::LocalMember, name::HINTS_LOCAL_MEMBER4),
-    (Class::LocalStranger, name::HINTS_LOCAL_STRANGER4),
-    (Class::ForwardMember, name::HINTS_FORWARD_MEMBER4),
-    (Class::ForwardStranger, name::HINTS_FORWARD_STRANGER4),
-];
-
-pub struct Stage {
+pub struct Stage<F: Scene> {
     pub host: Netns,
     /// Where the host's links end.
     pub peer: Netns,
@@ -54,29 +46,35 @@ pub struct Stage {
     pins: Pins,
     sockets: Vec<Socket>,
     side: Wire,
+    family: PhantomData<F>,
 }
 
-impl Stage {
+impl<F: Scene> Stage<F> {
     /// The programs are loaded, not attached.
     pub fn new() -> Result<Self> {
         let (host, peer) = (Netns::new("host")?, Netns::new("peer")?);
+        host.enable_ipv6()?;
+        // Reports of the groups that the addresses need are all sent before anything is attached.
+        host.sysctl("net.ipv6.conf.default.mldv2_unsolicited_report_interval", "1")?;
         for (ours, theirs) in [(UPLINK, WIRE), (SIDE, "aside")] {
             host.veth(ours, &peer, theirs)?;
         }
+        let [own, own_overlay, range, router, near, neighbour] =
+            [F::OWN, F::OWN_OVERLAY, F::RANGE.0, F::ROUTER, F::NEAR, F::NEIGHBOUR]
+                .map(|address| F::to_ip(&address));
+        let (link, bits, length, flags) = (F::LINK, F::BITS, F::RANGE.1, F::ADDRESS_FLAGS);
+        let [own_mac, side_mac, router_mac, near_mac] =
+            [OWN_MAC, SIDE_MAC, ROUTER_MAC, NEAR_MAC].map(text);
         host.ip_batch(&format!(
-            "link set {UPLINK} address {own}\n\
-             link set {SIDE} address {side}\n\
-             addr add 10.0.0.10/24 dev {UPLINK}\n\
-             addr add 100.64.1.1/32 dev lo\n\
-             route add default via 10.0.0.1 dev {UPLINK}\n\
-             route add 100.64.0.0/16 via 10.0.0.1 dev {UPLINK} src 100.64.1.1\n\
-             neigh add 10.0.0.1 lladdr {router} dev {UPLINK} nud permanent\n\
-             neigh add 10.0.0.11 lladdr {near} dev {UPLINK} nud permanent\n\
-             neigh add 10.0.0.66 lladdr {router} dev {UPLINK} nud permanent\n",
-            own = text(OWN_MAC),
-            side = text(SIDE_MAC),
-            router = text(ROUTER_MAC),
-            near = text(NEAR_MAC),
+            "link set {UPLINK} address {own_mac}\n\
+             link set {SIDE} address {side_mac}\n\
+             addr add {own}/{link} dev {UPLINK} {flags}\n\
+             addr add {own_overlay}/{bits} dev lo {flags}\n\
+             route add default via {router} dev {UPLINK}\n\
+             route add {range}/{length} via {router} dev {UPLINK} src {own_overlay}\n\
+             neigh add {router} lladdr {router_mac} dev {UPLINK} nud permanent\n\
+             neigh add {near} lladdr {near_mac} dev {UPLINK} nud permanent\n\
+             neigh add {neighbour} lladdr {router_mac} dev {UPLINK} nud permanent\n",
         ))?;
         for interface in ["all", UPLINK, SIDE] {
             host.sysctl(&format!("net.ipv4.conf.{interface}.rp_filter"), "0")?;
@@ -86,17 +84,21 @@ impl Stage {
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         let ebpf = runtime.block_on(loader::load(&pins, false))?;
         let side = Wire::open(&peer, "aside")?;
-        Ok(Self { host, peer, ebpf, pins, sockets: Vec::new(), side })
+        Ok(Self { host, peer, ebpf, pins, sockets: Vec::new(), side, family: PhantomData })
     }
 
     /// Makes maps and sockets say what this world says.
-    pub fn apply(&mut self, world: &World<V4>) -> Result<()> {
+    pub fn apply(&mut self, world: &World<F>, sockets: Sockets) -> Result<()> {
         self.sockets.clear();
-        let settings = Settings { uplink: self.host.index(UPLINK)?, ..world.settings };
-        self.array(name::SETTINGS4)?.set(0, settings, 0)?;
+        let uplink = self.host.index(UPLINK)?;
+        // A fleet has settings of both families, those of the one without addresses too.
+        self.settings(&without_addresses::<V4, F>(&world.settings, uplink))?;
+        self.settings(&without_addresses::<V6, F>(&world.settings, uplink))?;
+        self.settings(&Settings { uplink, ..world.settings })?;
         self.array(name::SETTINGS_SLOT)?.set(0, 0_u32, 0)?;
-        self.fill(name::MEMBERS4, world.members.iter().map(|(k, v)| (*k, *v)))?;
-        self.fill(name::OVERLAYS4, world.paths.iter().map(|(k, v)| (*k, *v)))?;
+        let maps = F::MAPS;
+        self.fill(maps.members, world.members.iter().map(|(k, v)| (*k, *v)))?;
+        self.fill(maps.overlays, world.paths.iter().map(|(k, v)| (*k, *v)))?;
         self.allow(world)?;
         let mut open = vec![0_u64; OPEN_PORT_WORDS as usize];
         for (protocol, port) in &world.open {
@@ -112,10 +114,15 @@ impl Stage {
 
         // The world's clock becomes the kernel's.
         let lag = now()?.wrapping_sub(world.now.get());
-        for (class, map) in CLASSES {
+        for (class, map) in [
+            (Class::LocalMember, maps.hints_local_member),
+            (Class::LocalStranger, maps.hints_local_stranger),
+            (Class::ForwardMember, maps.hints_forward_member),
+            (Class::ForwardStranger, maps.hints_forward_stranger),
+        ] {
             let hints = world.hints.borrow();
             let hints = hints.iter().filter(|((of, _), _)| *of == class);
-            let hints: Vec<(Flow<V4>, Hint<V4>)> = hints
+            let hints: Vec<(Flow<F>, Hint<F>)> = hints
                 .map(|((_, flow), hint)| {
                     (*flow, Hint { seen: hint.seen.wrapping_add(lag), ..*hint })
                 })
@@ -127,13 +134,18 @@ impl Stage {
             fragment.seen = fragment.seen.wrapping_add(lag);
             (key, fragment)
         });
-        self.fill(name::FRAGMENTS4, fragments)?;
+        self.fill(maps.fragments, fragments)?;
         let twins = world.twins_out.borrow().clone();
         self.array(name::TWINS_USED)?.set(0, u32::from(!twins.is_empty()), 0)?;
-        self.fill(name::TWINS_OUT4, twins)?;
+        self.fill(maps.twins_out, twins)?;
         let twins = world.twins_in.borrow().clone();
-        self.fill(name::TWINS_IN4, twins)?;
-        self.open_sockets(world)
+        self.fill(maps.twins_in, twins)?;
+        self.open_sockets(world, sockets)
+    }
+
+    fn settings<G: Family>(&mut self, settings: &Settings<G>) -> Result<()> {
+        self.array(G::MAPS.settings)?.set(0, *settings, 0)?;
+        Ok(())
     }
 
     /// Packets of one hook, by reason and whether they would have been dropped.
@@ -186,10 +198,10 @@ impl Stage {
         Ok(())
     }
 
-    fn allow(&mut self, world: &World<V4>) -> Result<()> {
-        let map = self.ebpf.map_mut(name::ALLOW4).context("the object has allow rules")?;
-        let mut map: LpmTrie<_, Addr, neti_common::maps::Allow> = map.try_into()?;
-        let old: Vec<Key<Addr>> = map.keys().collect::<std::result::Result<_, _>>()?;
+    fn allow(&mut self, world: &World<F>) -> Result<()> {
+        let map = self.ebpf.map_mut(F::MAPS.allow).context("the object has allow rules")?;
+        let mut map: LpmTrie<_, F::Addr, Allow> = map.try_into()?;
+        let old: Vec<Key<F::Addr>> = map.keys().collect::<std::result::Result<_, _>>()?;
         for key in old {
             map.remove(&key)?;
         }
@@ -199,12 +211,12 @@ impl Stage {
         Ok(())
     }
 
-    fn open_sockets(&mut self, world: &World<V4>) -> Result<()> {
+    fn open_sockets(&mut self, world: &World<F>, of: Sockets) -> Result<()> {
         for socket in &world.sockets {
             match socket.peer {
                 Some(peer) if socket.half_open => self.half_open(socket, peer)?,
                 _ => {
-                    let open = self.host.run(|| open(socket));
+                    let open = self.host.run(|| sockets::open(socket, of));
                     self.sockets.push(open.with_context(|| format!("open {socket:?}"))?);
                 }
             }
@@ -214,21 +226,25 @@ impl Stage {
 
     /// Lets a listener answer a SYN that comes in beside the programs, and nobody complete the connection.
     /// It stays half-open for as long as the kernel likes, so no other case may use its ports.
-    fn half_open(&self, socket: &OpenSocket<V4>, peer: (Addr, u16)) -> Result<()> {
+    fn half_open(&self, socket: &OpenSocket<F>, peer: (F::Addr, u16)) -> Result<()> {
         let own = socket.local.context("a half-open connection has an address")?;
         self.host.sysctl(SYN_COOKIES, "0")?;
-        let syn = Packet::tcp(peer, (own, socket.port), SYN);
-        self.side.send(&frame(SIDE_MAC, ROUTER_MAC, 0x0800, &syn.bytes()))?;
+        let syn = Packet::<F>::tcp(peer, (own, socket.port), SYN);
+        self.side.send(&frame(SIDE_MAC, ROUTER_MAC, F::ETHERTYPE, &syn.bytes()))?;
         // In proc_net_tcp(5), 03 is SYN_RECV.
         eventually("the connection is half-open", || {
-            let table = self.host.run(|| fs::read_to_string("/proc/thread-self/net/tcp"));
-            table.is_ok_and(|table| table.lines().any(|line| line.contains(" 03 ")))
+            let read = |name| fs::read_to_string(format!("/proc/thread-self/net/{name}"));
+            self.host
+                .run(|| ["tcp", "tcp6"].map(read))
+                .iter()
+                .flatten()
+                .any(|table| table.lines().any(|line| line.contains(" 03 ")))
         });
         self.host.sysctl(SYN_COOKIES, "2")
     }
 }
 
-impl Drop for Stage {
+impl<F: Scene> Drop for Stage<F> {
     fn drop(&mut self) {
         if let Some(instance) = self.pins.maps().parent().and_then(|version| version.parent()) {
             let _ = fs::remove_dir_all(instance);
@@ -236,37 +252,18 @@ impl Drop for Stage {
     }
 }
 
-/// A socket of this namespace. Connections are made without a word on the wire (`TCP_REPAIR`).
-fn open(wanted: &OpenSocket<V4>) -> io::Result<Socket> {
-    let local = SocketAddrV4::new(wanted.local.unwrap_or_default().into(), wanted.port);
-    let kind = if wanted.protocol == TCP { Type::STREAM } else { Type::DGRAM };
-    let socket = Socket::new(Domain::IPV4, kind, None)?;
-    socket.set_reuse_address(true)?;
-    if wanted.protocol == TCP && wanted.peer.is_some() {
-        repair(&socket)?;
+/// The settings of a fleet that has no addresses in this family.
+fn without_addresses<G: Family, F: Family>(settings: &Settings<F>, uplink: u32) -> Settings<G> {
+    Settings {
+        uplink,
+        twin_first: settings.twin_first,
+        twin_last: settings.twin_last,
+        mode: settings.mode,
+        identity: settings.identity,
+        echo: settings.echo,
+        valid: settings.valid,
+        ..Settings::UNSET
     }
-    socket.bind(&SocketAddr::from(local).into())?;
-    if let Some((peer, port)) = wanted.peer {
-        socket.connect(&SocketAddr::from((Ipv4Addr::from(peer), port)).into())?;
-    } else if wanted.protocol == TCP {
-        socket.listen(16)?;
-    }
-    Ok(socket)
-}
-
-fn repair(socket: &Socket) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: the option is an int, and its length is given.
-    let set = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_REPAIR,
-            (&raw const on).cast(),
-            size_of_val(&on) as libc::socklen_t,
-        )
-    };
-    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// `CLOCK_MONOTONIC`, as `bpf_ktime_get_ns` tells it.

@@ -1,13 +1,15 @@
 //! A case as a real frame: put on the wire before the host, or sent by the host onto it, with the programs attached, and
 //! looked for on the other side.
 //!
-//! What arrives is seen by raw sockets, which get whole datagrams after the programs; what they cannot see (fragments,
-//! what is not IP) is judged by the counters alone. What leaves is seen on the wire, up to a marker sent after it.
+//! What arrives is seen twice: as a frame, by a packet socket of its EtherType, which the kernel asks after the programs
+//! (`__netif_receive_skb_core`), and, as far as it is a whole datagram for the host, by a raw socket, which gets what the
+//! kernel's own IP has let through. What leaves is seen on the wire, up to a marker sent after it.
 
 use std::{io::Read, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, Xdp, XdpMode, tc::TcAttachOptions};
+use etherparse::IpSlice;
 use harness::{PATIENCE, packets::Wire, within};
 use neti_common::verdict::{Action, Hook};
 use neti_userspace::loader::program;
@@ -15,66 +17,78 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
     Case, same_bytes,
-    scene::{NEAR_MAC, OWN, OWN_MAC, OWN_OVERLAY, ROUTER_MAC, frame},
-    stage::{Stage, UPLINK, WIRE, counted_one},
+    scene::{NEAR_MAC, OWN_MAC, ROUTER_MAC, Scene, frame},
+    stage::{Sockets, Stage, UPLINK, WIRE, counted_one},
 };
 
-/// Protocols of the cases.
-const PROTOCOLS: [i32; 4] =
-    [libc::IPPROTO_ICMP, libc::IPPROTO_TCP, libc::IPPROTO_UDP, libc::IPPROTO_SCTP];
+/// Protocols of the cases that a raw socket is opened for.
+const PROTOCOLS: [u8; 5] = [1, 6, 17, 58, 132];
 /// For experiments (IEEE 802); the marker carries a number.
 const MARKER: u16 = 0x88b6;
 
-pub struct LiveWire {
+pub struct LiveWire<F: Scene> {
     /// The programs of tc on one host, XDP's on another: it would take away from tc what it drops.
-    tc: Host,
-    xdp: Host,
+    tc: Host<F>,
+    xdp: Host<F>,
     markers: u32,
 }
 
-struct Host {
-    stage: Stage,
+struct Host<F: Scene> {
+    stage: Stage<F>,
     /// The uplink, from inside and from the far end.
     inside: Wire,
     outside: Wire,
-    receivers: Vec<Socket>,
+    /// Gets the frames of the family that are let in.
+    frames: Socket,
+    /// Get the datagrams: of IPv4 with their header, of IPv6 without.
+    datagrams: Vec<Socket>,
 }
 
-impl Host {
-    fn new(attach: impl FnOnce(&mut Stage) -> Result<()>) -> Result<Self> {
+impl<F: Scene> Host<F> {
+    fn new(attach: impl FnOnce(&mut Stage<F>) -> Result<()>) -> Result<Self> {
         let mut stage = Stage::new()?;
         attach(&mut stage)?;
         let inside = Wire::open(&stage.host, UPLINK)?;
         let outside = Wire::open(&stage.peer, WIRE)?;
-        let receive = |protocol| -> std::io::Result<Socket> {
-            let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(protocol)))?;
+        let open = |domain, protocol: i32| -> std::io::Result<Socket> {
+            let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(protocol)))?;
             socket.set_nonblocking(true)?;
             Ok(socket)
         };
-        let receivers = PROTOCOLS.iter().map(|protocol| stage.host.run(|| receive(*protocol)));
-        let receivers = receivers.collect::<std::io::Result<_>>()?;
-        Ok(Self { stage, inside, outside, receivers })
+        let domain = if F::to_ip(&F::OWN).is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+        let (frames, datagrams) = stage.host.run(|| -> std::io::Result<_> {
+            let frames = open(Domain::PACKET, F::ETHERTYPE.to_be().into())?;
+            let datagrams = PROTOCOLS.map(|protocol| open(domain, protocol.into()));
+            Ok((frames, datagrams.into_iter().collect::<std::io::Result<_>>()?))
+        })?;
+        Ok(Self { stage, inside, outside, frames, datagrams })
     }
 
-    /// The datagrams that raw sockets have got.
-    fn delivered(&mut self) -> Vec<Vec<u8>> {
-        let mut delivered = Vec::new();
-        for socket in &mut self.receivers {
-            let mut buffer = vec![0; 1 << 16];
-            while let Ok(length) = socket.read(&mut buffer) {
-                delivered.push(buffer[..length].to_vec());
-            }
-        }
-        delivered
+    /// What sockets have got since they were last asked.
+    fn delivered(&mut self) -> Delivered {
+        let frames = received(&mut self.frames);
+        Delivered { frames, datagrams: self.datagrams.iter_mut().flat_map(received).collect() }
     }
 }
 
-impl LiveWire {
+#[derive(Default)]
+struct Delivered {
+    frames: Vec<Vec<u8>>,
+    datagrams: Vec<Vec<u8>>,
+}
+
+fn received(socket: &mut Socket) -> Vec<Vec<u8>> {
+    let mut buffer = vec![0; 1 << 16];
+    std::iter::from_fn(|| socket.read(&mut buffer).ok().map(|length| buffer[..length].to_vec()))
+        .collect()
+}
+
+impl<F: Scene> LiveWire<F> {
     pub fn new() -> Result<Self> {
         Ok(Self { tc: Host::new(attach_tc)?, xdp: Host::new(attach_xdp)?, markers: 0 })
     }
 
-    pub fn check(&mut self, case: &Case) -> Result<()> {
+    pub fn check(&mut self, case: &Case<F>) -> Result<()> {
         match case.hook {
             Hook::Egress => self.leaves(case),
             Hook::Ingress => arrives(&mut self.tc, case),
@@ -82,9 +96,9 @@ impl LiveWire {
         }
     }
 
-    fn leaves(&mut self, case: &Case) -> Result<()> {
+    fn leaves(&mut self, case: &Case<F>) -> Result<()> {
         let host = &mut self.tc;
-        host.stage.apply(&case.world)?;
+        host.stage.apply(&case.world, Sockets::OwnFamily)?;
         self.markers += 1;
         let before = host.stage.counted(case.hook)?;
         let sent = host.inside.send(&case.input);
@@ -124,8 +138,8 @@ impl LiveWire {
     }
 }
 
-fn arrives(host: &mut Host, case: &Case) -> Result<()> {
-    host.stage.apply(&case.world)?;
+fn arrives<F: Scene>(host: &mut Host<F>, case: &Case<F>) -> Result<()> {
+    host.stage.apply(&case.world, Sockets::OwnFamily)?;
     host.delivered();
     let before = host.stage.counted(case.hook)?;
     host.outside.send(&case.input)?;
@@ -142,43 +156,59 @@ fn arrives(host: &mut Host, case: &Case) -> Result<()> {
         }
     });
     result?;
-    let Some(wanted) = receivable(&case.output) else { return Ok(()) };
+    let Some(wanted) = received_as::<F>(&case.output) else { return Ok(()) };
+    let transport = transport::<F>(&wanted[14..]);
     if !case.goes_on() {
-        let delivered = host.delivered();
-        ensure!(!delivered.iter().any(|one| one == wanted), "a dropped packet is delivered");
+        let Delivered { frames, datagrams } = host.delivered();
+        ensure!(!frames.contains(&wanted), "a dropped frame is let in");
+        let passed = transport.is_some_and(|transport| {
+            datagrams.iter().any(|datagram| datagram.ends_with(transport))
+        });
+        ensure!(!passed, "a dropped packet is delivered");
         return Ok(());
     }
-    let mut delivered = Vec::new();
+    let mut all = Delivered::default();
     let came = within(Duration::from_secs(5), || {
-        delivered.extend(host.delivered());
-        delivered.iter().any(|one| one == wanted)
+        let Delivered { frames, datagrams } = host.delivered();
+        all.frames.extend(frames);
+        all.datagrams.extend(datagrams);
+        let delivered = transport.is_none_or(|transport| {
+            all.datagrams.iter().any(|datagram| datagram.ends_with(transport))
+        });
+        delivered && all.frames.contains(&wanted)
     });
-    match delivered.first() {
+    match all.frames.first() {
         _ if came => Ok(()),
-        Some(other) => same_bytes(other, wanted),
-        None => bail!("counted, but delivered to no raw socket"),
+        Some(other) if *other != wanted => same_bytes(other, &wanted),
+        Some(_) => anyhow::bail!("let in, but the kernel's IP gave it to no raw socket"),
+        None => anyhow::bail!("counted, but not let in"),
     }
 }
 
-/// The datagram in a frame, where a raw socket would get it just so: whole, for an address of the host's, untagged but
-/// for priority.
-fn receivable(frame: &[u8]) -> Option<&[u8]> {
-    let mut l3 = 14;
-    while frame.get(l3 - 2..l3)? == [0x81, 0] {
-        let id = u16::from_be_bytes([frame[l3], frame[l3 + 1]]) & 0x0fff;
-        if id != 0 {
+/// The frame that a packet socket of the family gets: without priority tags. Nothing where it is of another EtherType, or
+/// of a VLAN.
+fn received_as<F: Scene>(frame: &[u8]) -> Option<Vec<u8>> {
+    let mut at = 12;
+    while frame.get(at..at + 2)? == [0x81, 0] {
+        if u16::from_be_bytes([frame[at + 2], frame[at + 3]]) & 0x0fff != 0 {
             return None;
         }
-        l3 += 4;
+        at += 4;
     }
-    let packet = frame.get(l3..).filter(|_| frame[l3 - 2..l3] == [0x08, 0])?;
-    let length = usize::from(u16::from_be_bytes([*packet.get(2)?, *packet.get(3)?]));
-    let fragment = u16::from_be_bytes([*packet.get(6)?, *packet.get(7)?]) & 0x3fff;
-    let ours = [&OWN[..], &OWN_OVERLAY[..]].contains(&packet.get(16..20)?);
-    (fragment == 0 && ours).then(|| packet.get(..length)).flatten()
+    let is_ip = frame[at..at + 2] == F::ETHERTYPE.to_be_bytes();
+    is_ip.then(|| [&frame[..12], &frame[at..]].concat())
 }
 
-fn attach_tc(stage: &mut Stage) -> Result<()> {
+/// What a raw socket's datagram ends with: the transport of a whole packet that is for the host itself.
+fn transport<F: Scene>(packet: &[u8]) -> Option<&[u8]> {
+    let ip = IpSlice::from_slice(packet).ok()?;
+    let ours = [F::OWN, F::OWN_OVERLAY].map(|own| F::to_ip(&own));
+    let payload = ip.payload();
+    let is_whole = !payload.fragmented && PROTOCOLS.contains(&payload.ip_number.0);
+    (is_whole && ours.contains(&ip.destination_addr())).then_some(payload.payload)
+}
+
+fn attach_tc<F: Scene>(stage: &mut Stage<F>) -> Result<()> {
     let host = stage.host.clone();
     for (name, at) in
         [(program::INGRESS, TcAttachType::Ingress), (program::EGRESS, TcAttachType::Egress)]
@@ -191,7 +221,7 @@ fn attach_tc(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-fn attach_xdp(stage: &mut Stage) -> Result<()> {
+fn attach_xdp<F: Scene>(stage: &mut Stage<F>) -> Result<()> {
     let host = stage.host.clone();
     let program = stage.ebpf.program_mut(program::FILTER).context("the object has the filter")?;
     let program: &mut Xdp = program.try_into()?;
