@@ -35,6 +35,13 @@ pub fn egress<F: Family, P: Skb, T: Tables<F>>(packet: &mut P, tables: &T) -> Ve
             Ok(header) => header,
             // An overlay address may stand where nobody has looked, and no host needs as much.
             Err(Reason::LongChain) => return Verdict::drop(Reason::LongChain),
+            Err(Reason::RoutingHeader)
+                if F::any_option(packet, l3, l3 + F::MAX_HEADER, |address| {
+                    settings.is_overlay(address)
+                }) =>
+            {
+                return Verdict::drop(Reason::OverlayOption);
+            }
             Err(_) => return unparsed(packet, settings, l3),
         };
         let ip = Ip::read(packet, header);
@@ -81,9 +88,6 @@ const ARP_OPERATION: usize = 6;
 fn unparsed<F: Family, P: Skb>(packet: &P, settings: &Settings<F>, l3: usize) -> Verdict {
     if is_to_or_from_overlay(packet, settings, l3) {
         return Verdict::drop(Reason::OverlaySource);
-    }
-    if F::any_option(packet, l3, l3 + F::MAX_HEADER, |address| settings.is_overlay(address)) {
-        return Verdict::drop(Reason::OverlayOption);
     }
     Verdict::pass(Reason::NotOurs)
 }

@@ -36,6 +36,12 @@ pub trait Packet {
         offset
     }
 
+    /// [`Packet::opaque`] for a flag.
+    #[inline(always)]
+    fn opaque_flag(&self, flag: bool) -> bool {
+        self.opaque(flag as usize) != 0
+    }
+
     /// The id of a VLAN tag that was taken out of the frame before us (`skb->vlan_tci`).
     fn vlan_id(&self) -> Option<u16>;
 }

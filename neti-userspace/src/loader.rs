@@ -37,16 +37,25 @@ pub mod program {
     pub const EGRESS6: &str = "neti_egress6";
 }
 
-/// Loads the programs into the kernel, with the maps of [`make_maps`]. Nothing is attached. With
-/// `trace` the programs log what they drop.
-pub async fn load(pins: &Pins, trace: bool) -> Result<Ebpf> {
-    let mut ebpf = make_maps(pins, trace)?;
-    if trace {
+/// What is asked of the programs.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// They log what they drop.
+    pub trace: bool,
+    /// Those for XDP are needed.
+    pub xdp: bool,
+}
+
+/// Loads the programs into the kernel, with the maps of [`make_maps`]. Nothing is attached.
+pub async fn load(pins: &Pins, options: Options) -> Result<Ebpf> {
+    let mut ebpf = make_maps(pins, options.trace)?;
+    if options.trace {
         trace::forward(&mut ebpf)?;
     }
     // The verifier takes its time, in which a signal must be heard; what it is busy with leaves
     // nothing behind.
-    tokio::task::spawn_blocking(move || load_programs(&mut ebpf).map(|()| ebpf)).await?
+    tokio::task::spawn_blocking(move || load_programs(&mut ebpf, options.xdp).map(|()| ebpf))
+        .await?
 }
 
 /// Makes the maps and pins them, or takes those that are pinned.
@@ -68,21 +77,23 @@ pub fn make_maps(pins: &Pins, trace: bool) -> Result<Ebpf> {
 
 /// Loads the programs with maps of their own, which end with this call: would the kernel take them?
 pub fn verify() -> Result<()> {
-    load_programs(&mut EbpfLoader::new().load(OBJECT).context("loading the kernel programs")?)
+    let mut ebpf = EbpfLoader::new().load(OBJECT).context("loading the kernel programs")?;
+    load_programs(&mut ebpf, true)
 }
 
 /// Each in a thread of its own: the verifier takes up to a second for all of them.
-fn load_programs(ebpf: &mut Ebpf) -> Result<()> {
+fn load_programs(ebpf: &mut Ebpf, xdp: bool) -> Result<()> {
     thread::scope(|scope| {
         let loads: Vec<_> = ebpf
             .programs_mut()
+            .filter(|(_, program)| xdp || !matches!(program, Program::Xdp(_)))
             .map(|(name, program)| scope.spawn(move || load_program(name, program)))
             .collect();
         loads.into_iter().try_for_each(|load| {
             load.join().unwrap_or_else(|_| Err(anyhow!("loading a program panicked")))
         })
     })?;
-    link_ipv6(ebpf)
+    link_ipv6(ebpf, xdp)
 }
 
 fn load_program(name: &str, program: &mut Program) -> Result<()> {
@@ -95,12 +106,10 @@ fn load_program(name: &str, program: &mut Program) -> Result<()> {
 }
 
 /// Puts the programs for IPv6 where those that are attached find them.
-fn link_ipv6(ebpf: &mut Ebpf) -> Result<()> {
-    for (name, index, program) in [
-        (name::XDP_IPV6, 0, program::FILTER6),
-        (name::TC_IPV6, 0, program::INGRESS6),
-        (name::TC_IPV6, 1, program::EGRESS6),
-    ] {
+fn link_ipv6(ebpf: &mut Ebpf, xdp: bool) -> Result<()> {
+    let filter = (name::XDP_IPV6, 0, program::FILTER6);
+    let tc = [(name::TC_IPV6, 0, program::INGRESS6), (name::TC_IPV6, 1, program::EGRESS6)];
+    for (name, index, program) in xdp.then_some(filter).into_iter().chain(tc) {
         let loaded =
             ebpf.program(program).with_context(|| format!("program {program}: missing"))?;
         let fd = loaded.fd().with_context(|| format!("program {program}"))?.try_clone()?;

@@ -19,7 +19,7 @@ use neti_common::{
     tables::Class,
     verdict::{Hook, Reason, counter_index},
 };
-use neti_userspace::loader::{self, pins::Pins};
+use neti_userspace::loader::{self, Options, pins::Pins};
 use socket2::Socket;
 pub use sockets::Sockets;
 
@@ -82,7 +82,7 @@ impl<F: Scene> Stage<F> {
         host.sysctl(SYN_COOKIES, "2")?;
         let pins = Pins::new(&fresh_instance());
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        let ebpf = runtime.block_on(loader::load(&pins, false))?;
+        let ebpf = runtime.block_on(loader::load(&pins, Options { trace: false, xdp: true }))?;
         let side = Wire::open(&peer, "aside")?;
         Ok(Self { host, peer, ebpf, pins, sockets: Vec::new(), side, family: PhantomData })
     }

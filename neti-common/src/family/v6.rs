@@ -207,6 +207,7 @@ impl Family for V6 {
         let mut extensions = 0;
         let mut part = Part::Whole;
         let mut id = [0; 4];
+        let mut goes_on = false;
         if is_extension(next) {
             packet.pull(l3 + Self::MAX_HEADER);
             for _ in 0..MAX_EXTENSIONS {
@@ -215,7 +216,7 @@ impl Family for V6 {
                 match next {
                     HOP_BY_HOP if extensions != 0 => return Err(Reason::Malformed),
                     // The segments left.
-                    ROUTING if b != 0 => return Err(Reason::RoutingHeader),
+                    ROUTING => goes_on |= b != 0,
                     FRAGMENT => {
                         id = packet.load(at + 4).ok_or(Reason::Malformed)?;
                         let fragment = u16::from_be_bytes([a, b]);
@@ -242,6 +243,10 @@ impl Family for V6 {
             }
             if !quoted && extensions > length {
                 return Err(Reason::Malformed);
+            }
+            // Only here, where all of the chain is known to be where [`Self::any_option`] looks.
+            if goes_on {
+                return Err(Reason::RoutingHeader);
             }
         }
         let l4 = packet.opaque(l3 + Self::HEADER + extensions);

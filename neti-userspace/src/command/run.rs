@@ -20,7 +20,7 @@ use crate::{
     cli::Run,
     config::Config,
     fleet::FleetSettings,
-    loader::{self, attach, permission, pins, pins::Pins},
+    loader::{self, Options, attach, permission, pins, pins::Pins},
     membership::Membership,
     notrack,
     registry::{self, Registration, Registry},
@@ -103,7 +103,8 @@ async fn start(
     let membership = registry.watch().await?;
     let me = host::me(config, &uplink, overlays.iter().collect(), reals);
 
-    let mut ebpf = loader::load(pins, args.trace_drops).await?;
+    let xdp = attach::wants_xdp(&uplink, config.attach);
+    let mut ebpf = loader::load(pins, Options { trace: args.trace_drops, xdp }).await?;
     let ranges = routed(&fleet, overlays);
     // The fleet may have other ranges than at the last start, and the uplink another family. As in
     // `teardown`, routes go before the programs forget what they are to translate.

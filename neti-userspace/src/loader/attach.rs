@@ -25,6 +25,7 @@ use super::{
 use crate::{config::Attach, uplink::Uplink};
 
 pub use clsact::remove as remove_clsact;
+pub use xdp::is_wanted as wants_xdp;
 
 /// What the programs are attached by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,13 +9,15 @@ use neti_common::family::{Family, V4};
 use neti_userspace::{
     config::Attach,
     loader::{
-        self,
+        self, Options,
         attach::{self, Means, Tc},
     },
     uplink,
 };
 
 use crate::support::{Instance, in_namespace, may_run, veth};
+
+const ALL: Options = Options { trace: false, xdp: true };
 
 #[test]
 fn a_restart_swaps_the_programs() {
@@ -28,7 +30,7 @@ fn a_restart_swaps_the_programs() {
         let mut before = Vec::new();
         for _ in 0..2 {
             attach::check_free(pins, &uplink).unwrap();
-            let mut ebpf = loader::load(pins, false).await.unwrap();
+            let mut ebpf = loader::load(pins, ALL).await.unwrap();
             let means = attach::attach(&mut ebpf, pins, &uplink, Attach::Auto, Tc::Tcx).unwrap();
             assert_eq!(means, Means { xdp: false, tc: Tc::Tcx }, "auto on veth");
             drop(ebpf);
@@ -57,7 +59,7 @@ fn native_xdp_where_it_is_asked_for() {
         let uplink = veth(&netlink).await;
         let Instance(pins) = &Instance::new();
         let attach = async |uplink: &uplink::Uplink, pins, wanted| {
-            let mut ebpf = loader::load(pins, false).await.unwrap();
+            let mut ebpf = loader::load(pins, ALL).await.unwrap();
             attach::attach(&mut ebpf, pins, uplink, wanted, Tc::Tcx).unwrap().xdp
         };
         assert!(attach(&uplink, pins, Attach::Xdp).await);
@@ -85,7 +87,7 @@ fn clsact_where_there_is_no_tcx() {
         let uplink = veth(&netlink).await;
         let Instance(pins) = &Instance::new();
         for _ in 0..2 {
-            let mut ebpf = loader::load(pins, false).await.unwrap();
+            let mut ebpf = loader::load(pins, ALL).await.unwrap();
             attach::attach(&mut ebpf, pins, &uplink, Attach::Tcx, Tc::Clsact).unwrap();
             drop(ebpf);
             assert_eq!(filters(&netlink, &uplink).await, (1, 1));

@@ -14,7 +14,7 @@ use neti_common::verdict::Hook;
 use super::{Attach, Pins, Uplink, pinned, pins, program, program_of};
 
 /// Attaches the filter if the configuration and the driver want it, detaches it if they do not.
-/// Returns whether it is attached.
+/// Returns whether it is attached. Where [`is_wanted`], its programs must be loaded.
 pub fn attach(ebpf: &mut Ebpf, pins: &Pins, uplink: &Uplink, wanted: Attach) -> Result<bool> {
     let path = pins.link(Hook::Filter);
     let link = pinned(&path)?;
@@ -53,6 +53,11 @@ pub fn attach(ebpf: &mut Ebpf, pins: &Pins, uplink: &Uplink, wanted: Attach) -> 
         },
         Err(error) => refused(uplink, wanted, &format!("{:#}", anyhow::Error::new(error))),
     }
+}
+
+/// Whether XDP is to be tried on this uplink.
+pub fn is_wanted(uplink: &Uplink, wanted: Attach) -> bool {
+    unsuitable(uplink, wanted).is_none()
 }
 
 /// Why `wanted` does not ask for XDP on this uplink.
