@@ -241,6 +241,8 @@ fn leaving() -> Vec<Case<V6>> {
     let ours = |chain: &[Extension]| udp(V6::OWN, V6::STRANGER, chain);
     let segments = [V6::STRANGER, V6::FAR_OVERLAY];
     let long = [options(72), options(64)];
+    let mut nine = vec![V6::STRANGER; 8];
+    nine.push(V6::FAR_OVERLAY);
     let unread = |frame: Vec<u8>| Case::new("a version that is none", Hook::Egress, host(), frame);
     let mut version = out(&udp(V6::OWN_OVERLAY, V6::FAR_OVERLAY, &[]));
     version[14] = 0x40;
@@ -259,6 +261,16 @@ fn leaving() -> Vec<Case<V6>> {
             "by way of an overlay address, behind a fragment header",
             &ours(&[fragment(0, false), routing(1, &segments)]),
             Reason::OverlayOption,
+        ),
+        dropped(
+            "by way of eight others and an overlay address",
+            &ours(&[routing(1, &nine)]),
+            Reason::LongChain,
+        ),
+        dropped(
+            "by way of an overlay address, behind more than is looked at",
+            &ours(&[options(104), routing(1, &[V6::ROUTER]), routing(1, &segments)]),
+            Reason::LongChain,
         ),
         leaves("by way of a stranger", &ours(&[routing(1, &[V6::ROUTER])])),
         dropped(
