@@ -1,6 +1,9 @@
 //! The two address families. Whatever the tests' networks and commands differ by is here.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use ipnet::IpNet;
 use socket2::Domain;
@@ -103,6 +106,15 @@ impl Family {
             Self::V4 => Domain::IPV4,
             Self::V6 => Domain::IPV6,
         }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
     }
 }
 

@@ -127,27 +127,35 @@ impl Lan {
         Ok(())
     }
 
-    /// Gives the router a foot in the public network and a 1:1 translation of each site's public addresses.
+    /// Gives the router a foot in the public network, and translates the public addresses of each site.
     fn publish(&self, internet: &Netns, foot: u8, sites: &[&Site]) -> Result<()> {
         internet.veth(&format!("port-{foot}"), &self.router, "public")?;
         internet.ip(&format!("link set port-{foot} master public"))?;
-        let mut rules = String::new();
+        let mut tables = String::new();
         for family in &self.families {
-            let ip = family.nft();
-            let (mut inward, mut outward) = (String::new(), String::new());
-            for site in sites {
-                let Some(public) = site.public(*family) else { continue };
-                let private = site.real(*family);
-                inward += &format!("{ip} daddr {public} dnat to {private}\n");
-                outward += &format!("{ip} saddr {private} snat to {public}\n");
-            }
-            rules += &format!(
+            tables += &format!(
                 "table {ip} nat {{\n\
-                 chain in {{ type nat hook prerouting priority -100; iifname public\n {inward} }}\n\
-                 chain out {{ type nat hook postrouting priority 100; oifname public\n {outward} }}\n\
-                 }}\n"
+                 chain in {{ type nat hook prerouting priority -100; }}\n\
+                 chain out {{ type nat hook postrouting priority 100; }}\n\
+                 }}\n",
+                ip = family.nft()
             );
             self.router.ip(INTERNET.addr_add(*family, foot, "public").trim())?;
+        }
+        self.router.nft(&tables)?;
+        sites.iter().try_for_each(|site| self.translate(site))
+    }
+
+    /// Translates the public addresses of a site 1:1.
+    fn translate(&self, site: &Site) -> Result<()> {
+        let mut rules = String::new();
+        for public in &site.public {
+            let family = Family::of(*public);
+            let (ip, private) = (family.nft(), site.real(family));
+            rules += &format!(
+                "add rule {ip} nat in iifname public {ip} daddr {public} dnat to {private}\n\
+                 add rule {ip} nat out oifname public {ip} saddr {private} snat to {public}\n"
+            );
         }
         self.router.nft(&rules)
     }
@@ -199,6 +207,16 @@ pub struct Demo {
     pub walden: Site,
     /// Host number 99 of the public network.
     pub stranger: Site,
+}
+
+impl Demo {
+    /// A further host of `ec2`, with number `last`'s addresses of these families.
+    pub fn attach(&self, label: &str, last: u8, families: impl AsRef<[Family]>) -> Result<Site> {
+        let site = self.ec2.attach_with(label, last, families)?.published(last);
+        self.ec2.translate(&site)?;
+        self.vpc.route(&[&site], 1)?;
+        Ok(site)
+    }
 }
 
 /// Builds [`Demo`].
