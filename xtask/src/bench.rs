@@ -17,6 +17,9 @@ use crate::{
 
 #[derive(Args)]
 pub struct Options {
+    /// The family of the hosts' addresses.
+    #[arg(long, default_value = "v4", value_parser = ["v4", "v6"])]
+    family: String,
     /// How often everything is measured [default: 7].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
@@ -34,7 +37,7 @@ pub fn run(options: &Options) -> Result<()> {
     let neti = build::neti(true)?;
     shown(build::progress(&mut cargo(&["build", "--package", "neti-bench"])))?;
     let mut command = Command::new(target_dir()?.join("debug").join("neti-bench"));
-    command.env("NETI_BIN", neti).current_dir(root());
+    command.args(["--family", &options.family]).env("NETI_BIN", neti).current_dir(root());
     if let Some(rounds) = options.rounds {
         command.args(["--rounds", &rounds.to_string()]);
     }

@@ -14,7 +14,7 @@ use harness::{
 };
 
 use crate::{
-    lab::{FAMILY, Lab},
+    lab::Lab,
     server::{PORT, Servers},
 };
 
@@ -28,21 +28,22 @@ const PERIOD: Duration = Duration::from_micros(100);
 /// The members are addresses of one host, which runs no neti: it would only be in the way of what is measured, and
 /// translation at one end is enough.
 pub fn measure(lab: &Lab) -> Result<Vec<f64>> {
+    let family = lab.family;
     let site = lab.lan.attach("joining", 100)?;
     let lasts = 100..100 + MEMBERS;
     for last in lasts.clone().skip(1) {
-        site.netns.ip(LAN.addr_add(FAMILY, last, UPLINK).trim())?;
+        site.netns.ip(LAN.addr_add(family, last, UPLINK).trim())?;
     }
-    let servers = lasts.clone().map(|last| Servers::at(&site.netns, LAN.host(FAMILY, last)));
+    let servers = lasts.clone().map(|last| Servers::at(&site.netns, LAN.host(family, last)));
     let _servers = servers.collect::<Result<Vec<_>>>()?;
     lasts.map(|last| join(lab, last)).collect()
 }
 
 fn join(lab: &Lab, last: u8) -> Result<f64> {
     interrupt::go_on()?;
-    let overlay = FAMILY.ghost(last);
+    let (overlay, real) = (lab.family.ghost(last), LAN.host(lab.family, last));
     let socket = lab.left.site.netns.run(|| -> Result<UdpSocket> {
-        let socket = UdpSocket::bind((FAMILY.any(), 0))?;
+        let socket = UdpSocket::bind((lab.family.any(), 0))?;
         socket.connect((overlay, PORT))?;
         socket.set_nonblocking(true)?;
         Ok(socket)
@@ -51,7 +52,7 @@ fn join(lab: &Lab, last: u8) -> Result<f64> {
 
     let begun = Instant::now();
     let network = lab.left.site.network;
-    lab.fleet.add_member(&format!("joining-{last}"), overlay, network, LAN.host(FAMILY, last))?;
+    lab.fleet.add_member(&format!("joining-{last}"), overlay, network, real)?;
     while !answers(&socket)? {
         ensure!(
             begun.elapsed() < PATIENCE,

@@ -14,9 +14,6 @@ use serde_json::json;
 
 use crate::server::Servers;
 
-/// The family of the addresses that are measured.
-pub const FAMILY: Family = Family::V4;
-
 /// How a client reaches its server.
 pub struct Way {
     pub name: &'static str,
@@ -28,6 +25,8 @@ pub struct Way {
 
 /// Everything. Dropped in this order: hosts undo themselves while their fleet still exists.
 pub struct Lab {
+    /// The family of all addresses.
+    pub family: Family,
     pub left: Host,
     pub right: Host,
     pub fleet: Fleet,
@@ -40,16 +39,17 @@ pub struct Lab {
 
 impl Lab {
     /// All hosts and servers; neti runs and knows its peers.
-    pub fn new() -> Result<Self> {
-        let bare = pair("bare")?;
-        let (lan, left, right) = pair("ec2")?;
-        let servers = [Servers::start(&bare.2.netns)?, Servers::start(&right.netns)?];
-        let fleet = Fleet::new(FAMILY, json!({ "mode": "enforce", "identity": "overlay" }))?;
+    pub fn new(family: Family) -> Result<Self> {
+        let bare = pair("bare", family)?;
+        let (lan, left, right) = pair("ec2", family)?;
+        let servers =
+            [Servers::start(&bare.2.netns, family)?, Servers::start(&right.netns, family)?];
+        let fleet = Fleet::new(family, json!({ "mode": "enforce", "identity": "overlay" }))?;
         let options = host_options("tcx");
         let mut left = fleet.host_with("left", &left, &options)?;
         let mut right = fleet.host_with("right", &right, &options)?;
         start_all(&mut [&mut left, &mut right])?;
-        Ok(Self { left, right, fleet, lan, bare, _servers: servers })
+        Ok(Self { family, left, right, fleet, lan, bare, _servers: servers })
     }
 
     pub fn hosts(&self) -> [&Host; 2] {
@@ -65,9 +65,9 @@ impl Lab {
         };
         let (left, right) = (&self.left.site, &self.right.site);
         Ok(vec![
-            between("bare", &client.netns, &server.netns, server.real(FAMILY)),
-            between("overlay", &left.netns, &right.netns, self.right.overlay(FAMILY)),
-            between("direct", &left.netns, &right.netns, right.real(FAMILY)),
+            between("bare", &client.netns, &server.netns, server.real(self.family)),
+            between("overlay", &left.netns, &right.netns, self.right.overlay(self.family)),
+            between("direct", &left.netns, &right.netns, right.real(self.family)),
         ])
     }
 
@@ -97,8 +97,8 @@ pub fn host_options(attach: &str) -> HostOptions {
 }
 
 /// Two hosts on a network of their own.
-fn pair(network: &'static str) -> Result<(Lan, Site, Site)> {
-    let lan = Lan::new(network, FAMILY)?;
+fn pair(network: &'static str, family: Family) -> Result<(Lan, Site, Site)> {
+    let lan = Lan::new(network, family)?;
     let (left, right) = (lan.attach("left", 10)?, lan.attach("right", 11)?);
     Ok((lan, left, right))
 }

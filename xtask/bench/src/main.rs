@@ -19,7 +19,10 @@ use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use harness::interrupt::{self, interrupted};
+use harness::{
+    family::Family,
+    interrupt::{self, interrupted},
+};
 use lab::Lab;
 use progress::Progress;
 use report::Report;
@@ -28,6 +31,9 @@ use report::Report;
 #[derive(Parser)]
 #[command(name = "neti-bench", bin_name = "cargo xtask bench")]
 struct Arguments {
+    /// The family of the hosts' addresses.
+    #[arg(long, default_value = "v4", value_parser = family)]
+    family: Family,
     /// How often everything is measured.
     #[arg(long)]
     rounds: Option<u32>,
@@ -37,6 +43,14 @@ struct Arguments {
     /// Also write all figures to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+}
+
+fn family(name: &str) -> Result<Family, &'static str> {
+    match name {
+        "v4" => Ok(Family::V4),
+        "v6" => Ok(Family::V6),
+        _ => Err("give v4 or v6"),
+    }
 }
 
 impl Arguments {
@@ -82,7 +96,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let mut progress = Progress::new();
     progress.show("starting the hosts");
-    let lab = Lab::new()?;
+    let lab = Lab::new(arguments.family)?;
     let traces = lab.traces();
     let measured = measure(&plan, &mut progress, lab);
     progress.done();
@@ -119,5 +133,6 @@ fn all(plan: &Plan, progress: &mut Progress, lab: &mut Lab) -> Result<Report> {
     let memory = lab.memory()?;
     progress.show("single packets");
     let programs = programs::measure(lab)?;
-    Ok(Report { rounds: plan.rounds, quick: plan.stream == 1, series, joins, memory, programs })
+    let (family, quick) = (lab.family, plan.stream == 1);
+    Ok(Report { family, rounds: plan.rounds, quick, series, joins, memory, programs })
 }

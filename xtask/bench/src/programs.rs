@@ -15,7 +15,7 @@ use harness::{
 
 use crate::{
     bpf::{self, Kind},
-    lab::{FAMILY, Lab, host_options},
+    lab::{Lab, host_options},
     server::PORT,
     statistics::Spread,
 };
@@ -71,19 +71,19 @@ pub fn measure(lab: &mut Lab) -> Result<Vec<Cost>> {
     let ingress = attached("neti_ingress", "ingress", Kind::SchedClassifier, &lab.left)?;
     let egress = attached("neti_egress", "egress", Kind::SchedClassifier, &lab.left)?;
 
-    let left = &lab.left;
+    let (family, left) = (lab.family, &lab.left);
     // A live connection, whose socket the programs find.
-    let peer = SocketAddr::new(lab.right.overlay(FAMILY), PORT);
+    let peer = SocketAddr::new(lab.right.overlay(family), PORT);
     let mut stream = dial(&left.site.netns, None, peer, PATIENCE).context("dial")?;
     stream.write_all(&[0])?;
     let own = stream.local_addr()?;
-    let stranger = SocketAddr::new(INTERNET.host(FAMILY, 99), 40_000);
-    let real = |port| SocketAddr::new(left.real(FAMILY), port);
+    let stranger = SocketAddr::new(INTERNET.host(family, 99), 40_000);
+    let real = |port| SocketAddr::new(left.real(family), port);
     let case = |at, packet, from, to, flag, outcome| {
         Ok::<_, anyhow::Error>(Case { at, packet, frame: segment(from, to, flag)?, outcome })
     };
-    let to_xdp = SocketAddr::new(xdp.real(FAMILY), 80);
-    let from_peer = SocketAddr::new(lab.right.real(FAMILY), PORT);
+    let to_xdp = SocketAddr::new(xdp.real(family), 80);
+    let from_peer = SocketAddr::new(lab.right.real(family), PORT);
     let from_stranger = "stranger's SYN, dropped";
     let cases = [
         case(&filter, from_stranger, stranger, to_xdp, Flag::Syn, Outcome::Dropped)?,

@@ -7,12 +7,14 @@ use std::{
 };
 
 use anyhow::{Error, Result};
+use harness::family::Family;
 use serde_json::{Map, Value, json};
 
 use crate::{programs::Cost, rounds::Series, statistics::Spread};
 
 /// Everything measured.
 pub struct Report {
+    pub family: Family,
     pub rounds: u32,
     pub quick: bool,
     pub series: Vec<Series>,
@@ -27,10 +29,10 @@ impl Report {
     pub fn print(&self, out: &mut impl Write) -> Result<()> {
         writeln!(
             out,
-            "Rounds: {}, of one client on one machine. Of bare: of the same round.\n\
+            "{}. Rounds: {}, of one client on one machine. Of bare: of the same round.\n\
              bare: no neti. overlay, direct: neti on both hosts (tcx, enforce), dialled by\n\
              overlay or real address.\n",
-            self.rounds
+            self.family, self.rounds
         )?;
         writeln!(
             out,
@@ -71,6 +73,7 @@ impl Report {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         json!({
             "machine": { "kernel": kernel.trim(), "processors": processors },
+            "family": self.family.to_string(),
             "rounds": self.rounds,
             "quick": self.quick,
             "workloads": series,

@@ -13,10 +13,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use harness::{PATIENCE, netns::Netns, process::Process, within};
+use harness::{PATIENCE, family::Family, netns::Netns, process::Process, within};
 use socket2::SockRef;
-
-use crate::lab::FAMILY;
 
 /// Where the TCP and the UDP server are.
 pub const PORT: u16 = 7;
@@ -28,9 +26,9 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// On all addresses of `netns`. Of several, UDP would answer from the first, whichever was asked.
-    pub fn start(netns: &Netns) -> Result<Self> {
-        Self::at(netns, FAMILY.any())
+    /// On all addresses of `netns` in a family. Of several, UDP would answer from the first, whichever was asked.
+    pub fn start(netns: &Netns, family: Family) -> Result<Self> {
+        Self::at(netns, family.any())
     }
 
     /// On one address.
