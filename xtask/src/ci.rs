@@ -22,8 +22,10 @@ pub fn run() -> Result<()> {
     shown(&mut kernel_lints()?)?;
     step("licences and dependencies");
     dependencies()?;
-    step("demo");
-    shown(&mut demo::command()?)?;
+    for family in ["v4", "dual"] {
+        step(&format!("demo, {family}"));
+        shown(&mut demo::command(family)?)?;
+    }
     // Last, so that its closing lines close the whole.
     step("tests");
     test::run(None, &[])

@@ -3,6 +3,7 @@
 use std::{os::unix::process::CommandExt as _, process::Command};
 
 use anyhow::{Context, Result};
+use clap::Args;
 
 use crate::{
     build,
@@ -10,19 +11,26 @@ use crate::{
     setup,
 };
 
+#[derive(Args)]
+pub struct Options {
+    /// The family of the hosts' addresses, or both.
+    #[arg(long, default_value = "v4", value_parser = ["v4", "v6", "dual"])]
+    family: String,
+}
+
 /// Builds and shows.
-pub fn run() -> Result<()> {
-    let mut command = command()?;
+pub fn run(options: &Options) -> Result<()> {
+    let mut command = command(&options.family)?;
     // In our place, so that Ctrl-C meets one process, which cleans up before the shell's prompt is back.
     Err(command.exec()).context("run the demo")
 }
 
-/// The demo, built and ready to run.
-pub fn command() -> Result<Command> {
+/// The demo in this family, built and ready to run.
+pub fn command(family: &str) -> Result<Command> {
     setup::run()?;
     let neti = build::neti(false)?;
     shown(build::progress(&mut cargo(&["build", "--package", "neti-demo"])))?;
     let mut command = Command::new(target_dir()?.join("debug").join("neti-demo"));
-    command.env("NETI_BIN", neti).current_dir(root());
+    command.args(["--family", family]).env("NETI_BIN", neti).current_dir(root());
     Ok(command)
 }

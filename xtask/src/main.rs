@@ -49,8 +49,14 @@ enum Task {
     },
     /// Show three hosts of two networks talking over overlay addresses, on this machine.
     ///
+    /// Every line that begins with a tick was verified just before; the first thing that does not hold ends the demo
+    /// with exit status 1. With `--family dual` the hosts have IPv4 and IPv6 addresses, and two more hosts have one
+    /// family each: they reach whom they share it with.
+    ///
     /// It needs root, works in network namespaces of its own and leaves nothing behind.
-    Demo,
+    ///
+    /// Example: cargo xtask demo --family dual
+    Demo(demo::Options),
     /// Measure what neti costs, next to the same hosts without it.
     ///
     /// Two hosts on one network talk without neti ("bare"), with neti by overlay address ("overlay"), and with neti by
@@ -62,7 +68,7 @@ enum Task {
     /// It needs root, works in network namespaces of its own and leaves nothing behind. The exit status says whether
     /// everything worked; no figure is ever judged.
     ///
-    /// Example: cargo xtask bench --quick --json figures.json
+    /// Example: cargo xtask bench --family v6 --quick --json figures.json
     Bench(bench::Options),
     /// Everything that a change must pass: format, lints, tests, demo.
     Ci,
@@ -73,7 +79,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::run(),
         Task::Build { release } => build::run(release),
         Task::Test { filter, arguments } => test::run(filter.as_deref(), &arguments),
-        Task::Demo => demo::run(),
+        Task::Demo(options) => demo::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Ci => ci::run(),
     };

@@ -1,5 +1,5 @@
-//! Three hosts of two networks that talk over overlay addresses: real daemons, the kernel's real hooks, real programs, on
-//! one machine, each host in a network namespace of its own.
+//! Hosts of two networks that talk over overlay addresses: real daemons, the kernel's real hooks, real programs, on one
+//! machine, each host in a network namespace of its own.
 //!
 //! Every claim on the screen was verified just before it is printed; the first that does not hold ends the demo with
 //! exit status 1. Whatever ends it, nothing stays behind: namespaces and programs end with this process, pins and files
@@ -7,6 +7,7 @@
 
 mod claims;
 mod lab;
+mod picture;
 mod screen;
 mod server;
 mod wire;
@@ -15,18 +16,50 @@ use std::{process::ExitCode, time::Instant};
 
 use anyhow::{Result, ensure};
 use claims::{death, meeting, restraint, stranger, talk};
-use harness::interrupt::{self, interrupted};
+use clap::{Parser, ValueEnum};
+use harness::{
+    family::Family,
+    interrupt::{self, interrupted},
+};
 use lab::Lab;
 use screen::Screen;
 
+/// Show hosts that talk over overlay addresses. `cargo xtask demo --help` says more.
+#[derive(Parser)]
+#[command(name = "neti-demo", bin_name = "cargo xtask demo")]
+struct Arguments {
+    /// The family of the hosts' addresses, or both.
+    #[arg(long, default_value = "v4")]
+    family: Families,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Families {
+    V4,
+    V6,
+    Dual,
+}
+
+impl Families {
+    fn list(self) -> &'static [Family] {
+        match self {
+            Self::V4 => &[Family::V4],
+            Self::V6 => &[Family::V6],
+            Self::Dual => &Family::ALL,
+        }
+    }
+}
+
 fn main() -> ExitCode {
+    let families = Arguments::parse().family.list();
     let mut screen = Screen::new();
-    match interrupt::watch().and_then(|()| show(&mut screen)) {
+    match interrupt::watch().and_then(|()| show(&mut screen, families)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) if interrupted() => {
             eprintln!("\ndemo: interrupted; nothing is left behind");
             ExitCode::from(130)
         }
+        Err(_) if screen.closed() => ExitCode::SUCCESS,
         Err(error) => {
             screen.failed(&error);
             ExitCode::FAILURE
@@ -34,10 +67,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn show(screen: &mut Screen) -> Result<()> {
+fn show(screen: &mut Screen, families: &'static [Family]) -> Result<()> {
     let started = Instant::now();
-    screen.line(PICTURE)?;
-    let lab = Lab::new()?;
+    screen.line(&picture::picture(families))?;
+    let lab = Lab::new(families)?;
     let traces = lab.traces();
     let played = play(screen, lab);
     // Also after a failure: the next demo must find a clean machine.
@@ -52,7 +85,7 @@ fn show(screen: &mut Screen) -> Result<()> {
 /// Consumes the lab: it is gone at the end, whatever happened.
 fn play(screen: &mut Screen, mut lab: Lab) -> Result<()> {
     let played = steps(screen, &mut lab);
-    if played.is_err() && !interrupted() {
+    if played.is_err() && !interrupted() && !screen.closed() {
         for member in &lab.members {
             eprintln!("--- neti on {} said:\n{}", member.host.name, member.host.log().trim_end());
         }
@@ -77,11 +110,3 @@ fn steps(screen: &mut Screen, lab: &mut Lab) -> Result<()> {
     screen.step("What neti says about itself, on hudson")?;
     meeting::neti_show(screen, lab)
 }
-
-const PICTURE: &str = "\
-neti: three hosts, two networks, one private range
-
-   hudson 10.0.0.10 --+                                  +-- walden 10.0.0.10
-                      +-- ec2 router --- + --- vpc router +
-   sierra 10.0.0.11 --+      (NAT)       |      (NAT)
-                                stranger 198.51.100.99";

@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, ErrorKind, IsTerminal as _, Write as _},
 };
 
 use anyhow::{Context as _, Result};
@@ -12,12 +12,13 @@ use harness::interrupt;
 pub struct Screen {
     colour: bool,
     step: u32,
+    closed: bool,
 }
 
 impl Screen {
     pub fn new() -> Self {
         let colour = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none();
-        Self { colour, step: 0 }
+        Self { colour, step: 0, closed: false }
     }
 
     /// Begins a step.
@@ -44,7 +45,14 @@ impl Screen {
     pub fn line(&mut self, text: &str) -> Result<()> {
         interrupt::go_on()?;
         let mut out = io::stdout().lock();
-        writeln!(out, "{text}").and_then(|()| out.flush()).context("print")
+        let written = writeln!(out, "{text}").and_then(|()| out.flush());
+        self.closed |= matches!(&written, Err(error) if error.kind() == ErrorKind::BrokenPipe);
+        written.context("print")
+    }
+
+    /// Whether the reader has gone, which has seen enough.
+    pub fn closed(&self) -> bool {
+        self.closed
     }
 
     /// What did not hold.

@@ -2,8 +2,8 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr},
-    path::{Path, PathBuf},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
     process::Stdio,
 };
 
@@ -13,28 +13,27 @@ use serde_json::Value;
 
 use crate::lab::until;
 
-/// A web server that says its host's name and logs who asked.
+/// A web server that says its host's name and who asks.
 pub struct Web {
     _nginx: Process,
-    log: PathBuf,
 }
 
 impl Web {
     pub fn start(netns: &Netns, name: &str, directory: &Path) -> Result<Self> {
         let at = |suffix: &str| directory.join(format!("{name}.{suffix}"));
-        let (configuration, log) = (at("nginx.conf"), at("access.log"));
-        // One process, so that it ends as a whole when it is killed.
+        let configuration = at("nginx.conf");
+        // One process, so that it ends as a whole when it is killed. No log: it is written after the client has the
+        // answer.
         let text = format!(
             "daemon off; master_process off; user root; pid {pid}; error_log stderr emerg;\n\
              events {{}}\n\
              http {{\n\
-             log_format peer '$remote_addr'; access_log {log} peer;\n\
+             access_log off;\n\
              client_body_temp_path {temporary}; proxy_temp_path {temporary};\n\
              fastcgi_temp_path {temporary}; uwsgi_temp_path {temporary}; scgi_temp_path {temporary};\n\
-             server {{ listen 80; return 200 '{name}'; }}\n\
+             server {{ listen 80; listen [::]:80; return 200 '{name} $remote_addr'; }}\n\
              }}\n",
             pid = at("pid").display(),
-            log = log.display(),
             temporary = at("tmp").display(),
         );
         fs::write(&configuration, text)?;
@@ -42,27 +41,24 @@ impl Web {
         command.arg("-e").arg("stderr").arg("-c").arg(&configuration).stdin(Stdio::null());
         let nginx = netns.spawn(command)?;
         until(&format!("nginx on {name}"), || {
-            get(netns, Ipv4Addr::LOCALHOST.into()).map(|body| body == name)
+            get(netns, Ipv4Addr::LOCALHOST.into(), name).map(|_| true)
         })?;
-        Ok(Self { _nginx: nginx, log })
-    }
-
-    /// Whom the server saw in its last request.
-    pub fn last_peer(&self) -> Result<IpAddr> {
-        let log = fs::read_to_string(&self.log)?;
-        let line = log.lines().next_back().context("the access log is empty")?;
-        line.parse().with_context(|| format!("the access log has {line:?}"))
+        Ok(Self { _nginx: nginx })
     }
 }
 
-/// Fetches the page at `address`, within two seconds.
-pub fn get(netns: &Netns, address: IpAddr) -> Result<String> {
-    netns.exec(&format!("curl --silent --show-error --max-time 2 http://{address}/"))
+/// Fetches the page at `address`, which must be `name`'s, within two seconds; whom the server saw.
+pub fn get(netns: &Netns, address: IpAddr, name: &str) -> Result<IpAddr> {
+    let server = SocketAddr::new(address, 80);
+    let page = netns.exec(&format!("curl --silent --show-error --max-time 2 http://{server}/"))?;
+    let client = page.strip_prefix(name).and_then(|client| client.trim().parse().ok());
+    client.with_context(|| format!("{server} served {page:?}, not {name}'s page"))
 }
 
 /// Whether a web client gives up because nothing at all answers.
 pub fn times_out(netns: &Netns, address: IpAddr) -> Result<bool> {
-    let output = netns.output(&format!("curl --silent --max-time 2 http://{address}/"))?;
+    let server = SocketAddr::new(address, 80);
+    let output = netns.output(&format!("curl --silent --max-time 1 http://{server}/"))?;
     // CURLE_OPERATION_TIMEDOUT.
     Ok(output.status.code() == Some(28))
 }
@@ -83,9 +79,9 @@ impl Stream {
     }
 }
 
-/// A second of TCP to `address`, in bits per second.
+/// A fraction of a second of TCP to `address`, in bits per second.
 pub fn stream(netns: &Netns, address: IpAddr) -> Result<f64> {
-    let line = format!("iperf3 --json --time 1 --connect-timeout 2000 --client {address}");
+    let line = format!("iperf3 --json --bytes 256M --connect-timeout 2000 --client {address}");
     let output = netns.output(&line)?;
     let report: Value = serde_json::from_slice(&output.stdout).context("read iperf3's report")?;
     if let Some(error) = report["error"].as_str() {

@@ -11,17 +11,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use harness::{
-    netns::Netns,
-    packets::{addresses, carries_overlay},
-    process::Process,
-};
+use harness::{family::Family, netns::Netns, packets::addresses, process::Process};
 use nix::sys::signal::Signal;
 
-use crate::{
-    lab::{FAMILY, Lab, Member},
-    screen::Screen,
-};
+use crate::{lab::Lab, screen::Screen};
 
 /// A running tcpdump.
 pub struct Capture {
@@ -82,40 +75,33 @@ type Flows = BTreeMap<(IpAddr, IpAddr), u64>;
 
 /// Ends the captures and says what was on the wires.
 pub fn show(screen: &mut Screen, lab: &Lab, captures: Vec<Capture>) -> Result<()> {
+    let wires = captures.len();
     let mut total = 0;
-    let mut seen: Vec<(&Member, Flows)> = Vec::new();
+    let mut seen: BTreeMap<&str, Flows> = BTreeMap::new();
     for (member, capture) in lab.members.iter().zip(captures) {
         let frames = capture.finish()?;
         total += frames.len();
-        let mut flows = Flows::new();
+        let flows = seen.entry(&member.host.name).or_default();
         for frame in &frames {
             let found = addresses(frame);
-            ensure!(
-                !carries_overlay(frame, FAMILY.range()),
-                "{} sends {found:?}",
-                member.host.name
-            );
+            let leaks = found.iter().any(|address| Family::of(*address).range().contains(address));
+            ensure!(!leaks, "{} sends {found:?}", member.host.name);
             if let [source, destination, ..] = found[..] {
                 *flows.entry((source, destination)).or_default() += 1;
             }
         }
-        seen.push((member, flows));
     }
-    for (from, flows) in &seen {
-        for (to, _) in seen.iter().filter(|(to, _)| !std::ptr::eq(*to, *from)) {
-            let (name, peer) = (&from.host.name, &to.host.name);
-            let private = from.host.site.network == to.host.site.network;
-            let real =
-                if private { Some(to.host.real(FAMILY)) } else { to.host.site.public(FAMILY) };
-            let real = real.context("every host of the demo has a public address")?;
-            let flow = (from.host.real(FAMILY), real);
-            let count = flows.get(&flow).copied().unwrap_or(0);
-            ensure!(count > 0, "{name} to {peer}: no frame {} > {real}", flow.0);
-            let path = if private { "private" } else { "public" };
-            let ends = format!("{} > {real}", flow.0);
-            screen
-                .ok(&format!("{name} to {peer}: {path:<7} path  {ends:<25} {count:>7} frames"))?;
-        }
+    for (family, from, to) in lab.pairs() {
+        let (from, to) = (&from.host, &to.host);
+        let private = from.site.network == to.site.network;
+        let real = if private { Some(to.real(family)) } else { to.site.public(family) };
+        let real = real.context("every host of the demo has a public address")?;
+        let flow = (from.real(family), real);
+        let (name, peer, ends) = (&from.name, &to.name, format!("{} > {real}", flow.0));
+        let count = seen.get(name.as_str()).and_then(|flows| flows.get(&flow)).copied();
+        let count = count.with_context(|| format!("{name} to {peer}: no frame {ends}"))?;
+        let path = if private { "private" } else { "public" };
+        screen.ok(&format!("{name} to {peer}: {path:<7} {ends:<34} {count:>7} frames"))?;
     }
-    screen.ok(&format!("{total} frames on three wires, not one with an overlay address"))
+    screen.ok(&format!("{total} frames on {wires} wires, not one with an overlay address"))
 }

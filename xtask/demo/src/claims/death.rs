@@ -1,30 +1,36 @@
 //! A host's daemon is killed, and started again.
 
-use std::time::Instant;
+use std::{net::IpAddr, time::Instant};
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 
 use crate::{
-    lab::{FAMILY, Lab, TTL, until},
+    lab::{Lab, TTL, until},
     screen::Screen,
     server::{answers, get},
 };
 
 pub fn show(screen: &mut Screen, lab: &mut Lab) -> Result<()> {
-    let [hudson, sierra, walden] = &mut lab.members[..] else {
-        unreachable!("the demo has three hosts")
-    };
-    let overlay = sierra.host.overlay(FAMILY);
+    let overlays = lab.sierra().host.overlays().to_vec();
     let killed = Instant::now();
-    sierra.host.stop(Signal::SIGKILL)?;
-    let body = get(&hudson.host.site.netns, overlay)?;
-    ensure!(body == "sierra", "{overlay} served {body:?}");
-    screen.ok("kill -9 of sierra's daemon: the kernel alone still serves hudson")?;
+    lab.sierra().host.stop(Signal::SIGKILL)?;
+    for overlay in &overlays {
+        get(&lab.hudson().host.site.netns, *overlay, "sierra")?;
+        screen.ok(&format!("kill -9 of sierra's daemon: {overlay} still serves hudson"))?;
+    }
+    forgotten(screen, lab, &overlays, killed)?;
+    lab.sierra().host.start()?;
+    back(screen, lab, &overlays)
+}
 
-    for (observer, left) in [(&*hudson, "walden"), (&*walden, "hudson")] {
-        let name = &observer.host.name;
-        until(&format!("{name} forgets sierra"), || Ok(observer.host.members()? == [left]))?;
+/// Nobody has the dead host's `overlays` in its maps any more, and what is sent there is dropped.
+fn forgotten(screen: &mut Screen, lab: &Lab, overlays: &[IpAddr], killed: Instant) -> Result<()> {
+    for observer in lab.members.iter().filter(|member| member.host.name != "sierra") {
+        let mut left = lab.peers(observer);
+        left.retain(|peer| !overlays.contains(peer));
+        let what = format!("{} forgets sierra", observer.host.name);
+        until(&what, || Ok(observer.host.peers()? == left))?;
     }
     let seconds = killed.elapsed().as_secs_f64();
     ensure!(seconds + 0.1 >= TTL * 2.0 / 3.0, "forgotten after {seconds:.1} s, ttl {TTL} s");
@@ -32,23 +38,29 @@ pub fn show(screen: &mut Screen, lab: &mut Lab) -> Result<()> {
         "{seconds:.1} s later (ttl {TTL} s) sierra is in nobody's maps; the others stay"
     ))?;
 
-    let before = hudson.host.count("egress", "unknown-overlay")?;
-    ensure!(!answers(&hudson.host.site.netns, overlay)?, "sierra still answers");
-    let dropped = hudson.host.count("egress", "unknown-overlay")? - before;
-    ensure!(dropped > 0, "hudson counts no unknown overlay address");
-    screen.ok(&format!("hudson's ping to {overlay} leaks nowhere: {dropped} `unknown-overlay`"))?;
-
-    sierra.host.start()?;
-    ensure!(
-        sierra.host.overlay(FAMILY) == overlay,
-        "sierra is {} now",
-        sierra.host.overlay(FAMILY)
-    );
-    for (observer, all) in [(hudson, ["sierra", "walden"]), (walden, ["hudson", "sierra"])] {
-        let name = &observer.host.name;
-        until(&format!("{name} sees sierra again"), || Ok(observer.host.members()? == all))?;
-        let body = get(&observer.host.site.netns, overlay)?;
-        ensure!(body == "sierra", "{overlay} served {body:?}");
+    let hudson = &lab.hudson().host;
+    for overlay in overlays {
+        let before = hudson.count("egress", "unknown-overlay")?;
+        ensure!(!answers(&hudson.site.netns, *overlay)?, "sierra still answers");
+        let dropped = hudson.count("egress", "unknown-overlay")? - before;
+        ensure!(dropped > 0, "hudson counts no unknown overlay address");
+        screen.ok(&format!(
+            "hudson's ping to {overlay} leaks nowhere: {dropped} `unknown-overlay`"
+        ))?;
     }
-    screen.ok(&format!("started again, sierra is {overlay} as before, and both talk to it"))
+    Ok(())
+}
+
+/// The host has its `overlays` again, and everybody talks to it.
+fn back(screen: &mut Screen, lab: &Lab, overlays: &[IpAddr]) -> Result<()> {
+    for (family, observer, sierra) in lab.pairs().filter(|(.., to)| to.host.name == "sierra") {
+        let (host, overlay) = (&observer.host, sierra.host.overlay(family));
+        ensure!(overlays.contains(&overlay), "sierra is {overlay} now");
+        let peers = lab.peers(observer);
+        until(&format!("{} sees sierra again", host.name), || Ok(host.peers()? == peers))?;
+        get(&host.site.netns, overlay, "sierra")?;
+    }
+    overlays.iter().try_for_each(|overlay| {
+        screen.ok(&format!("started again, sierra is {overlay} as before; all talk to it"))
+    })
 }

@@ -3,11 +3,11 @@
 use anyhow::{Result, ensure};
 
 use crate::{
-    lab::{FAMILY, Lab, until},
+    lab::{Lab, until},
     screen::Screen,
 };
 
-/// Starts all daemons and waits until each has the others in its maps.
+/// Starts all daemons and waits until each has in its maps whom it shares a family with.
 pub fn show(screen: &mut Screen, lab: &mut Lab) -> Result<()> {
     for member in &mut lab.members {
         member.host.launch()?;
@@ -16,30 +16,35 @@ pub fn show(screen: &mut Screen, lab: &mut Lab) -> Result<()> {
         member.host.wait_ready()?;
     }
     for member in &lab.members {
+        let peers = lab.peers(member);
+        let what = format!("{} sees {peers:?}", member.host.name);
+        until(&what, || Ok(member.host.peers()? == peers))?;
+    }
+    for (family, member) in lab.each() {
         let host = &member.host;
-        let others: Vec<&String> = lab
-            .members
-            .iter()
-            .map(|other| &other.host.name)
-            .filter(|name| **name != host.name)
-            .collect();
-        until(&format!("{} sees {others:?}", host.name), || {
-            Ok(host.members()?.iter().eq(others.iter().copied()))
-        })?;
-        let [first, second] = others[..] else { unreachable!("the demo has three hosts") };
+        let others: Vec<&str> =
+            lab.others(family, member).map(|other| other.host.name.as_str()).collect();
         screen.ok(&format!(
-            "{} in {} is {}; it sees {first} and {second}",
+            "{} in {} is {}; it sees {}",
             host.name,
             host.site.network,
-            host.overlay(FAMILY)
+            host.overlay(family),
+            list(&others)
         ))?;
     }
     Ok(())
 }
 
+fn list(names: &[&str]) -> String {
+    match names {
+        [rest @ .., last] if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        _ => names.concat(),
+    }
+}
+
 /// `neti show` in all its forms, as a person sees it.
 pub fn neti_show(screen: &mut Screen, lab: &Lab) -> Result<()> {
-    let host = &lab.members[0].host;
+    let host = &lab.hudson().host;
     for what in ["members", "stats", "status"] {
         let output = host.run_neti(&["show", what, "--instance", &host.instance])?;
         let text = String::from_utf8_lossy(&output.stdout);
