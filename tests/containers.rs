@@ -64,9 +64,10 @@ fn talks(from: &Netns, to: SocketAddr, what: &str) -> Result {
 }
 
 fn containers_reach_members_and_strangers(family: Family) -> Result {
+    let stage = pair_stage(family, json!({ "mode": "enforce" }))?;
+    let container = container(&stage, family)?;
     for identity in ["real", "overlay"] {
-        let stage = pair_stage(family, json!({ "mode": "enforce", "identity": identity }))?;
-        let container = container(&stage, family)?;
+        stage.identify(family, identity)?;
         let stranger = &stage.pair.stranger;
         let mut servers = Vec::new();
         for netns in [&stage.right.site.netns, &stranger.netns] {
@@ -85,9 +86,10 @@ fn containers_reach_members_and_strangers(family: Family) -> Result {
 }
 
 fn members_reach_published_ports(family: Family) -> Result {
+    let stage = pair_stage(family, json!({ "mode": "enforce" }))?;
+    let container = container(&stage, family)?;
     for identity in ["real", "overlay"] {
-        let stage = pair_stage(family, json!({ "mode": "enforce", "identity": identity }))?;
-        let container = container(&stage, family)?;
+        stage.identify(family, identity)?;
         let _tcp = TcpEcho::on(&container, (family.any(), PORT))?;
         let _udp = UdpEcho::on(&container, (family.any(), PORT))?;
         for to in [stage.left.overlay(family), stage.left.real(family)] {

@@ -24,17 +24,17 @@ use socket2::{Domain, Socket, Type};
 type Result = anyhow::Result<()>;
 
 in_each_family!(
-    every_tcp_combination_talks_with_identity_real,
-    every_tcp_combination_talks_with_identity_overlay,
-    every_udp_combination_is_answered_from_the_address_dialled_with_identity_real,
-    every_udp_combination_is_answered_from_the_address_dialled_with_identity_overlay,
+    every_tcp_combination_talks,
+    every_udp_combination_is_answered_from_the_address_dialled,
     udp_between_two_fixed_ports_is_told_apart_by_connection,
     ping_is_answered_from_the_address_dialled,
     a_closed_port_refuses_at_once_in_every_form,
 );
 
-fn stage(family: Family, identity: &str) -> anyhow::Result<PairStage> {
-    pair_stage(family, json!({ "mode": "enforce", "identity": identity }))
+const IDENTITIES: [&str; 2] = ["real", "overlay"];
+
+fn stage(family: Family) -> anyhow::Result<PairStage> {
+    pair_stage(family, json!({ "mode": "enforce" }))
 }
 
 /// Where a server listens on `host`, by name.
@@ -56,11 +56,10 @@ fn sees_overlay(listener: IpAddr, server: &Host, identity: &str) -> bool {
     }
 }
 
-fn tcp_matrix(family: Family, identity: &str) -> Result {
-    let stage = stage(family, identity)?;
+fn tcp_matrix(stage: &PairStage, family: Family, identity: &str) -> Result {
     let (client, server) = (&stage.left, &stage.right);
     let netns = &client.site.netns;
-    let mut own_port = 20_000;
+    let mut own_port = if identity == "real" { 20_000 } else { 20_500 };
     for (number, (kind, listener)) in listeners(server, family).into_iter().enumerate() {
         let port = 7000 + number as u16;
         let echo = TcpEcho::on(&server.site.netns, (listener, port))?;
@@ -94,12 +93,13 @@ fn tcp_matrix(family: Family, identity: &str) -> Result {
     Ok(())
 }
 
-fn every_tcp_combination_talks_with_identity_real(family: Family) -> Result {
-    tcp_matrix(family, "real")
-}
-
-fn every_tcp_combination_talks_with_identity_overlay(family: Family) -> Result {
-    tcp_matrix(family, "overlay")
+fn every_tcp_combination_talks(family: Family) -> Result {
+    let stage = stage(family)?;
+    for identity in IDENTITIES {
+        stage.identify(family, identity)?;
+        tcp_matrix(&stage, family, identity)?;
+    }
+    Ok(())
 }
 
 /// Two sockets that share a port, as servers with worker processes have.
@@ -135,8 +135,7 @@ fn device_bound(stage: &PairStage, family: Family, port: u16) -> anyhow::Result<
     UdpEcho::with(socket)
 }
 
-fn udp_matrix(family: Family, identity: &str) -> Result {
-    let stage = stage(family, identity)?;
+fn udp_matrix(stage: &PairStage, family: Family, identity: &str) -> Result {
     let (client, server) = (&stage.left, &stage.right);
     // What is listened on, and the specific address if there is one.
     let mut servers: Vec<(String, u16, IpAddr, Vec<UdpEcho>)> = Vec::new();
@@ -145,12 +144,12 @@ fn udp_matrix(family: Family, identity: &str) -> Result {
         let echo = UdpEcho::on(&server.site.netns, (listener, port))?;
         servers.push((kind.to_owned(), port, listener, vec![echo]));
         let port = 7100 + number as u16;
-        let group = reuseport(&stage, listener, port)?;
+        let group = reuseport(stage, listener, port)?;
         servers.push((format!("REUSEPORT {kind}"), port, listener, group));
     }
     let any = family.any();
-    servers.push(("dual-stack".to_owned(), 7200, any, vec![dual_stack(&stage, 7200)?]));
-    servers.push(("device-bound".to_owned(), 7300, any, vec![device_bound(&stage, family, 7300)?]));
+    servers.push(("dual-stack".to_owned(), 7200, any, vec![dual_stack(stage, 7200)?]));
+    servers.push(("device-bound".to_owned(), 7300, any, vec![device_bound(stage, family, 7300)?]));
 
     for (kind, port, listener, echoes) in &servers {
         for dialled in [server.overlay(family), server.real(family)] {
@@ -186,20 +185,17 @@ fn one_of(echoes: &[UdpEcho]) -> anyhow::Result<SocketAddr> {
     seen.context("nobody saw the datagram")
 }
 
-fn every_udp_combination_is_answered_from_the_address_dialled_with_identity_real(
-    family: Family,
-) -> Result {
-    udp_matrix(family, "real")
-}
-
-fn every_udp_combination_is_answered_from_the_address_dialled_with_identity_overlay(
-    family: Family,
-) -> Result {
-    udp_matrix(family, "overlay")
+fn every_udp_combination_is_answered_from_the_address_dialled(family: Family) -> Result {
+    let stage = stage(family)?;
+    for identity in IDENTITIES {
+        stage.identify(family, identity)?;
+        udp_matrix(&stage, family, identity)?;
+    }
+    Ok(())
 }
 
 fn udp_between_two_fixed_ports_is_told_apart_by_connection(family: Family) -> Result {
-    let stage = stage(family, "real")?;
+    let stage = stage(family)?;
     let (left, right) = (&stage.left, &stage.right);
     // Both ends connected, in overlay form, as gossip protocols do.
     let end = |own: &Host, peer: &Host| -> anyhow::Result<UdpSocket> {
@@ -220,8 +216,9 @@ fn udp_between_two_fixed_ports_is_told_apart_by_connection(family: Family) -> Re
 }
 
 fn ping_is_answered_from_the_address_dialled(family: Family) -> Result {
-    for identity in ["real", "overlay"] {
-        let stage = stage(family, identity)?;
+    let stage = stage(family)?;
+    for identity in IDENTITIES {
+        stage.identify(family, identity)?;
         let (left, right) = (&stage.left, &stage.right);
         let sources: BTreeSet<IpAddr> = [left.overlay(family), left.real(family)].into();
         for dialled in [right.overlay(family), right.real(family)] {
@@ -240,8 +237,9 @@ fn ping_is_answered_from_the_address_dialled(family: Family) -> Result {
 }
 
 fn a_closed_port_refuses_at_once_in_every_form(family: Family) -> Result {
-    for identity in ["real", "overlay"] {
-        let stage = stage(family, identity)?;
+    let stage = stage(family)?;
+    for identity in IDENTITIES {
+        stage.identify(family, identity)?;
         let (left, right) = (&stage.left, &stage.right);
         for dialled in [right.overlay(family), right.real(family)] {
             let to = SocketAddr::new(dialled, 9);

@@ -34,8 +34,9 @@ in_each_family!(
 const PORT: u16 = 7000;
 
 fn a_closed_port_is_told_to_every_kind_of_socket(family: Family) -> Result {
+    let stage = pair_stage(family, json!({ "mode": "enforce" }))?;
     for identity in ["real", "overlay"] {
-        let stage = pair_stage(family, json!({ "mode": "enforce", "identity": identity }))?;
+        stage.identify(family, identity)?;
         let (left, right) = (&stage.left, &stage.right);
         for dialled in [right.overlay(family), right.real(family)] {
             for from in [None, Some(left.overlay(family)), Some(left.real(family))] {

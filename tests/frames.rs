@@ -44,6 +44,17 @@ impl Injection {
         Ok(Self { wire, link, to })
     }
 
+    /// Sets the fleet's mode, and waits until what a stranger sends comes to this end.
+    fn govern(&self, stage: &PairStage, family: Family, mode: &str, action: &str) -> Result {
+        stage.fleet.set(json!({ "mode": mode }))?;
+        let before = stage.right.arrived("stranger", action)?;
+        eventually(&format!("a stranger meets {mode}"), || {
+            self.send(stage.pair.neighbour.real(family), &[]).is_ok()
+                && stage.right.arrived("stranger", action).is_ok_and(|after| after > before)
+        });
+        Ok(())
+    }
+
     fn send(&self, from: IpAddr, tags: &[u16]) -> Result {
         let frame = self.link.udp((from, 4000).into(), self.to, b"injected");
         self.wire.send(&tagged(&frame, tags))
@@ -135,11 +146,12 @@ fn unsolicited(
 }
 
 fn every_kind_of_frame_that_nobody_asked_for_is_refused_by_its_reason(family: Family) -> Result {
+    let stage = pair_stage(family, json!({}))?;
+    let right = &stage.right;
+    let _echo = TcpEcho::on(&right.site.netns, (family.any(), PORT))?;
+    let injection = Injection::new(&stage, family)?;
     for (mode, action) in [("enforce", "drop"), ("observe", "would-drop")] {
-        let stage = pair_stage(family, json!({ "mode": mode }))?;
-        let right = &stage.right;
-        let _echo = TcpEcho::on(&right.site.netns, (family.any(), PORT))?;
-        let injection = Injection::new(&stage, family)?;
+        injection.govern(&stage, family, mode, action)?;
         let from = SocketAddr::from((stage.pair.neighbour.real(family), 443));
         for (what, frame, reason) in unsolicited(&injection.link, from, injection.to) {
             counted(right, reason, action, || injection.wire.send(&frame))
@@ -198,11 +210,12 @@ fn a_vlan_with_an_interface_is_not_ours() -> Result {
 }
 
 fn an_overlay_address_on_the_wire_is_dropped_in_every_mode(family: Family) -> Result {
-    for mode in ["observe", "enforce"] {
-        let stage = pair_stage(family, json!({ "mode": mode }))?;
-        let right = &stage.right;
-        let echo = UdpEcho::on(&right.site.netns, (family.any(), PORT))?;
+    let stage = pair_stage(family, json!({}))?;
+    let right = &stage.right;
+    for (mode, action) in [("observe", "would-drop"), ("enforce", "drop")] {
         let mut injection = Injection::new(&stage, family)?;
+        injection.govern(&stage, family, mode, action)?;
+        let echo = UdpEcho::on(&right.site.netns, (family.any(), PORT))?;
         counted(right, "spoofed-overlay", "drop", || {
             injection.send(stage.left.overlay(family), &[])
         })?;

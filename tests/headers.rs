@@ -29,8 +29,9 @@ in_each_family!(
 const PORT: u16 = 7000;
 
 fn fragments_arrive_in_every_form(family: Family) -> Result {
+    let stage = pair_stage(family, json!({ "mode": "enforce" }))?;
     for identity in ["real", "overlay"] {
-        let stage = pair_stage(family, json!({ "mode": "enforce", "identity": identity }))?;
+        stage.identify(family, identity)?;
         for (from, to) in [(&stage.left, &stage.right), (&stage.right, &stage.left)] {
             let netns = &from.site.netns;
             let _echo = UdpEcho::on(&to.site.netns, (family.any(), PORT))?;
@@ -91,8 +92,9 @@ fn options(family: Family) -> Vec<Vec<Options>> {
 }
 
 fn options_move_the_ports_but_not_the_answer(family: Family) -> Result {
+    let stage = pair_stage(family, json!({ "mode": "enforce" }))?;
     for identity in ["real", "overlay"] {
-        let stage = pair_stage(family, json!({ "mode": "enforce", "identity": identity }))?;
+        stage.identify(family, identity)?;
         let (left, right) = (&stage.left, &stage.right);
         let _echo = UdpEcho::on(&right.site.netns, (family.any(), PORT))?;
         for options in options(family) {
@@ -127,14 +129,15 @@ fn an_option_that_would_carry_an_overlay_address_is_dropped(family: Family) -> R
             let socket = left.site.netns.run(open)?;
             for to in [stage.pair.stranger.real(family), right.real(family), right.overlay(family)]
             {
-                // The stack tells the sender that the packet went nowhere.
-                let sent = socket.send_to(&header, &SocketAddr::new(to, 0).into());
-                assert!(sent.is_err_and(|e| e.raw_os_error() == Some(libc::ENOBUFS)), "to {to}");
+                // The drop is told to whoever sends, unless the packet has to wait for its neighbour.
+                let _ = socket.send_to(&header, &SocketAddr::new(to, 0).into());
             }
         }
     }
     let wanted = if family == Family::V4 { 1 } else { 3 };
-    assert!(left.count("egress", "overlay-option")? >= wanted);
+    eventually("all of them are dropped", || {
+        left.count("egress", "overlay-option").is_ok_and(|count| count >= wanted)
+    });
     Ok(())
 }
 

@@ -34,10 +34,6 @@ in_each_family!(
 const PORT: u16 = 7000;
 const IDENTITIES: [&str; 2] = ["real", "overlay"];
 
-fn stage(family: Family, identity: &str) -> anyhow::Result<PairStage> {
-    pair_stage(family, json!({ "mode": "enforce", "identity": identity }))
-}
-
 /// Both names of the right host.
 fn forms(stage: &PairStage, family: Family) -> [SocketAddr; 2] {
     [stage.right.overlay(family), stage.right.real(family)].map(|ip| SocketAddr::new(ip, PORT))
@@ -76,8 +72,9 @@ fn netstat(netns: &Netns, name: &str) -> anyhow::Result<u64> {
 }
 
 fn cookies_and_deferred_accepts(family: Family) -> Result {
+    let stage = pair_stage(family, json!({ "mode": "enforce" }))?;
     for identity in IDENTITIES {
-        let stage = stage(family, identity)?;
+        stage.identify(family, identity)?;
         let server = &stage.right.site.netns;
         let _echo = TcpEcho::on(server, (family.any(), PORT))?;
         server.sysctl("net.ipv4.tcp_syncookies", "2")?;
@@ -149,8 +146,9 @@ fn told(mut stream: &TcpStream) -> anyhow::Result<ErrorKind> {
 }
 
 fn half_closed_connections_flow_and_vanished_sockets_are_told(family: Family) -> Result {
+    let stage = pair_stage(family, json!({ "mode": "enforce" }))?;
     for identity in IDENTITIES {
-        let stage = stage(family, identity)?;
+        stage.identify(family, identity)?;
         let listener = listen(&stage.right.site.netns, family)?;
         for to in forms(&stage, family) {
             let what = || format!("{identity}: {to}");
@@ -171,12 +169,13 @@ fn half_closed_connections_flow_and_vanished_sockets_are_told(family: Family) ->
 }
 
 fn a_tuple_in_time_wait_is_used_again_in_the_other_form(family: Family) -> Result {
+    let mut port = 21_000;
+    let stage = pair_stage(family, json!({ "mode": "enforce" }))?;
     for identity in IDENTITIES {
-        let stage = stage(family, identity)?;
+        stage.identify(family, identity)?;
         let netns = &stage.left.site.netns;
         let listener = listen(&stage.right.site.netns, family)?;
         let [overlay, real] = forms(&stage, family);
-        let mut port = 21_000;
         for (first, second) in [(overlay, real), (real, overlay)] {
             for client_closes in [true, false] {
                 port += 1;

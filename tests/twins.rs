@@ -83,13 +83,14 @@ fn four_forms(stage: &PairStage, family: Family, port: u16) -> Vec<(SocketAddr, 
 }
 
 fn one_source_port_in_all_four_forms(family: Family) -> Result {
-    for identity in ["real", "overlay"] {
-        let stage = pair_stage(family, json!({ "mode": "enforce", "identity": identity }))?;
+    let stage = pair_stage(family, json!({ "mode": "enforce" }))?;
+    for (port, identity) in [(21_000, "real"), (21_001, "overlay")] {
+        stage.identify(family, identity)?;
         let netns = &stage.left.site.netns;
         let echo = TcpEcho::on(&stage.right.site.netns, (family.any(), PORT))?;
         let mut streams = Vec::new();
         let mut seen = Vec::new();
-        for (from, to) in four_forms(&stage, family, 21_000) {
+        for (from, to) in four_forms(&stage, family, port) {
             let what = format!("{identity}: {from} to {to}");
             let stream = dial(netns, Some(from), to, PATIENCE).with_context(|| what.clone())?;
             assert_eq!(stream.local_addr()?, from, "{what}");

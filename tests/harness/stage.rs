@@ -1,12 +1,14 @@
 //! Networks with neti running on their hosts, as most tests start from.
 
 use anyhow::Result;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
+    PATIENCE, eventually,
     family::Family,
     host::{Fleet, Host, HostOptions, start_all},
     topology::{Demo, Pair, demo, pair},
+    traffic::{TcpEcho, dial},
 };
 
 /// [`Pair`] with neti on both hosts. Dropped in this order: hosts undo themselves while their fleet still exists.
@@ -36,6 +38,30 @@ pub fn pair_stage_with(
     start_all(&mut [&mut left, &mut right])?;
     Ok(PairStage { left, right, fleet, pair })
 }
+
+impl PairStage {
+    /// Makes the fleet enforce, with this identity, and waits until both hosts do: a connection by overlay address tells,
+    /// for a server on a wildcard address sees its client in the form of the setting.
+    pub fn identify(&self, family: Family, identity: &str) -> Result<()> {
+        self.fleet.set(json!({ "mode": "enforce", "identity": identity }))?;
+        for (client, server) in [(&self.left, &self.right), (&self.right, &self.left)] {
+            let echo = TcpEcho::on(&server.site.netns, (family.any(), PROBED))?;
+            let to = (server.overlay(family), PROBED).into();
+            let wanted = match identity {
+                "overlay" => client.overlay(family),
+                _ => client.real(family),
+            };
+            eventually(&format!("servers on {} see the {identity} form", server.name), || {
+                let connected = dial(&client.site.netns, None, to, PATIENCE);
+                connected.is_ok() && echo.seen().peer.ip() == wanted
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A port that no test uses.
+const PROBED: u16 = 4;
 
 /// [`Demo`] with neti on all three hosts.
 #[derive(Debug)]

@@ -96,6 +96,7 @@ fn echo(mut stream: TcpStream) {
 #[derive(Debug)]
 pub struct UdpEcho {
     stop: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
     seen: mpsc::Receiver<SocketAddr>,
 }
 
@@ -119,7 +120,7 @@ impl UdpEcho {
         let stop = Arc::new(AtomicBool::new(false));
         let (report, seen) = mpsc::channel();
         let stopped = Arc::clone(&stop);
-        thread::spawn(move || {
+        let thread = thread::spawn(move || {
             let mut buffer = vec![0; 64 << 10];
             while !stopped.load(Ordering::Acquire) {
                 if let Ok((length, peer)) = socket.recv_from(&mut buffer) {
@@ -128,7 +129,7 @@ impl UdpEcho {
                 }
             }
         });
-        Ok(Self { stop, seen })
+        Ok(Self { stop, thread: Some(thread), seen })
     }
 
     /// Who sent the next datagram.
@@ -148,6 +149,10 @@ impl UdpEcho {
 impl Drop for UdpEcho {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
+        // Its port is free once the thread has ended.
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
