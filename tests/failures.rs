@@ -5,7 +5,7 @@ use std::fs;
 
 use anyhow::{Context, ensure};
 use harness::{
-    PATIENCE,
+    PATIENCE, eventually,
     family::{Family, Network, addr_add},
     footprint::{difference, fails, footprint},
     host::{Fleet, HostOptions},
@@ -52,10 +52,17 @@ fn an_overlay_range_that_overlaps_a_local_route(family: Family) -> Result {
         "route add {inside} via {} dev {UPLINK}\n\
          link add other type veth peer name rehto\n\
          {}\
+         link set rehto up\n\
          link set other up\n",
         gateway(family),
         addr_add(elsewhere.host(family, 1), family.bits(), "other")
     ))?;
+    // The kernel takes an address into use beside whoever gives it (`addrconf_dad_work`).
+    let in_use = format!("{} route show table local dev other", family.flag());
+    eventually("the other interface has its address", || {
+        let own = elsewhere.host(family, 1).to_string();
+        pair.left.netns.ip(&in_use).is_ok_and(|routes| routes.contains(&own))
+    });
     for (range, clash, why) in cases {
         fleet.set(json!({ "overlay": [range] }))?;
         let mut host = fleet.host("left", &pair.left)?;
