@@ -33,7 +33,7 @@ fn talk(from: &Host, to: &Host, family: Family) -> Result {
 
 /// Connections the kernel tracks in the host's namespace.
 fn tracked(host: &Host, family: Family) -> anyhow::Result<usize> {
-    Ok(host.site.netns.exec(&format!("conntrack -L -f {}", family.sysctl()))?.lines().count())
+    Ok(host.site.netns.exec(&format!("conntrack -L -f {}", family.conntrack()))?.lines().count())
 }
 
 fn entries(

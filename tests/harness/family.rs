@@ -84,8 +84,8 @@ impl Family {
         }
     }
 
-    /// What /proc/sys/net calls it.
-    pub fn sysctl(self) -> &'static str {
+    /// What conntrack(8) calls it.
+    pub fn conntrack(self) -> &'static str {
         match self {
             Self::V4 => "ipv4",
             Self::V6 => "ipv6",
