@@ -2,11 +2,13 @@
 //!
 //! Addresses and ports are bytes in network order, exactly as on the wire; counts, times and port *bounds* are native
 //! integers and say so. Every type is `repr(C)` without implicit padding, so that the kernel may compare keys bytewise;
-//! the tests at the end hold sizes and offsets. A change of any of them raises [`LAYOUT`].
+//! the tests hold sizes and offsets. A change of any of them raises [`LAYOUT`].
 
 use core::mem::offset_of;
 
 use crate::family::Family;
+
+pub mod name;
 
 /// Version of everything in this file; part of the pin path, so that no program ever meets maps of another shape.
 pub const LAYOUT: u32 = 2;
@@ -23,80 +25,6 @@ pub const FAILSAFES: usize = 8;
 pub const ENDPOINTS: usize = 8;
 /// Protocol/port entries of one allow rule.
 pub const ALLOW_ENTRIES: usize = 8;
-
-/// Map names. The kernel keeps 15 characters.
-pub mod name {
-    /// `Array<u32>`, 1: which slot of the settings is in force, in both families.
-    pub const SETTINGS_SLOT: &str = "settings_slot";
-    /// `Array<u64>`, [`super::OPEN_PORT_WORDS`]: a bit per open port, TCP's first, then UDP's.
-    pub const OPEN_PORTS: &str = "open_ports";
-    /// `Array<u64>`, [`super::VLAN_WORDS`]: a bit per VLAN id that has an interface on the uplink.
-    pub const VLANS: &str = "vlans";
-    /// `Array<u32>`, 1: not 0 while the twins maps may have entries.
-    pub const TWINS_USED: &str = "twins_used";
-    /// `PerCpuArray<Counter>`, indexed by [`crate::verdict::counter_index`].
-    pub const COUNTERS: &str = "counters";
-    /// `ProgramArray`, 1: the XDP program for IPv6.
-    pub const XDP_IPV6: &str = "xdp_ipv6";
-    /// `ProgramArray`, 2: the tc programs for IPv6, ingress first.
-    pub const TC_IPV6: &str = "tc_ipv6";
-
-    /// The names of the maps that hold addresses, which each family has.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub struct FamilyMaps {
-        /// `Array<Settings>`, 2 slots: the daemon writes the idle one, then flips [`SETTINGS_SLOT`]; a value this wide
-        /// would tear under a reader.
-        pub settings: &'static str,
-        /// `HashMap<Addr, Member>`: real -> overlay.
-        pub members: &'static str,
-        /// `HashMap<Addr, Path>`: overlay -> real.
-        pub overlays: &'static str,
-        /// `LpmTrie<Addr, Allow>`: allow rules by source.
-        pub allow: &'static str,
-        /// `LruHashMap<Flow, Hint>`: the host's own flows to members.
-        pub hints_local_member: &'static str,
-        /// `LruHashMap<Flow, Hint>`: the host's own flows to strangers.
-        pub hints_local_stranger: &'static str,
-        /// `LruHashMap<Flow, Hint>`: forwarded flows to members.
-        pub hints_forward_member: &'static str,
-        /// `LruHashMap<Flow, Hint>`: forwarded flows to strangers.
-        pub hints_forward_stranger: &'static str,
-        /// `LruHashMap<FragmentKey, Fragment>`: what was decided for a datagram's first fragment.
-        pub fragments: &'static str,
-        /// `HashMap<Flow, TwinOut>`: flow as its socket names it -> the port it has on the wire.
-        pub twins_out: &'static str,
-        /// `HashMap<Flow, TwinIn>`: port on the wire -> the flow as its socket names it.
-        pub twins_in: &'static str,
-    }
-
-    pub const V4: FamilyMaps = FamilyMaps {
-        settings: "settings4",
-        members: "members4",
-        overlays: "overlays4",
-        allow: "allow4",
-        hints_local_member: "hints_lm4",
-        hints_local_stranger: "hints_ls4",
-        hints_forward_member: "hints_fm4",
-        hints_forward_stranger: "hints_fs4",
-        fragments: "fragments4",
-        twins_out: "twins_out4",
-        twins_in: "twins_in4",
-    };
-
-    pub const V6: FamilyMaps = FamilyMaps {
-        settings: "settings6",
-        members: "members6",
-        overlays: "overlays6",
-        allow: "allow6",
-        hints_local_member: "hints_lm6",
-        hints_local_stranger: "hints_ls6",
-        hints_forward_member: "hints_fm6",
-        hints_forward_stranger: "hints_fs6",
-        fragments: "fragments6",
-        twins_out: "twins_out6",
-        twins_in: "twins_in6",
-    };
-}
 
 /// Words of [`name::OPEN_PORTS`]: 65,536 TCP and 65,536 UDP ports.
 pub const OPEN_PORT_WORDS: u32 = 2 * 65_536 / 64;
@@ -428,51 +356,4 @@ mod pod {
 }
 
 #[cfg(test)]
-mod tests {
-    use core::mem::size_of;
-
-    use super::*;
-    use crate::family::{V4, V6};
-
-    #[test]
-    fn layout_is_fixed() {
-        assert_eq!(size_of::<Settings<V4>>(), 8 + 32 + 32 + 64 + 96 + 16);
-        assert_eq!(offset_of!(Settings<V4>, uplink), 232);
-        assert_eq!(size_of::<Member<V4>>(), 52);
-        assert_eq!(offset_of!(Member<V4>, host), 36);
-        assert_eq!(size_of::<Path<V4>>(), 36);
-        assert_eq!(size_of::<Allow>(), 52);
-        assert_eq!(Flow::<V4>::TUPLE, 12);
-        assert_eq!(size_of::<Flow<V4>>(), 16);
-        assert_eq!(size_of::<Hint<V4>>(), 24);
-        assert_eq!(size_of::<FragmentKey<V4>>(), 16);
-        assert_eq!(size_of::<Fragment<V4>>(), 16);
-        assert_eq!(size_of::<TwinOut>(), 4);
-        assert_eq!(size_of::<TwinIn<V4>>(), 16);
-        assert_eq!(size_of::<Counter>(), 16);
-
-        assert_eq!(size_of::<Settings<V6>>(), 32 + 128 + 128 + 256 + 192 + 16);
-        assert_eq!(offset_of!(Settings<V6>, uplink), 736);
-        assert_eq!(size_of::<Member<V6>>(), 160);
-        assert_eq!(offset_of!(Member<V6>, host), 144);
-        assert_eq!(size_of::<Path<V6>>(), 96);
-        assert_eq!(Flow::<V6>::TUPLE, 36);
-        assert_eq!(size_of::<Flow<V6>>(), 40);
-        assert_eq!(size_of::<Hint<V6>>(), 48);
-        assert_eq!(size_of::<FragmentKey<V6>>(), 40);
-        assert_eq!(size_of::<Fragment<V6>>(), 40);
-        assert_eq!(size_of::<TwinIn<V6>>(), 40);
-    }
-
-    #[test]
-    fn none_prefix_contains_nothing() {
-        for address in [[0, 0, 0, 0], [255, 255, 255, 255], [10, 0, 0, 1]] {
-            assert!(!Prefix::<V4>::NONE.contains(&address));
-        }
-        let prefix = Prefix::<V4> { network: [10, 1, 0, 0], mask: V4::mask(16) };
-        assert!(prefix.contains(&[10, 1, 255, 7]));
-        assert!(!prefix.contains(&[10, 2, 0, 0]));
-        assert_eq!(V4::mask(0), [0; 4]);
-        assert_eq!(V4::mask(32), [255; 4]);
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@
 
 mod bytes;
 mod maps;
+mod tables;
 mod tc;
 mod xdp;
 
@@ -27,11 +28,7 @@ use neti_common::{
 };
 use network_types::eth::EthHdr;
 
-use crate::{
-    maps::{KernelFamily, KernelTables},
-    tc::TcPacket,
-    xdp::XdpPacket,
-};
+use crate::{maps::KernelFamily, tables::KernelTables, tc::TcPacket, xdp::XdpPacket};
 
 /// 1, set when the programs are loaded: log what is dropped.
 #[unsafe(no_mangle)]
