@@ -7,7 +7,7 @@ use crate::{
     fragments,
     headers::{
         self, Carried, Header, Ip, Kind, Part, TCP, Transport, UDP, carried, ethertype, flow,
-        is_link_control, transport, untagged,
+        is_link_control, is_to_or_from_overlay, transport, untagged,
     },
     hints, icmp,
     maps::{Allow, AllowEntry, Ends, Settings},
@@ -51,7 +51,14 @@ pub fn arrive<F: Family, P: Packet, T: Tables<F>>(
     untagged(packet, tables, carried)?;
     let Carried { ethertype, l3 } = carried;
     if ethertype == F::ETHERTYPE {
-        return F::parse(packet, l3, false);
+        // The kernel looks behind chains that we do not, and `observe` lets them pass.
+        return F::parse(packet, l3, false).map_err(|reason| {
+            if is_to_or_from_overlay(packet, settings, l3) {
+                Reason::SpoofedOverlay
+            } else {
+                reason
+            }
+        });
     }
     Err(match ethertype {
         _ if Some(ethertype) == F::RESOLUTION => arp(packet, l3, settings),
@@ -116,7 +123,7 @@ fn judge<F: Family, P: Packet, T: Tables<F>>(
             let quoted = icmp::quote(packet, ip);
             let related = match quoted.as_ref().and_then(|ip| tables.place(Place::Quoted, ip)) {
                 Some(quoted) => icmp::related(packet, tables, settings, ip, quoted).map(|_| ()),
-                None => Err(Reason::IcmpUnrelated),
+                None => Err(icmp::unread(packet, settings, ip)),
             };
             match related {
                 Ok(()) => Reason::IcmpError,

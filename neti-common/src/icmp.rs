@@ -36,6 +36,16 @@ pub fn quote<F: Family, P: Packet>(packet: &mut P, outer: &Ip<F>) -> Option<Ip<F
     Ip::read(packet, header)
 }
 
+/// What there is to say of an error that comes in and quotes what could not be read, of which the kernel may make more.
+#[inline(always)]
+pub fn unread<F: Family, P: Packet>(packet: &P, settings: &Settings<F>, outer: &Ip<F>) -> Reason {
+    if headers::is_to_or_from_overlay(packet, settings, outer.l4 + ICMP_HEADER) {
+        Reason::SpoofedOverlay
+    } else {
+        Reason::IcmpUnrelated
+    }
+}
+
 /// The ports of a quoted packet; zeros where it has none, `None` where they are cut off.
 #[inline(always)]
 fn quoted_ports<F: Family, P: Packet>(packet: &P, quoted: &Ip<F>) -> Option<([u8; 2], [u8; 2])> {

@@ -62,7 +62,8 @@ fn receive<F: Family, P: Skb, T: Tables<F>>(
             let quoted = icmp::quote(packet, ip);
             let Some(quoted) = quoted.as_ref().and_then(|ip| tables.place(Place::Quoted, ip))
             else {
-                return unrelated(tables, ip, admitted, Reason::IcmpUnrelated);
+                let reason = icmp::unread(packet, settings, ip);
+                return unrelated(tables, ip, admitted, reason);
             };
             match icmp::related(packet, tables, settings, ip, quoted) {
                 Ok(related) => icmp::translate_in(packet, ip, quoted, &related)

@@ -46,6 +46,8 @@ fn arriving() -> Vec<Case<V4>> {
         raw("an EtherType that a host does not need", 0x88b5, &[0; 46]).ends(Reason::Unparsed),
         case("a header of 16 bytes", of_16_bytes(come::<V4>(&to_udp(V4::STRANGER))))
             .ends(Reason::Malformed),
+        case("a forgery with a header of 16 bytes", of_16_bytes(come::<V4>(&to_udp(FAR_OVERLAY))))
+            .ends(Reason::SpoofedOverlay),
     ]
 }
 

@@ -12,7 +12,7 @@ use crate::{
     leaving::{dropped, leaves},
     packet::{ACK, Body, Packet, SYN},
     scene::{
-        Scene, come, ends, host, host_with, out, overlay_host,
+        Scene, come, ends, host, host_with, observing_host, out, overlay_host,
         v6::{
             DESTINATION, Extension, address, eight_headers, fragment, options, router_alert,
             routing,
@@ -21,7 +21,7 @@ use crate::{
 };
 
 pub fn cases() -> Vec<Case<V6>> {
-    let arriving = [refused(), others(), addresses()].concat();
+    let arriving = [refused(), forged(), others(), addresses()].concat();
     [at_both_hooks(arriving), translated(), quoted(), leaving()].concat()
 }
 
@@ -95,6 +95,38 @@ fn refused() -> Vec<Case<V6>> {
         )
         .ends(Reason::FragmentWithoutFirst),
     ]
+}
+
+/// The kernel looks behind chains that we do not, and `observe` lets those pass: not so with an overlay address.
+fn forged() -> Vec<Case<V6>> {
+    let nine = [&eight_headers()[..], &[options(8)]].concat();
+    let left = [routing(1, &[V6::ROUTER])];
+    let observed = |who: &str, what: &str, (src, dst), chain: &[Extension]| {
+        let packet = Packet::<V6>::udp((src, PEER), (dst, PORT)).options(&chain.to_vec());
+        at(format!("{who} behind {what}, observed"), observing_host(), &packet)
+    };
+    let stranger = observed("from a stranger", "nine headers", (V6::STRANGER, V6::OWN), &nine);
+    let mut cases = vec![stranger.ends(Reason::LongChain)];
+    for (what, chain) in [("nine headers", &nine[..]), ("a routing header", &left)] {
+        cases.extend([
+            observed("from an overlay address", what, (V6::FAR_OVERLAY, V6::OWN), chain)
+                .ends(Reason::SpoofedOverlay),
+            observed("to an overlay address", what, (V6::FAR, V6::OWN_OVERLAY), chain)
+                .ends(Reason::SpoofedOverlay),
+        ]);
+    }
+    let quoted = Packet::<V6>::tcp((V6::OWN_OVERLAY, PORT), (V6::FAR_OVERLAY, PEER), ACK);
+    let error = |src, chain: &[Extension]| {
+        let quoted = quoted.clone().options(&chain.to_vec());
+        Packet::error(src, V6::OWN, V6::TOO_BIG, quoted, usize::MAX)
+    };
+    cases.extend([
+        at("a member quotes the overlay behind nine headers", host(), &error(V6::FAR, &nine))
+            .ends(Reason::SpoofedOverlay),
+        at("a router quotes the overlay, observed", observing_host(), &error(V6::ROUTER, &nine))
+            .ends(Reason::SpoofedOverlay),
+    ]);
+    cases
 }
 
 /// What is no transport, or none that has ports.
