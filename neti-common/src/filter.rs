@@ -68,8 +68,9 @@ pub fn arrive<F: Family, P: Packet, T: Tables<F>>(
     })
 }
 
-/// What is read of nearly every packet beside the IP header: link, a tag, and a TCP header without options.
-pub const HEADERS: usize = EthHdr::LEN + 4 + 20;
+/// What is read of nearly every packet beside the IP header: link, and a TCP header without options. With a byte more,
+/// each GSO packet without timestamps, of which the headers alone are linear, would be pulled.
+pub const HEADERS: usize = EthHdr::LEN + 20;
 
 /// Offsets of the sender's and the target's address in an ARP packet for IPv4 over Ethernet (RFC 826).
 pub const ARP_SENDER: usize = 14;
