@@ -9,9 +9,10 @@ use std::{
 
 use anyhow::{Context, Result};
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
+    addresses::Addresses,
     membership::{HostId, Problem, Stale},
     sync,
 };
@@ -28,7 +29,9 @@ pub struct Status {
     pub version: String,
     pub host: HostId,
     pub network: String,
-    /// At most one of each family.
+    /// At most one of each family. Up to layout 1 it was one, as `overlay`: `neti down` reads that too, or it would leave
+    /// the routes of such an instance behind.
+    #[serde(alias = "overlay", deserialize_with = "one_or_more")]
     pub overlays: Vec<IpAddr>,
     /// Our own addresses on the uplink, in each family the one we send from first.
     pub reals: Vec<IpAddr>,
@@ -102,3 +105,29 @@ pub fn directory(instance: &str) -> PathBuf {
 }
 
 const FILE: &str = "status.json";
+
+fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpAddr>, D::Error> {
+    Ok(Addresses::deserialize(from)?.iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_status_of_layout_1() {
+        let text = r#"{
+            "pid": 1, "started": 2, "version": "0.1.0", "host": "hudson", "network": "ec2",
+            "overlay": "100.64.3.7", "reals": ["10.0.0.10"], "uplink": "eth0", "uplink_index": 2,
+            "routed": ["100.64.0.0/16"], "attach": "tcx", "registry": "directory /r",
+            "revision": 3, "members": 1, "stale": null, "problems": [],
+            "names": { "100.64.3.8": "walden" }
+        }"#;
+        let status: Status = serde_json::from_str(text).unwrap();
+        assert_eq!(status.overlays, ["100.64.3.7".parse::<IpAddr>().unwrap()]);
+        assert_eq!(status.routed, ["100.64.0.0/16".parse::<IpNet>().unwrap()]);
+        let again = serde_json::to_string(&status).unwrap();
+        let again: Status = serde_json::from_str(&again).unwrap();
+        assert_eq!(again.overlays, status.overlays);
+    }
+}
