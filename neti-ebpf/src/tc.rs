@@ -141,15 +141,22 @@ impl Skb for TcPacket {
         if covers.is_optional() {
             flags |= BPF_F_MARK_MANGLED_0 as u64;
         }
+        let skb = self.skb;
         let replace = |flags| {
             // SAFETY: the context is valid; size 0 says that `to` is a difference.
-            unsafe { bpf_l4_csum_replace(self.skb, offset as u32, 0, difference as u64, flags) }
+            unsafe { bpf_l4_csum_replace(skb, offset as u32, 0, difference as u64, flags) }
         };
         let result = match F::L3_CHECKSUM {
             Some(_) => replace(flags),
-            // Kernels before 6.16 do not know the flag. They sum up again what a card has summed up already.
             None if replace(flags | BPF_F_IPV6) == 0 => 0,
-            None => replace(flags),
+            // Kernels before 6.16 do not know the flag, and take the addresses' difference out of what a card has summed
+            // up, as if an IPv4 header made up for it.
+            None => {
+                if flags & BPF_F_PSEUDO_HDR as u64 != 0 {
+                    self.update_sum(difference);
+                }
+                replace(flags)
+            }
         };
         if result == 0 { Some(()) } else { None }
     }

@@ -41,12 +41,12 @@ impl Packet for XdpPacket {
     #[inline(always)]
     fn pull(&mut self, _length: usize) {}
 
-    /// A driver that strips tags hides them from XDP, which is why the loader does not attach it where there are VLANs.
     #[inline(always)]
     fn opaque(&self, offset: usize) -> usize {
         opaque(offset, self.readable() as usize)
     }
 
+    /// A driver that strips tags hides them from XDP, which is why the loader does not attach it where there are VLANs.
     #[inline(always)]
     fn vlan_id(&self) -> Option<u16> {
         None
