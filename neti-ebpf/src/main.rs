@@ -45,12 +45,16 @@ const NEXT: i32 = TC_ACT_UNSPEC;
 /// In `bpf_redirect`'s flags.
 const BPF_F_INGRESS: u64 = 1;
 
+// The programs for IPv6 are inlined into the entry points that the attributes make: as functions they would share their
+// stack, and kernels before 5.10 have no functions beside tail calls.
+
 #[xdp(frags)]
 pub fn neti_filter(ctx: XdpContext) -> u32 {
     judge_frame::<V4>(&ctx)
 }
 
 #[xdp(frags)]
+#[inline(always)]
 pub fn neti_filter6(ctx: XdpContext) -> u32 {
     judge_frame::<V6>(&ctx)
 }
