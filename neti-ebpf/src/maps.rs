@@ -67,7 +67,7 @@ pub trait KernelFamily: Family {
     fn twins_in() -> &'static HashMap<Flow<Self>, TwinIn<Self>>;
 
     /// [`Tables::place`]: only a header with IPv6 addresses is too large for the stack.
-    fn place<'a>(place: Place, ip: &'a Ip<Self>) -> Option<&'a Ip<Self>>;
+    fn place(place: Place, ip: &Ip<Self>) -> Option<&Ip<Self>>;
 
     /// The address that a socket is bound to, as far as it matters: not 0 if to one.
     ///
@@ -92,7 +92,7 @@ macro_rules! family_maps {
         $family:ident, $settings:literal, $members:literal, $overlays:literal, $allow:literal,
         hints $local_member:literal, $local_stranger:literal, $forward_member:literal, $forward_stranger:literal,
         $fragments:literal, twins $twins_out:literal, $twins_in:literal,
-        place $place:ident $ip:ident $placed:expr, bound $socket:ident $bound:expr, logged $logged:ty
+        place $place:ident $ip:ident $placed:expr, bound $socket:ident $bound:expr, logged $raw:ident $logged:expr
     ) => {
         const _: () = {
             type Addr = <$family as Family>::Addr;
@@ -170,7 +170,7 @@ macro_rules! family_maps {
                 }
 
                 #[inline(always)]
-                fn place<'a>($place: Place, $ip: &'a Ip<Self>) -> Option<&'a Ip<Self>> {
+                fn place($place: Place, $ip: &Ip<Self>) -> Option<&Ip<Self>> {
                     $placed
                 }
 
@@ -188,10 +188,7 @@ macro_rules! family_maps {
                     src: Addr,
                     dst: Addr,
                 ) {
-                    // SAFETY: bytes of the same number.
-                    let [src, dst] = unsafe {
-                        [transmute::<Addr, $logged>(src), transmute::<Addr, $logged>(dst)]
-                    };
+                    let [src, dst] = [src, dst].map(|$raw| $logged);
                     info!(
                         ctx,
                         "{} {} {} {} {:i} {:i}",
@@ -213,7 +210,7 @@ family_maps! {
     hints "hints_lm4", "hints_ls4", "hints_fm4", "hints_fs4",
     "fragments4", twins "twins_out4", "twins_in4",
     place _place ip Some(ip),
-    bound socket (&raw const (*socket).src_ip4).read_volatile(), logged [u8; 4]
+    bound socket (&raw const (*socket).src_ip4).read_volatile(), logged address address
 }
 
 family_maps! {
@@ -230,7 +227,10 @@ family_maps! {
     bound socket {
         let word = |n: usize| (&raw const (*socket).src_ip6[n]).read_volatile();
         word(0) | word(1) | word(2) | word(3)
-    }, logged [u8; 16]
+    }, logged address {
+        // SAFETY: bytes of the same number.
+        unsafe { transmute::<<V6 as Family>::Addr, [u8; 16]>(address) }
+    }
 }
 
 /// Counts a verdict.

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::{down::teardown, installed};
 use crate::{
-    addresses::{Addresses, IpFamily},
+    addresses::{Addresses, IpFamily, list},
     cli::Run,
     config::Config,
     fleet::FleetSettings,
@@ -111,6 +111,12 @@ async fn start(
     if let Some(mut left) = installed::read(pins) {
         left.addresses.retain(|address| !overlays.contains(*address));
         left.ranges.retain(|range| left.uplink != uplink.index || !ranges.contains(range));
+        if !left.addresses.is_empty() {
+            tracing::warn!(
+                "the overlay addresses {} of the last start are taken back: connections by them end",
+                list(&left.addresses)
+            );
+        }
         overlay::remove(netlink, left.uplink, &left.addresses, &left.ranges).await?;
     }
     let mut store = KernelStore::open(pins)?;
