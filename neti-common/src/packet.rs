@@ -36,12 +36,6 @@ pub trait Packet {
         offset
     }
 
-    /// [`Packet::opaque`] for a flag.
-    #[inline(always)]
-    fn opaque_flag(&self, flag: bool) -> bool {
-        self.opaque(flag as usize) != 0
-    }
-
     /// The id of a VLAN tag that was taken out of the frame before us (`skb->vlan_tci`).
     fn vlan_id(&self) -> Option<u16>;
 }
@@ -51,7 +45,7 @@ pub trait Packet {
 pub enum Covers {
     /// The changed bytes count through the pseudo-header (addresses), as in TCP.
     PseudoHeader,
-    /// As in UDP over IPv4: through the pseudo-header, where a checksum of zero means none (RFC 768).
+    /// As in UDP: through the pseudo-header, where a checksum of zero means none (RFC 768, RFC 6935).
     OptionalPseudoHeader,
     /// The changed bytes lie in the payload (ports).
     Payload,
