@@ -10,10 +10,10 @@ use crate::{
         is_link_control, is_to_or_from_overlay, transport, untagged,
     },
     hints, icmp,
-    maps::{Allow, AllowEntry, Ends, Settings},
+    maps::{Allow, AllowEntry, Settings},
     packet::Packet,
     tables::{Place, Socket, Tables},
-    verdict::{Kind as Outcome, Reason, Verdict},
+    verdict::{Reason, Verdict},
 };
 
 const SSH: u16 = 22;
@@ -29,11 +29,7 @@ pub fn filter<F: Family, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) ->
             let Some(ip) = ip.as_ref().and_then(|ip| tables.place(Place::Packet, ip)) else {
                 return Verdict::of(Reason::Malformed, settings.mode);
             };
-            let reason = judge(packet, tables, settings, ip);
-            if ip.part == Part::First && reason.kind() == Outcome::Pass {
-                fragments::keep(tables, ip, &Ends { peer: ip.src, own: ip.dst });
-            }
-            reason
+            fragments::keep_as_it_is(tables, ip, judge(packet, tables, settings, ip))
         }
     };
     Verdict::of(reason, settings.mode)

@@ -2,9 +2,10 @@
 
 use crate::{
     family::Family,
-    headers::Ip,
+    headers::{Ip, Part},
     maps::{Ends, Fragment, FragmentKey},
     tables::Tables,
+    verdict::{Kind, Reason},
 };
 
 /// As long as the kernel waits for missing fragments (`IP_FRAG_TIME`), nanoseconds.
@@ -27,4 +28,13 @@ pub fn find<F: Family, T: Tables<F>>(tables: &T, ip: &Ip<F>) -> Option<Ends<F>> 
 #[inline(always)]
 pub fn keep<F: Family, T: Tables<F>>(tables: &T, ip: &Ip<F>, ends: &Ends<F>) {
     tables.keep_fragment(&key(ip), &Fragment { seen: tables.now(), ends: *ends });
+}
+
+/// Keeps the names on the wire, if a first fragment is let in with them. Returns the `reason` for which the packet ends.
+#[inline(always)]
+pub fn keep_as_it_is<F: Family, T: Tables<F>>(tables: &T, ip: &Ip<F>, reason: Reason) -> Reason {
+    if ip.part == Part::First && reason.kind() == Kind::Pass {
+        keep(tables, ip, &Ends { peer: ip.src, own: ip.dst });
+    }
+    reason
 }

@@ -12,7 +12,7 @@ use crate::{
     rewrite::{self, Port},
     tables::{Place, Tables},
     twins,
-    verdict::{Kind, Reason, Verdict},
+    verdict::{Reason, Verdict},
 };
 
 /// Judges a packet that arrives on the uplink and gives it the names that its receiver knows.
@@ -63,24 +63,25 @@ fn receive<F: Family, P: Skb, T: Tables<F>>(
             let Some(quoted) = quoted.as_ref().and_then(|ip| tables.place(Place::Quoted, ip))
             else {
                 let reason = icmp::unread(packet, settings, ip);
-                return unrelated(tables, ip, admitted, reason);
+                return fragments::keep_as_it_is(
+                    tables,
+                    ip,
+                    unrelated(tables, ip, admitted, reason),
+                );
             };
             match icmp::related(packet, tables, settings, ip, quoted) {
                 Ok(related) => icmp::translate_in(packet, ip, quoted, &related)
                     .unwrap_or(Reason::RewriteFailed),
-                Err(reason) => unrelated(tables, ip, admitted, reason),
+                Err(reason) => {
+                    fragments::keep_as_it_is(tables, ip, unrelated(tables, ip, admitted, reason))
+                }
             }
         }
         Look::Packet(transport) => {
             let reason = admit(tables, settings, ip, &transport, admitted);
             match member {
                 Some(member) => name(packet, tables, settings, ip, &transport, member),
-                None => {
-                    if ip.part == Part::First && reason.kind() == Kind::Pass {
-                        fragments::keep(tables, ip, &Ends { peer: ip.src, own: ip.dst });
-                    }
-                    reason
-                }
+                None => fragments::keep_as_it_is(tables, ip, reason),
             }
         }
     }

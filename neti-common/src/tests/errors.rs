@@ -1,7 +1,5 @@
 //! ICMP errors about our packets and about our peers', and fragments.
 
-use etherparse::ip_number;
-
 use super::*;
 use crate::headers::{TCP, UDP};
 
@@ -13,6 +11,7 @@ in_both_families!(
     an_error_that_leaves_names_what_the_peer_sent,
     later_fragments_follow_the_first,
     a_strangers_fragments_need_their_first,
+    fragments_of_an_error_about_nothing_stay_together,
     an_error_that_quotes_an_overlay_address_is_forged,
     errors_reach_containers_that_are_routed_and_senders_that_are_allowed,
     three_tags_are_never_looked_behind,
@@ -86,17 +85,22 @@ fn an_error_that_leaves_names_what_the_peer_sent<F: Scene>() {
     drops(leave(&world, &mut F::too_big(F::HUDSON, F::STRANGER, &nobody)), Reason::UnknownOverlay);
 }
 
-/// The fragments of a UDP datagram: 8 bytes of header and payload in the first, the rest in the second.
+/// The fragments of a UDP datagram.
 fn fragments<F: Scene>(src: F::Addr, dst: F::Addr) -> [Vec<u8>; 2] {
-    let whole = F::udp(src, dst, 4_000, 53);
-    let (first, second) = whole[ETHERNET + F::HEADER..].split_at(8);
+    fragments_of::<F>(&F::udp(src, dst, 4_000, 53), UDP, 8)
+}
+
+/// The fragments of a packet: `at` bytes behind its IP header in the first, the rest in the second.
+fn fragments_of<F: Scene>(whole: &[u8], protocol: u8, at: usize) -> [Vec<u8>; 2] {
+    let (src, dst) = F::addresses(whole);
+    let (first, second) = whole[ETHERNET + F::HEADER..].split_at(at);
     let part = |offset, more, payload: &[u8]| {
         let header = F::fragment(F::header(src, dst), offset, more);
         let mut frame = Vec::new();
-        link().ip(header).write(&mut frame, ip_number::UDP, payload).unwrap();
+        link().ip(header).write(&mut frame, protocol.into(), payload).unwrap();
         frame
     };
-    [part(0, true, first), part(1, false, second)]
+    [part(0, true, first), part(at as u16 / 8, false, second)]
 }
 
 fn later_fragments_follow_the_first<F: Scene>() {
@@ -110,6 +114,20 @@ fn later_fragments_follow_the_first<F: Scene>() {
     passes(arrive(&world, &mut first), Reason::Translated);
     passes(arrive(&world, &mut second), Reason::Translated);
     assert_eq!(F::addresses(&second), (F::WALDEN_OVERLAY, F::HUDSON_OVERLAY));
+}
+
+fn fragments_of_an_error_about_nothing_stay_together<F: Scene>() {
+    let about = F::udp(F::HUDSON, F::WALDEN, 5_000, 53);
+    let error = F::too_big(F::WALDEN, F::HUDSON, &about);
+    // What it quotes is cut off, or not.
+    for at in [8, (8 + F::HEADER + 8).next_multiple_of(8)] {
+        let world = hudson::<F>(identity::OVERLAY);
+        let [mut first, mut second] = fragments_of::<F>(&error, F::ICMP, at);
+        passes(arrive(&world, &mut first), Reason::Member);
+        passes(arrive(&world, &mut second), Reason::Fragment);
+        assert_eq!(F::addresses(&first), (F::WALDEN, F::HUDSON), "{at}");
+        assert_eq!(F::addresses(&second), (F::WALDEN, F::HUDSON), "{at}");
+    }
 }
 
 fn a_strangers_fragments_need_their_first<F: Scene>() {
