@@ -1,11 +1,6 @@
 //! The host's own configuration file, `/etc/neti/neti.toml`, parsed and validated once.
 
-use std::{
-    collections::BTreeMap,
-    net::IpAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::IpAddr, path::Path};
 
 use serde_json::{Map, Value};
 
@@ -14,6 +9,10 @@ use crate::{
     keys::{Keys, SettingsError, parsed},
     membership::{HostId, is_name},
 };
+
+mod registry;
+
+pub use registry::{Credentials, Layout, RegistryConfig, Servers, Tls};
 
 /// What is wrong with the configuration.
 pub type ConfigError = SettingsError;
@@ -50,20 +49,8 @@ pub enum Attach {
     Tcx,
 }
 
-/// Where the fleet is registered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RegistryConfig {
-    /// A directory that all hosts share.
-    Directory {
-        path: PathBuf,
-        /// After this time without a sign of life a host is gone.
-        ttl: Duration,
-    },
-}
-
 /// The instance of a configuration that names none.
 pub const DEFAULT_INSTANCE: &str = "default";
-const DEFAULT_TTL: f64 = 30.0;
 
 const ADDRESS: &str = "a host's address like 10.0.0.10, or a list of an IPv4 and an IPv6 address";
 const NAME: &str = HostId::RIGHT;
@@ -95,10 +82,10 @@ impl Config {
                 keys.wrong("host", &format!("{hostname:?}"), &format!("must be {NAME}"))
             })?,
         };
+        let network = keys.required("network", "the name of the host's network, like ec2", name)?;
         let config = Self {
             instance: instance.unwrap_or_else(|| DEFAULT_INSTANCE.to_owned()),
             host,
-            network: keys.required("network", "the name of the host's network, like ec2", name)?,
             uplink: keys.required("uplink", "the name of an interface, like eth0", interface)?,
             private: addresses(&mut keys, "private")?,
             public: addresses(&mut keys, "public")?,
@@ -115,7 +102,8 @@ impl Config {
                 })?
                 .unwrap_or(Attach::Auto),
             notrack: keys.optional("notrack", "true or false", Value::as_bool)?.unwrap_or(false),
-            registry: registry(&mut keys)?,
+            registry: registry::read(&mut keys, &network)?,
+            network,
         };
         keys.finish()?;
         Ok(config)
@@ -126,19 +114,6 @@ impl Config {
 pub fn is_instance(text: &str) -> bool {
     (1..=32).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-}
-
-fn registry(keys: &mut Keys) -> Result<RegistryConfig, ConfigError> {
-    let mut keys = keys.table("registry", "a table with kind and path")?;
-    keys.required("kind", "directory", |value| (value == "directory").then_some(()))?;
-    let path = keys.required("path", "an absolute path, like /var/lib/neti/registry", |value| {
-        value.as_str().map(PathBuf::from).filter(|path| path.is_absolute())
-    })?;
-    let ttl = keys.optional("ttl", "0.5 to 86400 seconds", |value| {
-        value.as_f64().filter(|seconds| (0.5..=86_400.0).contains(seconds))
-    })?;
-    keys.finish()?;
-    Ok(RegistryConfig::Directory { path, ttl: Duration::from_secs_f64(ttl.unwrap_or(DEFAULT_TTL)) })
 }
 
 fn name(value: &Value) -> Option<String> {

@@ -39,6 +39,8 @@ pub struct FleetSettings {
     pub echo: bool,
     /// Source ports reserved for twins.
     pub twin_ports: PortRange,
+    /// How many members may vanish at once before removals are held ([`crate::guard`]).
+    pub max_removals: usize,
 }
 
 /// What the filter does with what nothing admits.
@@ -135,6 +137,8 @@ impl FromStr for OpenPort {
 
 const DEFAULT_TWIN_PORTS: PortRange = PortRange { first: 61_000, last: 65_535 };
 
+const DEFAULT_MAX_REMOVALS: usize = 20;
+
 impl FleetSettings {
     /// Parses and validates the settings; `file` is what errors call them.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self, FleetError> {
@@ -162,6 +166,9 @@ impl FleetSettings {
         let echo = keys.optional("echo", "true or false", Value::as_bool)?;
         let twin_ports =
             keys.optional("twin_ports", "a range of ports like 61000-65535", parsed)?;
+        let max_removals = keys.optional("max_removals", "a number of members", |value| {
+            value.as_u64().and_then(|number| number.try_into().ok())
+        })?;
         keys.finish()?;
         Ok(Self {
             overlay,
@@ -172,6 +179,7 @@ impl FleetSettings {
             failsafe,
             echo: echo.unwrap_or(false),
             twin_ports: twin_ports.unwrap_or(DEFAULT_TWIN_PORTS),
+            max_removals: max_removals.unwrap_or(DEFAULT_MAX_REMOVALS),
         })
     }
 

@@ -1,6 +1,7 @@
 //! The members of the fleet as the registry has them.
 
 use std::{
+    borrow::Borrow,
     collections::BTreeMap,
     fmt,
     net::IpAddr,
@@ -9,6 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use imbl::OrdMap;
 use neti_common::maps::OVERLAYS;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -59,6 +61,13 @@ impl From<HostId> for String {
     }
 }
 
+/// It is compared as the text that it is.
+impl Borrow<str> for HostId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for HostId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -80,10 +89,17 @@ pub enum MemberState {
     Up,
 }
 
-/// A host as it registered itself. Keys that we do not know are ignored: the fleet may run more
-/// than one version.
+/// The latest format of a record that we read. A key that is added needs no other; what an older
+/// neti would take for something else does.
+pub const FORMAT: u32 = 1;
+
+/// A host as it registered itself. A record with keys that we do not know is a record all the same:
+/// the fleet may run more than one version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberRecord {
+    /// At most [`FORMAT`].
+    #[serde(default = "first_format")]
+    pub format: u32,
     pub id: HostId,
     /// Its overlay addresses, in each family the primary one first: at least one, of each family at
     /// most [`OVERLAYS`], all different.
@@ -113,6 +129,11 @@ pub struct MemberRecord {
     pub state: MemberState,
 }
 
+/// The format of a record that names none.
+fn first_format() -> u32 {
+    1
+}
+
 /// The generation of a record that names none.
 pub fn first_generation() -> u32 {
     1
@@ -128,6 +149,8 @@ fn newest_claim() -> u64 {
 pub enum RecordError {
     #[error("not a member record: {0}")]
     Json(#[from] serde_json::Error),
+    #[error("format = {0}: of a later neti; this one reads up to {FORMAT}")]
+    Format(u32),
     #[error("id = {0:?}: must be {1:?}, the name of its key")]
     Id(String, String),
     #[error("overlays: no address; must be at least one")]
@@ -149,7 +172,12 @@ pub enum RecordError {
 impl MemberRecord {
     /// Parses and validates the record stored under `key`.
     pub fn parse(key: &str, bytes: &[u8]) -> Result<Self, RecordError> {
-        let record: Self = serde_json::from_slice(bytes)?;
+        let record = match serde_json::from_slice::<Self>(bytes) {
+            // What we cannot read may be so because it is of another format.
+            Err(error) => return Err(later_format(bytes).unwrap_or(error.into())),
+            Ok(record) if record.format > FORMAT => return Err(RecordError::Format(record.format)),
+            Ok(record) => record,
+        };
         if record.id.as_str() != key {
             return Err(RecordError::Id(record.id.to_string(), key.to_owned()));
         }
@@ -198,6 +226,16 @@ impl MemberRecord {
     }
 }
 
+/// The error of a record that says itself that it is of a later format.
+fn later_format(bytes: &[u8]) -> Option<RecordError> {
+    #[derive(Deserialize)]
+    struct Only {
+        format: u32,
+    }
+    let Only { format } = serde_json::from_slice(bytes).ok()?;
+    (format > FORMAT).then_some(RecordError::Format(format))
+}
+
 /// Something in the registry, or in how its parts fit together, that is left out of the fleet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Problem {
@@ -215,16 +253,33 @@ pub struct Stale {
     pub why: String,
 }
 
+/// An operator's word that so many members may vanish at once ([`crate::guard`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmation {
+    /// Random: each confirmation is for what is held when it comes.
+    pub id: String,
+    /// At most so many.
+    pub removals: usize,
+}
+
+/// Members by id. Clones share what they have in common, and
+/// [`diff`](imbl::OrdMap::diff) passes over it, so that a snapshot costs what has changed.
+pub type Members = OrdMap<HostId, Arc<MemberRecord>>;
+
 /// One snapshot of the whole fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Membership {
     /// Grows with every snapshot that a registry publishes.
     pub revision: u64,
-    pub fleet: FleetSettings,
+    pub fleet: Arc<FleetSettings>,
+    /// What `fleet` was parsed from.
+    pub fleet_text: Arc<str>,
     /// The members that are alive, our own host among them.
-    pub members: BTreeMap<HostId, MemberRecord>,
+    pub members: Members,
     pub problems: Vec<Problem>,
     pub stale: Option<Stale>,
+    /// The last one that was made.
+    pub confirmed: Option<Confirmation>,
 }
 
 mod unix_seconds {

@@ -6,6 +6,7 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use ipnet::IpNet;
@@ -60,7 +61,8 @@ pub struct Peer {
 /// the higher generation, a real address to the older claim, and ours are ours.
 pub fn view(me: &Me, membership: &Membership) -> View {
     let own = membership.members.get(&me.id);
-    let mut others: Vec<_> = membership.members.values().filter(|m| m.id != me.id).collect();
+    let mut others: Vec<&MemberRecord> =
+        membership.members.values().map(Arc::as_ref).filter(|m| m.id != me.id).collect();
     let mut problems = Vec::new();
 
     let own_overlays = own.into_iter().flat_map(|own| own.overlays.iter().copied());

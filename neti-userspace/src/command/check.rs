@@ -72,11 +72,11 @@ async fn check(args: &Check) -> Vec<Finding> {
         }
         Err(error) => findings.push(("uplink", Err(error))),
     }
-    match registry::open(&config.registry) {
+    match registry::open(&config) {
         Ok(registry) => {
             findings.extend(fleet(&registry, &netlink, &config, uplink.as_ref()).await);
         }
-        Err(error) => findings.push(("registry", Err(error))),
+        Err(error) => findings.push(("registry", Err(error.into()))),
     }
     findings
 }
@@ -122,7 +122,7 @@ async fn fleet(
 ) -> Vec<Finding> {
     let fleet = match registry.fleet().await {
         Ok(fleet) => fleet,
-        Err(error) => return vec![("fleet", Err(error))],
+        Err(error) => return vec![("fleet", Err(error.into()))],
     };
     let good = format!("overlay {}, {}", list(&fleet.overlay), fleet.mode.as_str());
     let twins = format!("{}, which the kernel gives to no socket", fleet.twin_ports);

@@ -85,7 +85,7 @@ async fn start(
     uplink: Uplink,
     pins: &Pins,
 ) -> Result<Daemon> {
-    let registry = registry::open(&config.registry)?;
+    let registry = registry::open(config)?;
     let fleet = registry.fleet().await?;
     overlap::check(netlink, uplink.index, &fleet.overlay).await?;
     if let Err(error) = ports::check(fleet.twin_ports) {

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 const FULL: &str = r#"
@@ -62,8 +64,8 @@ fn has_defaults() {
     assert_eq!((config.private, config.public), (addresses(&[]), addresses(&[])));
     assert_eq!((config.role.as_str(), config.labels.len()), ("", 0));
     assert_eq!((config.attach, config.notrack), (Attach::Auto, false));
-    let RegistryConfig::Directory { ttl, .. } = config.registry;
-    assert_eq!(ttl, Duration::from_secs(30));
+    let ttl = Duration::from_secs(30);
+    assert_eq!(config.registry, RegistryConfig::Directory { path: "/r".into(), ttl });
 }
 
 /// Each line: what stands in the full configuration, what is put in its place, and the error.
@@ -106,8 +108,8 @@ fn errors_name_file_key_value_and_what_is_right() {
         ("\"xdp\"", "\"fast\"", "attach = \"fast\": must be auto, xdp or tcx"),
         ("true", "\"yes\"", "notrack = \"yes\": must be true or false"),
         ("\nnotrack", "\nnotrak", "notrak = true: unknown key; known are instance, host,"),
-        ("[registry]", "[regstry]", "registry: missing; must be a table with kind and path"),
-        ("\"directory\"", "\"etcd\"", "registry.kind = \"etcd\": must be directory"),
+        ("[registry]", "[regstry]", "registry: missing; must be a table with kind, and path or"),
+        ("\"directory\"", "\"consul\"", "registry.kind = \"consul\": must be directory, etcd or"),
         ("\"/var", "\"var", "registry.path = \"var/lib/neti/registry\": must be an absolute path"),
         ("ttl = 0.5", "ttl = 0.1", "registry.ttl = 0.1: must be 0.5 to 86400 seconds"),
         ("ttl = 0.5", "ttl = nan", "registry.ttl = null: must be 0.5 to 86400 seconds"),
@@ -132,4 +134,79 @@ fn a_hostname_that_is_no_id_is_the_hosts_key_at_fault() {
 fn a_file_that_is_not_there_is_named() {
     let error = Config::load(Path::new("/nowhere/neti.toml")).unwrap_err().to_string();
     assert!(error.starts_with("/nowhere/neti.toml: cannot be read: No such file"), "{error}");
+}
+
+fn registry(text: &str) -> Result<RegistryConfig, ConfigError> {
+    let text = format!("network = \"ec2\"\nuplink = \"eth0\"\n[registry]\n{text}");
+    parse(&text).map(|config| config.registry)
+}
+
+#[test]
+fn servers_have_defaults() {
+    let least = registry("kind = \"etcd\"\nendpoints = [\"http://10.0.0.5:2379\"]").unwrap();
+    let servers = Servers {
+        endpoints: vec!["http://10.0.0.5:2379".to_owned()],
+        prefix: "/neti".to_owned(),
+        ttl: Duration::from_secs(30),
+        tls: None,
+        credentials: None,
+    };
+    assert_eq!(least, RegistryConfig::Etcd(servers.clone()));
+    let least = registry("kind = \"zookeeper\"\nendpoints = [\"[fd00::5]:2181\"]").unwrap();
+    let servers = Servers { endpoints: vec!["[fd00::5]:2181".to_owned()], ..servers };
+    assert_eq!(least, RegistryConfig::ZooKeeper { servers, layout: Layout::Neti });
+}
+
+const SERVERS: &str = r#"kind = "etcd"
+endpoints = { ec2 = ["https://etcd-1:2379", "https://etcd-2:2379"], vpc = ["https://10.1.0.5:2379"] }
+prefix = "/fleets/blue/"
+ttl = 10
+ca = "/etc/neti/ca.pem"
+cert = "/etc/neti/host.pem"
+key = "/etc/neti/host.key"
+user = "hudson"
+password_file = "/etc/neti/password"
+"#;
+
+#[test]
+fn a_host_uses_the_servers_of_its_own_network() {
+    let RegistryConfig::Etcd(servers) = registry(SERVERS).unwrap() else { panic!() };
+    assert_eq!(servers.endpoints, ["https://etcd-1:2379", "https://etcd-2:2379"]);
+    assert_eq!(servers.prefix, "/fleets/blue");
+    let tls = servers.tls.unwrap();
+    assert_eq!(tls.ca, Path::new("/etc/neti/ca.pem"));
+    assert_eq!(tls.identity, Some(("/etc/neti/host.pem".into(), "/etc/neti/host.key".into())));
+    assert_eq!(servers.credentials.unwrap().user, "hudson");
+}
+
+/// Each line: what stands in the full table, what is put in its place, and the error.
+#[test]
+fn what_is_wrong_with_servers_is_told() {
+    let cases = [
+        ("ec2 = [", "ec1 = [", "must have a list for this host's network \"ec2\"; it has those of"),
+        ("https://etcd-1:2379", "etcd-1:2379", "ec2: \"etcd-1:2379\" must be a server like http"),
+        ("https://etcd-1:2379", "https://etcd-1", "ec2: \"https://etcd-1\" must be a server like"),
+        ("https://etcd-1:2379", "https://:1", "ec2: \"https://:1\" must be a server like"),
+        ("https://etcd-1:2379", "http://etcd-1:2379", "must be all http or all https"),
+        ("[\"https://10.1.0.5:2379\"]", "[]", "vpc: must be a list, each element a server like"),
+        ("\"/fleets", "\"fleets", "registry.prefix = \"fleets/blue/\": must be a path like /neti"),
+        ("ca =", "#", "registry.ca: missing; must be the certificates that sign the servers'"),
+        ("cert =", "#", "registry.cert: missing; must be the certificate of key, a PEM file"),
+        ("key =", "#", "registry.key: missing; must be the private key of cert, a PEM file"),
+        ("user =", "#", "registry.user: missing; must be whose password password_file holds"),
+        ("password_file =", "#", "registry.password_file: missing; must be a file that holds"),
+        ("\"/etc/neti/ca", "\"ca", "registry.ca = \"ca.pem\": must be an absolute path"),
+        ("ttl =", "layout =", "registry.layout = 10: unknown key"),
+        (
+            "https",
+            "http",
+            "registry.ca = /etc/neti/ca.pem: is for TLS; the endpoints must be https",
+        ),
+    ];
+    for (from, to, message) in cases {
+        assert!(SERVERS.contains(from), "{from}");
+        let error = registry(&SERVERS.replace(from, to)).unwrap_err().to_string();
+        assert!(error.contains(message), "{from} -> {to}: {error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
 }

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
 };
 
 use ipnet::{IpNet, Ipv4Net};
@@ -12,7 +13,7 @@ use neti_common::family::Family;
 use crate::{
     addresses::{Addresses, IpFamily},
     fleet::FleetSettings,
-    membership::{HostId, MemberRecord, MemberState, Membership},
+    membership::{FORMAT, HostId, MemberRecord, MemberState, Membership},
     view::Me,
 };
 
@@ -112,6 +113,7 @@ impl Me {
 /// A member with this overlay address, or these, between commas.
 pub fn record(name: &str, overlays: &str, network: &str) -> MemberRecord {
     MemberRecord {
+        format: FORMAT,
         id: id(name),
         overlays: overlays.split(',').map(ip).collect(),
         private: Addresses::default(),
@@ -164,9 +166,11 @@ pub fn membership(records: impl IntoIterator<Item = MemberRecord>) -> Membership
     let range = "100.64.0.0/16";
     Membership {
         revision: 1,
-        fleet: fleet(&[range, &said(IpFamily::V6, range)]),
-        members: records.into_iter().map(|record| (record.id.clone(), record)).collect(),
+        fleet: Arc::new(fleet(&[range, &said(IpFamily::V6, range)])),
+        fleet_text: "".into(),
+        members: records.into_iter().map(|record| (record.id.clone(), Arc::new(record))).collect(),
         problems: Vec::new(),
         stale: None,
+        confirmed: None,
     }
 }

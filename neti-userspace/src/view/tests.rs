@@ -282,7 +282,8 @@ proptest! {
 
     #[test]
     fn the_order_of_arrival_does_not_matter(records in records(), me in ourselves()) {
-        let mut records = membership(records).members.into_values().collect::<Vec<_>>();
+        let members = membership(records).members;
+        let mut records: Vec<_> = members.values().map(|record| (**record).clone()).collect();
         let one = view(&me, &membership(records.clone()));
         records.reverse();
         prop_assert_eq!(one, view(&me, &membership(records)));

@@ -8,10 +8,10 @@ use ipnet::IpNet;
 use super::unix_now;
 use crate::{
     addresses::{Addresses, IpFamily, list, real},
-    config::{Config, RegistryConfig},
+    config::Config,
     fleet::FleetSettings,
     loader::attach::Means,
-    membership::{MemberRecord, MemberState, first_generation},
+    membership::{FORMAT, MemberRecord, MemberState, first_generation},
     status::Status,
     uplink::{Address, Uplink},
     view::Me,
@@ -96,6 +96,7 @@ pub fn record(config: &Config, me: &Me) -> MemberRecord {
         private.insert(*real);
     }
     MemberRecord {
+        format: FORMAT,
         id: me.id.clone(),
         overlays: me.overlays.clone(),
         private,
@@ -124,9 +125,7 @@ pub fn status(config: &Config, me: &Me, ranges: &[IpNet], means: Means) -> Statu
         uplink_index: me.uplink_index,
         routed: ranges.to_vec(),
         attach: means.to_string(),
-        registry: match &config.registry {
-            RegistryConfig::Directory { path, .. } => format!("directory {}", path.display()),
-        },
+        registry: config.registry.to_string(),
         revision: 0,
         members: 0,
         stale: None,

@@ -5,20 +5,20 @@
 //! next start finishes.
 
 use std::{
-    collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     path::Path,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
-use ipnet::IpNet;
-use rand::Rng;
 
 use super::{Tree, files};
 use crate::{
-    addresses::{self, IpFamily},
+    addresses::{self, Addresses, IpFamily},
     fleet::FleetSettings,
     membership::HostId,
+    registry::allocation::Pool,
 };
 
 /// The address of `family` that host `id` has, or a random free one.
@@ -37,6 +37,41 @@ pub fn claim(tree: &Tree, id: &HostId, fleet: &FleetSettings, family: IpFamily) 
         );
     }
     Ok(address)
+}
+
+/// All locked addresses, and to whom.
+pub fn all(tree: &Tree) -> Result<BTreeMap<IpAddr, HostId>> {
+    let mut all = BTreeMap::new();
+    for name in files::names(&tree.overlays)? {
+        let owner = files::read(&tree.overlays, &name)?.and_then(|owner| owner.parse().ok());
+        if let (Ok(address), Some(owner)) = (name.parse(), owner) {
+            all.insert(address, owner);
+        }
+    }
+    Ok(all)
+}
+
+/// Unlocks the addresses of host `id`, which must have been silent for `ttl`.
+pub fn release(tree: &Tree, id: &HostId, ttl: Duration) -> Result<Addresses> {
+    let record = tree.members.join(id.as_str());
+    let touched = std::fs::metadata(&record).and_then(|metadata| metadata.modified());
+    if touched.is_ok_and(|touched| touched.elapsed().unwrap_or_default() <= ttl) {
+        bail!(
+            "{}: host {id} is a member of the fleet; end its neti, and release it when it is gone",
+            record.display()
+        );
+    }
+    files::remove(&tree.members, id.as_str())?;
+    let mut released = Addresses::default();
+    // In this order a crash leaves a lock, which the next claim or release of this host takes up.
+    for family in IpFamily::ALL {
+        files::remove(tree.hosts(family), id.as_str())?;
+    }
+    for (address, _) in all(tree)?.into_iter().filter(|(_, owner)| owner == id) {
+        files::remove(&tree.overlays, &address.to_string())?;
+        released.insert(address);
+    }
+    Ok(released)
 }
 
 /// What `hosts/<id>` says.
@@ -109,61 +144,23 @@ fn locked(tree: &Tree, family: IpFamily) -> Result<BTreeSet<IpAddr>> {
 fn lock(tree: &Tree, id: &HostId, fleet: &FleetSettings, family: IpFamily) -> Result<IpAddr> {
     let range = fleet.range(family);
     let range = range.with_context(|| format!("the fleet has no {family} overlay range"))?;
-    let (first, last) = usable(&range);
-    let taken = locked(tree, family)?.into_iter().map(bits);
-    let mut taken: BTreeSet<u128> = taken.filter(|bits| (first..=last).contains(bits)).collect();
+    let mut pool = Pool::new(range, locked(tree, family)?);
     loop {
-        let free = last - first + 1 - taken.len() as u128;
-        if free == 0 {
+        let Some(address) = pool.draw() else {
             bail!(
                 "{}: overlay range {range} is full: all {} addresses are claimed; remove the \
                  claims of hosts that are no more (overlays/<address> and {}/<id>), or put a \
                  larger {family} range first in the fleet's settings",
                 tree.overlays.display(),
-                taken.len(),
+                pool.taken(),
                 tree.hosts(family).file_name().unwrap_or_default().display(),
             );
-        }
-        let bits = nth_free(first, &taken, rand::rng().random_range(0..free));
-        let address = address(family, bits);
+        };
         if files::create(&tree.overlays, &address.to_string(), id.as_str().as_bytes())? {
             return Ok(address);
         }
-        taken.insert(bits);
+        pool.take(address);
     }
-}
-
-/// The first and the last address that a host may have: not the network's own, which the route may
-/// name as its next hop and which in IPv6 belongs to the routers (RFC 4291 section 2.6.1), nor the
-/// last one, IPv4's broadcast address.
-fn usable(range: &IpNet) -> (u128, u128) {
-    (bits(range.network()) + 1, bits(range.broadcast()) - 1)
-}
-
-fn bits(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => address.to_bits().into(),
-        IpAddr::V6(address) => address.to_bits(),
-    }
-}
-
-fn address(family: IpFamily, bits: u128) -> IpAddr {
-    match family {
-        IpFamily::V4 => Ipv4Addr::from_bits(bits as u32).into(),
-        IpFamily::V6 => Ipv6Addr::from_bits(bits).into(),
-    }
-}
-
-/// The `n`th address, counted from 0, of those that begin at `first` and are not `taken`.
-fn nth_free(first: u128, taken: &BTreeSet<u128>, n: u128) -> u128 {
-    let mut address = first + n;
-    for &other in taken {
-        if other > address {
-            break;
-        }
-        address += 1;
-    }
-    address
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::{
     errno::Errno,
     fcntl::AT_FDCWD,
@@ -14,11 +14,14 @@ use nix::{
         time::TimeSpec,
     },
 };
-use tokio::{sync::oneshot, task::spawn_blocking, time::timeout};
-use tracing::{info, warn};
+use tokio::{
+    sync::{oneshot, watch},
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
 
 use super::files;
-use crate::membership::MemberRecord;
+use crate::{membership::MemberRecord, registry::taken};
 
 /// A record as it was written.
 #[derive(Debug, Clone)]
@@ -26,6 +29,31 @@ pub struct Own {
     members: PathBuf,
     name: String,
     bytes: Vec<u8>,
+}
+
+/// Sees to it that no other host keeps a record of our id alive.
+pub async fn alone(members: &Path, record: &MemberRecord, ttl: Duration) -> Result<()> {
+    let Some(other) = other(members, record)? else { return Ok(()) };
+    let path = members.join(record.id.as_str());
+    let touched = || std::fs::metadata(&path).and_then(|metadata| metadata.modified()).ok();
+    let before = touched();
+    // Its heartbeats come three times per ttl.
+    let deadline = Instant::now() + ttl / 2;
+    while Instant::now() < deadline {
+        sleep((ttl / 20).min(Duration::from_millis(200))).await;
+        if touched() != before && self::other(members, record)?.is_some() {
+            bail!("{}: {}", path.display(), taken(record, &other));
+        }
+    }
+    Ok(())
+}
+
+/// The record of our id, if it names other real addresses than ours.
+fn other(members: &Path, record: &MemberRecord) -> Result<Option<MemberRecord>> {
+    let name = record.id.as_str();
+    let text = files::read(members, name)?;
+    let other = text.and_then(|text| MemberRecord::parse(name, text.as_bytes()).ok());
+    Ok(other.filter(|other| other.real_addresses() != record.real_addresses()))
 }
 
 /// Writes `record` with the time from which it holds its addresses.
@@ -44,8 +72,12 @@ pub fn announce(members: &Path, mut record: MemberRecord) -> Result<Own> {
 }
 
 /// Keeps the record alive, as [`super::Registration::start`] has it.
-pub async fn keep(own: Own, period: Duration, mut withdrawn: oneshot::Receiver<()>) -> Result<()> {
-    let mut failing = false;
+pub async fn keep(
+    own: Own,
+    period: Duration,
+    mut withdrawn: oneshot::Receiver<()>,
+    tell: watch::Sender<Option<String>>,
+) -> Result<()> {
     loop {
         let own = own.clone();
         match timeout(period, &mut withdrawn).await {
@@ -56,13 +88,12 @@ pub async fn keep(own: Own, period: Duration, mut withdrawn: oneshot::Receiver<(
             Err(_elapsed) => {}
         }
         let touched = spawn_blocking(move || own.touch()).await?;
-        // Said once, not at each beat.
-        match &touched {
-            Err(error) if !failing => warn!("our record cannot be kept alive: {error:#}"),
-            Ok(()) if failing => info!("our record is kept alive again"),
-            _ => {}
-        }
-        failing = touched.is_err();
+        let trouble = touched.err().map(|error| format!("cannot be kept alive: {error:#}"));
+        tell.send_if_modified(|told| {
+            let news = *told != trouble;
+            *told = trouble;
+            news
+        });
     }
 }
 

@@ -2,29 +2,24 @@
 //! block; it ends when nobody listens any more.
 
 use std::{
-    collections::BTreeSet,
     fs::File,
     io::{self, ErrorKind, Read},
     os::unix::fs::MetadataExt,
     path::Path,
     sync::Arc,
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
 use tokio::sync::watch;
-use tracing::{info, warn};
 
 use super::{
     Tree, files,
     roster::{Now, Roster, Stamp},
     watching::{Touched, Watching},
 };
-use crate::{
-    fleet::FleetSettings,
-    membership::{Membership, Problem, Stale},
-};
+use crate::membership::Membership;
 
 /// A record takes a few hundred bytes.
 const LARGEST_RECORD: u64 = 64 * 1024;
@@ -33,16 +28,15 @@ const LARGEST_RECORD: u64 = 64 * 1024;
 pub fn start(tree: Tree, ttl: Duration) -> Result<watch::Receiver<Arc<Membership>>> {
     let watching = Watching::start(&tree)?;
     let mut observer = Observer {
-        fleet_stamp: stamp(&tree.fleet).ok(),
-        fleet: tree.fleet()?,
-        fleet_problem: None,
-        roster: Roster::new(ttl),
-        stale: None,
-        revision: 0,
+        fleet_stamp: None,
+        confirmed_stamp: None,
+        roster: Roster::new(ttl, tree.roll()?),
+        name: format!("registry {}", tree.root.display()),
         tree,
     };
     observer.list()?;
-    let (sender, receiver) = watch::channel(Arc::new(observer.snapshot()));
+    observer.look_at_fleet();
+    let (sender, receiver) = watch::channel(observer.roster.roll.snapshot());
     thread::Builder::new()
         .name("registry".to_owned())
         .spawn(move || observer.run(ttl, watching, &sender))
@@ -52,12 +46,11 @@ pub fn start(tree: Tree, ttl: Duration) -> Result<watch::Receiver<Arc<Membership
 
 struct Observer {
     tree: Tree,
-    fleet: FleetSettings,
+    /// What the log calls the registry.
+    name: String,
     fleet_stamp: Option<Stamp>,
-    fleet_problem: Option<Problem>,
+    confirmed_stamp: Option<Stamp>,
     roster: Roster,
-    stale: Option<Stale>,
-    revision: u64,
 }
 
 impl Observer {
@@ -88,12 +81,11 @@ impl Observer {
                 Ok(changed) => changed | self.roster.expire(Now::get()),
                 Err(error) => {
                     watching = None;
-                    self.outage(&error)
+                    self.roster.roll.outage(&self.name, format!("cannot be read: {error:#}"))
                 }
             };
             if changed {
-                self.revision += 1;
-                to.send_replace(Arc::new(self.snapshot()));
+                to.send_replace(self.roster.roll.snapshot());
             }
         }
     }
@@ -109,11 +101,12 @@ impl Observer {
             *watching = Some(Watching::start(&self.tree)?);
         }
         let mut changed = self.list()?;
-        if stamp(&self.tree.fleet).ok() != self.fleet_stamp {
+        if stamp(&self.tree.fleet).ok() != self.fleet_stamp
+            || stamp(&self.tree.confirmed).ok() != self.confirmed_stamp
+        {
             changed |= self.look_at_fleet();
         }
-        if self.stale.take().is_some() {
-            info!("{}: readable again", self.tree.root.display());
+        if self.roster.roll.reached(&self.name) {
             self.roster.forgive(Now::get());
             return Ok(true);
         }
@@ -121,8 +114,8 @@ impl Observer {
     }
 
     fn list(&mut self) -> Result<bool> {
-        let names: BTreeSet<String> = files::names(&self.tree.members)?.into_iter().collect();
-        let mut changed = self.roster.keep(|name| names.contains(name));
+        let names = files::names(&self.tree.members)?;
+        let mut changed = self.roster.keep(&names.iter().map(String::as_str).collect());
         for name in &names {
             let known = stamp(&self.tree.members.join(name))
                 .is_ok_and(|stamp| self.roster.is_known(name, stamp));
@@ -152,46 +145,16 @@ impl Observer {
         }
     }
 
-    /// Reads the settings; broken ones are reported and the last good ones kept.
+    /// Reads the settings and the last confirmation.
     fn look_at_fleet(&mut self) -> bool {
         self.fleet_stamp = stamp(&self.tree.fleet).ok();
-        let mut problem = None;
-        let mut changed = false;
-        match self.tree.fleet() {
-            Ok(fleet) => {
-                changed |= fleet != self.fleet;
-                self.fleet = fleet;
-            }
-            Err(error) => {
-                let what = format!("{error:#}; the settings before are kept");
-                problem = Some(Problem { key: "fleet".to_owned(), what });
-            }
-        }
-        changed |= problem != self.fleet_problem;
-        self.fleet_problem = problem;
-        changed
-    }
-
-    /// Keeps what is known, and says since when.
-    fn outage(&mut self, error: &anyhow::Error) -> bool {
-        if self.stale.is_some() {
-            return false;
-        }
-        let why = format!("{error:#}");
-        warn!("{}: cannot be read, the last known fleet is kept: {why}", self.tree.root.display());
-        self.stale = Some(Stale { since: SystemTime::now(), why });
-        true
-    }
-
-    fn snapshot(&self) -> Membership {
-        let fleet_problem = self.fleet_problem.iter().cloned();
-        Membership {
-            revision: self.revision,
-            fleet: self.fleet.clone(),
-            members: self.roster.members(),
-            problems: fleet_problem.chain(self.roster.problems()).collect(),
-            stale: self.stale.clone(),
-        }
+        self.confirmed_stamp = stamp(&self.tree.confirmed).ok();
+        let file = self.tree.fleet.display().to_string();
+        let text = self.tree.settings().map_err(|error| format!("{error:#}"));
+        let changed = self.roster.roll.settings(&file, text.as_deref().map_err(String::clone));
+        // One that cannot be read confirms nothing.
+        let confirmed = std::fs::read(&self.tree.confirmed).ok();
+        self.roster.roll.confirmation(confirmed.as_deref()) | changed
     }
 }
 

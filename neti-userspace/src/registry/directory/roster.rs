@@ -1,12 +1,12 @@
-//! The member files as they were last seen, and which of them show signs of life. Without I/O: the
-//! observer tells it what it saw, and when.
+//! The member files as they were last seen, and which of them show signs of life: those are on the
+//! roll. Without I/O: the observer tells it what it saw, and when.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     time::{Duration, Instant, SystemTime},
 };
 
-use crate::membership::{HostId, MemberRecord, Problem};
+use crate::{membership::MemberRecord, registry::roll::Roll};
 
 /// What changes whenever a file is written, replaced or touched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,7 @@ impl Now {
 
 #[derive(Debug)]
 pub struct Roster {
+    pub roll: Roll,
     ttl: Duration,
     entries: BTreeMap<String, Entry>,
 }
@@ -45,8 +46,8 @@ struct Entry {
 }
 
 impl Roster {
-    pub fn new(ttl: Duration) -> Self {
-        Self { ttl, entries: BTreeMap::new() }
+    pub fn new(ttl: Duration, roll: Roll) -> Self {
+        Self { roll, ttl, entries: BTreeMap::new() }
     }
 
     /// Whether the file is as it was when last seen, so that it need not be read.
@@ -69,43 +70,44 @@ impl Roster {
             let age = now.wall.duration_since(stamp.modified).unwrap_or_default();
             let expires = expires.filter(|_| age <= self.ttl);
             let record = parse(name, &content);
-            let changes = expires.is_some() || record.is_err();
+            let tell = expires.is_some() || record.is_err();
+            let told = record.clone();
             self.entries.insert(name.to_owned(), Entry { stamp, expires, content, record });
-            return changes;
+            return tell && self.roll.told(name, told);
         };
-        let mut changed = false;
+        if entry.content == content && entry.stamp == stamp {
+            return false;
+        }
+        let tell = entry.content != content || entry.expires.is_none();
         if entry.content != content {
             entry.record = parse(name, &content);
             entry.content = content;
-            changed = true;
         }
-        if changed || entry.stamp != stamp {
-            changed |= entry.expires.is_none();
-            entry.stamp = stamp;
-            entry.expires = expires;
-        }
-        changed
+        entry.stamp = stamp;
+        entry.expires = expires;
+        tell && self.roll.told(name, entry.record.clone())
     }
 
     /// Notes that there is no such file.
     pub fn gone(&mut self, name: &str) -> bool {
-        self.entries.remove(name).is_some()
+        self.entries.remove(name);
+        self.roll.gone(name)
     }
 
-    /// Notes that there are no files but those that `exists` knows.
-    pub fn keep(&mut self, exists: impl Fn(&str) -> bool) -> bool {
-        let before = self.entries.len();
-        self.entries.retain(|name, _| exists(name));
-        self.entries.len() != before
+    /// Notes that there are no files but these.
+    pub fn keep(&mut self, names: &HashSet<&str>) -> bool {
+        self.entries.retain(|name, _| names.contains(name.as_str()));
+        self.roll.keep(names)
     }
 
     /// Counts those as gone who showed no sign of life for too long.
     pub fn expire(&mut self, now: Now) -> bool {
         let mut changed = false;
-        for entry in self.entries.values_mut() {
+        for (name, entry) in &mut self.entries {
             if entry.expires.is_some_and(|expires| expires <= now.monotonic) {
                 entry.expires = None;
-                changed = true;
+                // What is broken stays reported until it is mended or removed.
+                changed |= entry.record.is_ok() && self.roll.gone(name);
             }
         }
         changed
@@ -117,22 +119,6 @@ impl Roster {
         for expires in self.entries.values_mut().filter_map(|entry| entry.expires.as_mut()) {
             *expires = now.monotonic + self.ttl;
         }
-    }
-
-    /// The members that are alive.
-    pub fn members(&self) -> BTreeMap<HostId, MemberRecord> {
-        let alive = self.entries.values().filter(|entry| entry.expires.is_some());
-        let records = alive.filter_map(|entry| entry.record.as_ref().ok());
-        records.map(|record| (record.id.clone(), record.clone())).collect()
-    }
-
-    /// The files that hold no record.
-    pub fn problems(&self) -> Vec<Problem> {
-        let broken = |(name, entry): (&String, &Entry)| {
-            let what = format!("skipped: {}", entry.record.as_ref().err()?);
-            Some(Problem { key: format!("members/{name}"), what })
-        };
-        self.entries.iter().filter_map(broken).collect()
     }
 }
 

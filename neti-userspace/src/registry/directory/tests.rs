@@ -99,7 +99,10 @@ fn set_modified(path: &Path, time: SystemTime) {
 #[test]
 fn what_cannot_be_opened_is_named() {
     let home = tempfile::tempdir().unwrap();
-    let error = |path: &Path| format!("{:#}", Directory::open(path, LONG).unwrap_err());
+    let error = |path: &Path| {
+        let opened = Directory::open(path, LONG).and_then(|directory| directory.tree.complete());
+        format!("{:#}", opened.unwrap_err())
+    };
 
     let nowhere = home.path().join("nowhere");
     assert!(error(&nowhere).contains("nowhere: no such directory; make it"));
@@ -260,7 +263,7 @@ async fn a_record_that_somebody_removed_is_written_again() {
 #[tokio::test]
 async fn a_claim_keeps_its_age_while_the_addresses_stay() {
     let registry = Registry::new();
-    let directory = registry.directory();
+    let directory = Directory::open(&registry.root, TTL).unwrap();
     let since = || {
         let bytes = std::fs::read(registry.path("members/hudson")).unwrap();
         MemberRecord::parse("hudson", &bytes).unwrap().since

@@ -27,6 +27,7 @@ pub struct Watching {
 pub struct Touched {
     /// Names under `members`.
     pub members: BTreeSet<String>,
+    /// The settings or the confirmation.
     pub fleet: bool,
     /// Anything may have changed.
     pub everything: bool,
@@ -85,7 +86,7 @@ impl Watching {
         };
         touched.everything |= event.need_rescan();
         for path in event.paths {
-            if path == self.tree.fleet {
+            if path == self.tree.fleet || path == self.tree.confirmed {
                 touched.fleet = true;
             } else if path == self.tree.members || path == self.tree.root {
                 touched.everything = true;

@@ -5,7 +5,7 @@ use std::{
     thread,
 };
 
-use proptest::prelude::*;
+use ipnet::IpNet;
 
 use super::{super::tests::Registry, *};
 use crate::membership::sample::{fleet, id, ip, said};
@@ -236,18 +236,4 @@ fn racer() {
     let host = std::env::var(RACE_HOST).unwrap();
     let family = IpFamily::V4;
     claim(&directory.unwrap().tree, &id(&host), &fleet(&[&six(family)]), family).unwrap();
-}
-
-proptest! {
-    #[test]
-    fn nth_free_counts_what_is_not_taken(
-        taken in prop::collection::btree_set(0u128..20, 0..19),
-        first in prop::sample::select(vec![10, 0xfd << 120]),
-    ) {
-        let taken: BTreeSet<u128> = taken.into_iter().map(|n| first + n).collect();
-        let free: Vec<_> = (first..first + 20).filter(|address| !taken.contains(address)).collect();
-        for (n, address) in free.into_iter().enumerate() {
-            prop_assert_eq!(nth_free(first, &taken, n as u128), address);
-        }
-    }
 }
