@@ -172,5 +172,6 @@ pub fn membership(records: impl IntoIterator<Item = MemberRecord>) -> Membership
         problems: Vec::new(),
         stale: None,
         confirmed: None,
+        held: None,
     }
 }
