@@ -78,15 +78,15 @@ pub fn remove(instance: &str) -> Result<()> {
 pub async fn keep(
     owner: Owner,
     overlays: Addresses,
-    mut membership: watch::Receiver<Arc<Membership>>,
+    mut membership: watch::Receiver<Option<Arc<Membership>>>,
 ) {
     membership.mark_changed();
     let mut failing = false;
     while membership.changed().await.is_ok() {
         let begun = Instant::now();
         let snapshot = membership.borrow_and_update().clone();
-        // What is known by hearsay from an earlier state is no news.
-        if snapshot.stale.is_none() {
+        // What an earlier state has told is no news.
+        if let Some(snapshot) = snapshot.filter(|snapshot| snapshot.stale.is_none()) {
             let owner = owner.clone();
             let written = spawn_blocking(move || write(&owner, overlays, &snapshot)).await;
             let written = written.context("writing the state").flatten();

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     addresses::Addresses,
-    membership::{HostId, Problem, Stale},
+    membership::{Held, HostId, Problem, Stale},
     sync,
 };
 
@@ -47,6 +47,12 @@ pub struct Status {
     /// How many peers are in the maps.
     pub members: usize,
     pub stale: Option<Stale>,
+    /// Members that have vanished from the registry and are held.
+    #[serde(default)]
+    pub held: Option<Held>,
+    /// What is wrong with our own record.
+    #[serde(default)]
+    pub registration: Option<String>,
     pub problems: Vec<Problem>,
     /// Overlay addresses of the peers and whose they are.
     pub names: BTreeMap<IpAddr, HostId>,
@@ -58,6 +64,7 @@ impl Status {
         self.members = sync.peers;
         self.revision = sync.revision;
         self.stale = sync.stale.clone();
+        self.held = sync.held.clone();
         self.problems = sync.problems.clone();
         self.names = sync.names.clone();
     }

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use crate::{
     diff::diff,
-    membership::{HostId, Membership, Problem, Stale},
+    membership::{Held, HostId, Membership, Problem, Stale},
     state::{MapState, state},
     store::Store,
     view::{Me, view},
@@ -27,6 +27,8 @@ pub struct Status {
     /// Those of them that have overlay addresses here, by these.
     pub names: BTreeMap<IpAddr, HostId>,
     pub stale: Option<Stale>,
+    /// Members that have vanished and are held.
+    pub held: Option<Held>,
     /// What is left out of the fleet, and why.
     pub problems: Vec<Problem>,
 }
@@ -62,24 +64,29 @@ pub fn step(
         peers: view.peers.len(),
         names: names.collect(),
         stale: membership.stale.clone(),
+        held: membership.held.clone(),
         problems: membership.problems.iter().cloned().chain(view.problems.clone()).collect(),
     })
 }
 
-/// Follows `me` and `membership` until one of their senders is gone. An error of the first round
+/// Follows `me` and `membership` until one of their senders is gone; nothing is done before there is
+/// a membership. An error of the first round
 /// ends it, for the caller must not go on with maps that were never right; a later one is reported
 /// as a problem of the key `maps` and tried again.
 pub async fn run(
     mut me: watch::Receiver<Me>,
-    mut membership: watch::Receiver<Arc<Membership>>,
+    mut membership: watch::Receiver<Option<Arc<Membership>>>,
     mut store: impl Store,
     status: watch::Sender<Status>,
 ) -> Result<()> {
+    if membership.wait_for(Option::is_some).await.is_err() {
+        return Ok(());
+    }
     let mut have = store.read()?;
     let mut first = true;
     loop {
         let own = me.borrow_and_update().clone();
-        let snapshot = membership.borrow_and_update().clone();
+        let Some(snapshot) = membership.borrow_and_update().clone() else { return Ok(()) };
         let result = step(&own, &snapshot, &mut have, &mut store);
         let retry = match result {
             Ok(done) => {

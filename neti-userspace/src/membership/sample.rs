@@ -82,6 +82,7 @@ pub fn me() -> Me {
         uplink_index: 7,
         on_link: vec!["10.0.0.0/24".parse().unwrap()],
         vlans: [0, 100].into(),
+        endpoints: Vec::new(),
     }
 }
 
