@@ -155,8 +155,9 @@ impl EtcdOptions {
         if let Some(tls) = &self.tls {
             arguments.push(format!("--cert-file={}", tls.identity.certificate.display()));
             arguments.push(format!("--key-file={}", tls.identity.key.display()));
-            arguments.push(format!("--trusted-ca-file={}", tls.pki.ca().display()));
             if tls.client_auth {
+                // The file alone would ask for certificates too.
+                arguments.push(format!("--trusted-ca-file={}", tls.pki.ca().display()));
                 arguments.push("--client-cert-auth".to_owned());
             }
         }

@@ -156,12 +156,14 @@ impl EtcdCtl {
 
     /// Like [`EtcdCtl::run`], with this input.
     pub fn feed(&self, arguments: &[&str], input: &str) -> Result<String> {
-        let seconds = self.patience.as_secs();
+        let patience = self.patience.as_millis();
         let mut command = self.netns.command("etcdctl");
         command.env("ETCDCTL_API", "3").args(arguments);
         command.arg(format!("--endpoints={}", self.endpoints));
-        command
-            .args([format!("--dial-timeout={seconds}s"), format!("--command-timeout={seconds}s")]);
+        command.args([
+            format!("--dial-timeout={patience}ms"),
+            format!("--command-timeout={patience}ms"),
+        ]);
         if let Some(tls) = &self.tls {
             command.arg("--cacert").arg(&tls.ca);
             if let Some(identity) = &tls.identity {
