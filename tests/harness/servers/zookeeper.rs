@@ -106,13 +106,16 @@ impl ZooKeeper {
     /// The ids of the sessions connected from `client`.
     pub fn sessions(&self, client: IpAddr) -> Result<Vec<u64>> {
         let answer = self.ask("cons")?;
+        // `/10.0.0.10:40000[1](queued=0,recved=1,sent=1,sid=0x1000...,...)`; Java writes IPv6 as
+        // `[fd00:0:0:1:0:0:0:10%eth0]`.
         let from = |line: &str| {
-            let (peer, rest) = line.trim().strip_prefix('/')?.split_once('[')?;
-            // ZooKeeper writes IPv6 without brackets, and with all its zeros.
+            let (peer, rest) = line.trim().strip_prefix('/')?.split_once("](")?;
+            let (peer, _interest_ops) = peer.rsplit_once('[')?;
             let (peer, _port) = peer.rsplit_once(':')?;
-            let peer: IpAddr = peer.trim_matches(['[', ']']).parse().ok()?;
+            let peer = peer.trim_matches(['[', ']']).split('%').next()?;
             let id = rest.split_once("sid=0x")?.1.split(',').next()?;
-            (peer == client).then(|| u64::from_str_radix(id, 16).ok())?
+            let is_from_it = peer.parse::<IpAddr>().is_ok_and(|peer| peer == client);
+            is_from_it.then(|| u64::from_str_radix(id, 16).ok())?
         };
         Ok(answer.lines().filter_map(from).collect())
     }
