@@ -15,7 +15,7 @@ use std::{
     fs::{self, OpenOptions},
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
@@ -33,7 +33,7 @@ pub use self::{
     pki::{ClientTls, Identity, Pki, Tls},
     zookeeper::{ZooKeeper, ZooKeeperOptions},
 };
-use crate::{PATIENCE, netns::Netns, process::Process, within};
+use crate::{PATIENCE, eventually, netns::Netns, process::Process, within};
 
 /// How long an operator's tool goes on trying. Shorter than [`PATIENCE`], so that its own message is seen.
 const OPERATOR_PATIENCE: Duration = Duration::from_secs(20);
@@ -117,8 +117,15 @@ impl Server {
     }
 
     /// Stops it in the middle of what it does: connections stay, and nobody answers.
+    ///
+    /// # Panics
+    /// If it does not run, or does not stop.
     pub fn hang(&mut self) {
         self.signal(Signal::SIGSTOP);
+        // The signal is on its way when kill(2) returns, and a busy machine may run a thread before it arrives.
+        eventually(&format!("{} hangs", self.name), || {
+            self.process.as_ref().is_some_and(is_stopped)
+        });
     }
 
     /// Ends [`Server::hang`].
@@ -145,7 +152,7 @@ impl Server {
         self.directory.path()
     }
 
-    fn log_path(&self) -> std::path::PathBuf {
+    fn log_path(&self) -> PathBuf {
         self.directory().join("log")
     }
 
@@ -154,6 +161,19 @@ impl Server {
             process.signal(signal);
         }
     }
+}
+
+/// Whether none of its threads runs (state `T` in proc_pid_stat(5), after the name in parentheses).
+fn is_stopped(process: &Process) -> bool {
+    let threads = fs::read_dir(format!("/proc/{}/task", process.pid()));
+    let stats = threads.into_iter().flatten().flatten().map(|thread| thread.path().join("stat"));
+    let states: Vec<_> = stats
+        .map(|stat| {
+            let text = fs::read_to_string(stat).unwrap_or_default();
+            text.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with('T'))
+        })
+        .collect();
+    !states.is_empty() && states.into_iter().all(|stopped| stopped)
 }
 
 impl Question {
