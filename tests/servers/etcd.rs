@@ -119,6 +119,7 @@ fn it_knows_users_by_password_and_by_certificate() -> Result {
     let options = EtcdOptions {
         tls: Some(pki.server(&[&stage.address.to_string()], true)?),
         root_password: Some("root's".to_owned()),
+        token_seconds: Some(60),
         ..EtcdOptions::default()
     };
     let mut etcd = start(&stage, &options)?;
@@ -149,7 +150,9 @@ fn it_knows_users_by_password_and_by_certificate() -> Result {
 #[test]
 fn a_cluster_elects_another_leader() -> Result {
     let (_lan, sites) = three()?;
-    let mut cluster = EtcdCluster::start(&places(&sites), &EtcdOptions::default())?;
+    let options =
+        EtcdOptions { root_password: Some("root's".to_owned()), ..EtcdOptions::default() };
+    let mut cluster = EtcdCluster::start(&places(&sites), &options)?;
     let first = cluster.leader()?;
     cluster.nodes[first].operator().put("x", "y")?;
     cluster.nodes[first].kill();
@@ -162,7 +165,9 @@ fn a_cluster_elects_another_leader() -> Result {
         cluster.leader().is_ok_and(|leader| leader != second)
     });
     cluster.nodes[second].go_on();
-    let everywhere = EtcdCtl::new(&sites[0].netns, &cluster.endpoints().join(","));
-    ensure!(everywhere.get("x")?.as_deref() == Some("y"));
+    let anyone = EtcdCtl::new(&sites[0].netns, &cluster.endpoints().join(","));
+    ensure!(anyone.get("x").is_err(), "authentication is on");
+    let root = EtcdCtl { user: cluster.nodes[0].operator().user.clone(), ..anyone };
+    ensure!(root.get("x")?.as_deref() == Some("y"));
     Ok(())
 }

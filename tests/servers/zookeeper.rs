@@ -61,7 +61,8 @@ fn an_operator_reads_and_changes_it() -> Result {
     let stage = stage(Family::V4)?;
     let zookeeper = start(&stage, &ZooKeeperOptions::default())?;
     let operator = zookeeper.operator();
-    operator.put_all([("/neti/members/a", "1"), ("/neti/members/b", "2")])?;
+    operator.put_all([("/top", "0"), ("/neti/members/a", "1"), ("/neti/members/b", "2")])?;
+    ensure!(operator.get("/top")?.as_deref() == Some("0"));
     ensure!(operator.ls("/neti/members")? == ["a", "b"]);
     let reader = stage.client.real(Family::V4).to_string();
     let acl = Acl { permissions: 1, scheme: "ip".to_owned(), id: reader };
@@ -106,7 +107,11 @@ fn a_session_is_found_and_expired(family: Family) -> Result {
     let stage = stage(family)?;
     let zookeeper = start(
         &stage,
-        &ZooKeeperOptions { max_session: Some(60_000), ..ZooKeeperOptions::default() },
+        &ZooKeeperOptions {
+            min_session: Some(30_000),
+            max_session: Some(60_000),
+            ..ZooKeeperOptions::default()
+        },
     )?;
     let operator = zookeeper.operator();
     let mut command = stage.client.netns.command("/usr/bin/python3");
@@ -120,6 +125,8 @@ fn a_session_is_found_and_expired(family: Family) -> Result {
     });
     let session = owner.context("the node has an owner")?;
     ensure!(zookeeper.sessions(stage.client.real(family))? == [session]);
+    let sessions = zookeeper.ask("cons")?;
+    ensure!(sessions.contains("to=30000,"), "it asked for less than the shortest: {sessions}");
     operator.expire(session)?;
     ensure!(operator.owner("/member")?.is_none(), "its node is gone");
     ensure!(operator.expire(session).is_err(), "a session ends once");

@@ -47,7 +47,7 @@ impl Kazoo {
         self.put_all([(path, value)])
     }
 
-    /// Sets many persistent nodes, one after the other.
+    /// Sets many persistent nodes, in no order.
     pub fn put_all<'a>(&self, nodes: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<()> {
         let nodes: BTreeMap<_, _> = nodes.into_iter().collect();
         self.operate("put", json!([nodes])).map(drop)

@@ -4,19 +4,22 @@ import json
 import sys
 
 from kazoo.client import KazooClient
-from kazoo.exceptions import NoNodeError
+from kazoo.exceptions import NodeExistsError, NoNodeError
 from kazoo.security import ACL, Id
 
 MASK = (1 << 48) - 1
 
 
 def put(client, nodes):
-    for path, value in nodes.items():
-        client.ensure_path(path.rpartition("/")[0] or "/")
-        if client.exists(path):
-            client.set(path, value.encode())
-        else:
-            client.create(path, value.encode())
+    for parent in {path.rpartition("/")[0] for path in nodes} - {""}:
+        client.ensure_path(parent)
+    # All are on their way before the first is waited for.
+    creations = [(path, client.create_async(path, value.encode())) for path, value in nodes.items()]
+    for path, creation in creations:
+        try:
+            creation.get()
+        except NodeExistsError:
+            client.set(path, nodes[path].encode())
 
 
 def get(client, path):
