@@ -6,7 +6,7 @@
 //! the IPv6 overlay address of a host), `confirmed` (the last [`Confirmation`]). What each must do is
 //! written down in [`contract`].
 
-use std::{collections::BTreeMap, future::Future, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, future::Future, net::IpAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use thiserror::Error;
@@ -180,6 +180,10 @@ impl Registry for Backend {
     }
 }
 
+/// How long a record says that its host leaves before it is removed: long enough for all to see it,
+/// who would otherwise wait for the host to come back ([`crate::guard`]).
+pub(crate) const LEAVING: Duration = Duration::from_millis(100);
+
 /// A record that is kept alive. Dropped, it is left to expire.
 pub struct Registration {
     withdraw: oneshot::Sender<()>,
@@ -208,7 +212,7 @@ impl Registration {
         self.trouble.clone()
     }
 
-    /// Removes the record, so that the fleet forgets this host at once.
+    /// Says that this host leaves and removes the record, so that the fleet forgets it at once.
     pub async fn withdraw(self) -> anyhow::Result<()> {
         // If the task is gone already, its result says why.
         let _ = self.withdraw.send(());

@@ -168,7 +168,7 @@ async fn from_last_time(
         let why = format!("{error}; this host goes on with its state file, written {age} s ago");
         tracing::warn!("{why}");
         let stale = Some(Stale { since, why });
-        let guard = guard(seeker, Some(&membership));
+        let guard = guard(seeker, Some(&membership)).settling(Instant::now());
         let snapshot = Membership { stale: stale.clone(), ..membership };
         return Ok(Joined {
             overlays,
