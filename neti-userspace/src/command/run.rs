@@ -25,9 +25,9 @@ use crate::{
     notrack,
     registry::{self, Registration, Registry},
     shutdown::Shutdown,
-    status::Status,
-    store::{Store, kernel::KernelStore},
-    sync,
+    status::{Status, names},
+    store::kernel::KernelStore,
+    sync::{self, Follower},
     twins::Twins,
     uplink::{self, Uplink, lock, overlap, overlay, ports},
     view::Me,
@@ -72,7 +72,9 @@ struct Daemon {
     instance: String,
     me: Me,
     membership: watch::Receiver<Arc<Membership>>,
-    store: KernelStore,
+    follower: Follower<KernelStore>,
+    /// What its first step came to.
+    synced: sync::Status,
     twins: Twins,
     registration: Registration,
     status: Status,
@@ -119,10 +121,9 @@ async fn start(
         }
         overlay::remove(netlink, left.uplink, &left.addresses, &left.ranges).await?;
     }
-    let mut store = KernelStore::open(pins)?;
-    let mut have = store.read()?;
+    let mut follower = Follower::new(KernelStore::open(pins)?);
     let snapshot = membership.borrow().clone();
-    let synced = sync::step(&me, &snapshot, &mut have, &mut store)?;
+    let synced = follower.step(&me, &snapshot)?;
 
     let tc = attach::available(&uplink);
     let means = attach::attach(&mut ebpf, pins, &uplink, config.attach, tc)?;
@@ -149,7 +150,8 @@ async fn start(
         instance: config.instance.clone(),
         me,
         membership,
-        store,
+        follower,
+        synced,
         twins: Twins::open(pins)?,
         registration,
         status,
@@ -159,12 +161,13 @@ async fn start(
 impl Daemon {
     /// Follows the fleet until a signal asks to leave. The dataplane stays.
     async fn serve(self, mut shutdown: Shutdown) -> Result<()> {
-        let Self { instance, me, membership, store, twins, registration, status } = self;
+        let Self { instance, me, membership, follower, synced, twins, registration, status } = self;
         // The sender lives as long as the daemon: synchronising ends when it is gone.
         let (_me, me) = watch::channel(me);
-        let (publish, synced) = watch::channel(sync::Status::default());
+        let (publish, synced) = watch::channel(synced);
+        let names = tokio::spawn(names::follow(instance.clone(), synced.clone()));
         let signal = tokio::select! {
-            ended = sync::run(me, membership, store, publish) => {
+            ended = sync::run(follower, me, membership, publish) => {
                 ended.context("following the fleet")?;
                 bail!("the registry's watch ended; start neti again");
             }
@@ -174,6 +177,8 @@ impl Daemon {
         };
         tracing::info!("{signal}: leaving the fleet; the dataplane stays until `neti down`");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        // It ends with what it follows.
+        names.await.context("writing the names")?;
         registration.withdraw().await.context("withdrawing from the fleet")
     }
 }

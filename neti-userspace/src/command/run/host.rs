@@ -130,7 +130,7 @@ pub fn status(config: &Config, me: &Me, ranges: &[IpNet], means: Means) -> Statu
         members: 0,
         stale: None,
         problems: Vec::new(),
-        names: Default::default(),
+        problem_count: 0,
     }
 }
 
