@@ -82,6 +82,11 @@ pub struct Endpoint<F: Family> {
     pub _pad: [u8; 6],
 }
 
+impl<F: Family> Endpoint<F> {
+    /// An unused entry.
+    pub const NONE: Self = Self { address: F::UNSPECIFIED, port: [0; 2], _pad: [0; 6] };
+}
+
 /// Who we are on this uplink and what holds for the whole fleet.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +126,7 @@ impl<F: Family> Settings<F> {
         overlays: [F::UNSPECIFIED; OVERLAYS],
         ranges: [Prefix::NONE; RANGES],
         failsafe: [Prefix::NONE; FAILSAFES],
-        endpoints: [Endpoint { address: F::UNSPECIFIED, port: [0; 2], _pad: [0; 6] }; ENDPOINTS],
+        endpoints: [Endpoint::NONE; ENDPOINTS],
         uplink: 0,
         twin_first: 0,
         twin_last: 0,

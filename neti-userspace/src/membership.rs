@@ -262,6 +262,32 @@ pub struct Confirmation {
     pub removals: usize,
 }
 
+/// Members that have vanished from the registry and stay in the fleet all the same, because they are
+/// too many ([`crate::guard`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    pub count: usize,
+    /// So many could have gone.
+    pub limit: usize,
+    #[serde(with = "unix_seconds")]
+    pub since: SystemTime,
+    /// The first of them.
+    pub names: Vec<HostId>,
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, limit, names, .. } = self;
+        let more = if names.len() < *count { ", ..." } else { "" };
+        write!(
+            f,
+            "{count} members have vanished from the registry at once, more than {limit}, and are \
+             held: {}{more}; if they are meant to go, run `neti fleet confirm`",
+            addresses::list(names)
+        )
+    }
+}
+
 /// Members by id. Clones share what they have in common, and
 /// [`diff`](imbl::OrdMap::diff) passes over it, so that a snapshot costs what has changed.
 pub type Members = OrdMap<HostId, Arc<MemberRecord>>;
@@ -280,9 +306,11 @@ pub struct Membership {
     pub stale: Option<Stale>,
     /// The last one that was made.
     pub confirmed: Option<Confirmation>,
+    /// Set by the guard, not by the registry.
+    pub held: Option<Held>,
 }
 
-mod unix_seconds {
+pub mod unix_seconds {
     use serde::{Deserializer, Serializer};
 
     use super::*;

@@ -24,6 +24,7 @@ use crate::{
 
 pub mod allocation;
 pub mod claims;
+pub mod contract;
 pub mod directory;
 pub mod retry;
 pub mod roll;

@@ -2,15 +2,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
 };
 
 use ipnet::IpNet;
 use neti_common::{
     family::{Family, V4, V6},
     maps::{
-        Allow, Member, OPEN_PORT_WORDS, OVERLAYS, Path, Prefix, Settings, VLAN_WORDS, identity,
-        mode, path_flag,
+        Allow, Endpoint, Member, OPEN_PORT_WORDS, OVERLAYS, Path, Prefix, Settings, VLAN_WORDS,
+        identity, mode, path_flag,
     },
 };
 
@@ -125,6 +125,7 @@ fn settings<F: Family>(me: &Me, fleet: &FleetSettings) -> Settings<F> {
         overlays: fill(F::UNSPECIFIED, of::<F>(&me.overlays)),
         ranges: fill(Prefix::NONE, fleet.overlay.iter().filter_map(prefix)),
         failsafe: fill(Prefix::NONE, fleet.failsafe.iter().filter_map(prefix)),
+        endpoints: fill(Endpoint::NONE, me.endpoints.iter().filter_map(endpoint)),
         uplink: me.uplink_index,
         twin_first: fleet.twin_ports.first,
         twin_last: fleet.twin_ports.last,
@@ -177,6 +178,11 @@ fn of<F: Family>(addresses: &[IpAddr]) -> impl Iterator<Item = F::Addr> {
 
 fn prefix<F: Family>(range: &IpNet) -> Option<Prefix<F>> {
     Some(Prefix { network: F::of(range.network())?, mask: F::mask(range.prefix_len().into()) })
+}
+
+fn endpoint<F: Family>(endpoint: &SocketAddr) -> Option<Endpoint<F>> {
+    let address = F::of(endpoint.ip())?;
+    Some(Endpoint { address, port: endpoint.port().to_be_bytes(), ..Endpoint::NONE })
 }
 
 fn open_ports(open: &[OpenPort]) -> Box<[u64; OPEN_PORT_WORDS as usize]> {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 use crate::{
     addresses::Addresses,
-    membership::{HostId, Problem, Stale},
+    membership::{Held, HostId, Problem, Stale},
     sync,
 };
 
@@ -49,6 +49,12 @@ pub struct Status {
     /// How many peers are in the maps.
     pub members: usize,
     pub stale: Option<Stale>,
+    /// Members that have vanished from the registry and are held.
+    #[serde(default)]
+    pub held: Option<Held>,
+    /// What is wrong with our own record.
+    #[serde(default)]
+    pub registration: Option<String>,
     /// The first [`sync::PROBLEMS`] of them.
     pub problems: Vec<Problem>,
     /// How many there are.
@@ -62,6 +68,7 @@ impl Status {
         self.members = sync.peers;
         self.revision = sync.revision;
         self.stale = sync.stale.clone();
+        self.held.clone_from(&sync.held);
         self.problems.clone_from(&sync.problems);
         self.problem_count = sync.problem_count;
     }

@@ -12,7 +12,7 @@ use tracing::warn;
 
 pub use self::follower::Follower;
 use crate::{
-    membership::{HostId, Membership, Problem, Stale},
+    membership::{Held, HostId, Membership, Problem, Stale},
     store::Store,
     view::Me,
 };
@@ -34,6 +34,8 @@ pub struct Status {
     /// How many peers are in the maps.
     pub peers: usize,
     pub stale: Option<Stale>,
+    /// Members that have vanished and are held.
+    pub held: Option<Held>,
     /// What is left out of the fleet, and why: the first [`PROBLEMS`] of them.
     pub problems: Vec<Problem>,
     /// How many there are.
@@ -53,19 +55,22 @@ impl Status {
     }
 }
 
-/// Follows `me` and `membership` until one of their senders is gone. An error of the first round
-/// ends it, for the caller must not go on with maps that were never right; a later one is reported
-/// as a problem of the key `maps` and tried again.
+/// Follows `me` and `membership` until one of their senders is gone; nothing is done before there is
+/// a membership. An error of the first round ends it, for the caller must not go on with maps that
+/// were never right; a later one is reported as a problem of the key `maps` and tried again.
 pub async fn run(
     mut follower: Follower<impl Store>,
     mut me: watch::Receiver<Me>,
-    mut membership: watch::Receiver<Arc<Membership>>,
+    mut membership: watch::Receiver<Option<Arc<Membership>>>,
     status: watch::Sender<Status>,
 ) -> Result<()> {
+    if membership.wait_for(Option::is_some).await.is_err() {
+        return Ok(());
+    }
     let mut first = true;
     loop {
         let own = me.borrow_and_update().clone();
-        let snapshot = membership.borrow_and_update().clone();
+        let Some(snapshot) = membership.borrow_and_update().clone() else { return Ok(()) };
         let retry = match follower.step(&own, &snapshot) {
             Ok(done) => {
                 status.send_if_modified(|status| {

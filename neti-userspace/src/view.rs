@@ -5,7 +5,7 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
@@ -35,6 +35,9 @@ pub struct Me {
     pub on_link: Vec<IpNet>,
     /// VLAN ids that have an interface of their own on the uplink.
     pub vlans: BTreeSet<u16>,
+    /// The registry's servers, which are never refused; the maps have room for
+    /// [`neti_common::maps::ENDPOINTS`] of a family.
+    pub endpoints: Vec<SocketAddr>,
 }
 
 /// The peers of one host.

@@ -83,6 +83,7 @@ pub fn me() -> Me {
         uplink_index: 7,
         on_link: vec!["10.0.0.0/24".parse().unwrap()],
         vlans: [0, 100].into(),
+        endpoints: Vec::new(),
     }
 }
 
@@ -173,6 +174,7 @@ pub fn membership(records: impl IntoIterator<Item = MemberRecord>) -> Membership
         problems: Vec::new(),
         stale: None,
         confirmed: None,
+        held: None,
     }
 }
 

@@ -17,6 +17,27 @@ pub fn backoff() -> ExponentialBackoff {
         .build()
 }
 
+/// Asks until it is done, whatever the errors. The log hears of the first: `what` begins the line.
+pub async fn until_done<T, F>(what: &str, ask: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T>>,
+{
+    let mut ask = ask;
+    let mut told = false;
+    let mut waits = backoff();
+    loop {
+        match ask().await {
+            Ok(done) => return done,
+            Err(error) if !told => {
+                told = true;
+                tracing::warn!("{what}: {error:#}; trying again");
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(waits.next().unwrap_or_default()).await;
+    }
+}
+
 /// Asks until the answer is something else than that nobody answers. The log hears of it once:
 /// `what` begins the line.
 pub async fn until_reached<T, F>(what: &str, ask: impl FnMut() -> F) -> Result<T>

@@ -164,6 +164,7 @@ impl Roll {
             problems: self.problems.iter().map(problem).collect(),
             stale: self.stale.clone(),
             confirmed: self.confirmed.clone(),
+            held: None,
         })
     }
 

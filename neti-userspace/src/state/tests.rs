@@ -183,3 +183,19 @@ fn a_host_has_the_same_number_everywhere() {
     // The published vector of FNV-1a for "foobar".
     assert_eq!(number(&id("foobar")), 0xbf9c_f968);
 }
+
+#[test]
+fn the_registrys_servers_are_in_the_settings_of_their_family() {
+    let endpoints = vec![
+        "192.0.2.7:2379".parse().unwrap(),
+        "[2001:db8::7]:2379".parse().unwrap(),
+        "192.0.2.8:2380".parse().unwrap(),
+    ];
+    let me = Me { endpoints, ..me() };
+    let membership = membership([]);
+    let state = state(&me, &membership.fleet, &view(&me, &membership.fleet, &membership.members));
+    let used = state.v4.settings.endpoints.iter().filter(|one| one.port != [0, 0]);
+    let used: Vec<_> = used.map(|one| (one.address, u16::from_be_bytes(one.port))).collect();
+    assert_eq!(used, [([192, 0, 2, 7], 2379), ([192, 0, 2, 8], 2380)]);
+    assert_eq!(state.v6.settings.endpoints.iter().filter(|one| one.port != [0, 0]).count(), 1);
+}

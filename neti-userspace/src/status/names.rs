@@ -35,18 +35,19 @@ pub fn write(instance: &str, names: &Names) -> Result<()> {
 }
 
 /// Writes them whenever `status` has others, and ends when its sender is gone and they are written.
+/// As long as it has none, those of the last start stay.
 pub async fn follow(instance: String, mut status: watch::Receiver<sync::Status>) {
-    let mut written = None;
+    let mut written = Names::new();
     let mut open = true;
     while open {
         let names = status.borrow_and_update().names.clone();
         let mut rest = Instant::now();
-        if written.as_ref() != Some(&names) {
+        if written != names {
             match write_beside(&instance, &names).await {
                 Ok(took) => rest += took * REST,
                 Err(error) => tracing::warn!("{error:#}"),
             }
-            written = Some(names);
+            written = names;
         }
         open = status.changed().await.is_ok();
         // At the end nobody is made to wait.
@@ -55,7 +56,7 @@ pub async fn follow(instance: String, mut status: watch::Receiver<sync::Status>)
         }
     }
     let names = status.borrow().names.clone();
-    if written.as_ref() != Some(&names)
+    if written != names
         && let Err(error) = write_beside(&instance, &names).await
     {
         tracing::warn!("{error:#}");

@@ -131,6 +131,7 @@ impl Seen {
             revision: membership.revision,
             peers: self.view.peers.len(),
             stale: membership.stale.clone(),
+            held: membership.held.clone(),
             problems: problems.take(PROBLEMS).cloned().collect(),
             problem_count: membership.problems.len() + self.view.problems.len(),
             names: self.names.clone(),

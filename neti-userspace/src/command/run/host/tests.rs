@@ -96,7 +96,8 @@ fn announces_the_addresses_it_sends_from() {
     let reals = ["10.0.0.10", "203.0.113.10", "fd00:1::10"].map(|real| real.parse().unwrap());
     let overlays = vec!["100.64.3.7".parse().unwrap(), "fd64::7".parse().unwrap()];
     let config = config("public = \"203.0.113.10\"");
-    let record = record(&config, &me(&config, &uplink(&[]), overlays.clone(), reals.to_vec()));
+    let record =
+        record(&config, &me(&config, &uplink(&[]), overlays.clone(), reals.to_vec(), Vec::new()));
     assert_eq!(record.overlays, overlays);
     assert_eq!(record.private.to_string(), "10.0.0.10, fd00:1::10");
     assert_eq!(record.public.to_string(), "203.0.113.10");
