@@ -15,6 +15,7 @@ pub mod netns;
 pub mod offload;
 pub mod packets;
 pub mod process;
+pub mod servers;
 pub mod socket;
 pub mod stage;
 pub mod topology;

@@ -13,6 +13,7 @@ mod test;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use setup::Extent;
 
 /// Set up, build, test and show neti.
 #[derive(Parser)]
@@ -28,7 +29,13 @@ enum Task {
     ///
     /// On Debian 12 as root it installs exactly what is missing; elsewhere it says what to install. Every other command
     /// runs it first.
-    Setup,
+    ///
+    /// Example: cargo xtask setup --registries
+    Setup {
+        /// Also the registries that the tests run against: etcd, ZooKeeper with a Java runtime, and their clients.
+        #[arg(long)]
+        registries: bool,
+    },
     /// Build the `neti` binary, with the kernel programs inside.
     ///
     /// Example: cargo xtask build --release
@@ -76,7 +83,8 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Task::Setup => setup::run(),
+        Task::Setup { registries: false } => setup::run(Extent::Basic),
+        Task::Setup { registries: true } => setup::run(Extent::Registries),
         Task::Build { release } => build::run(release),
         Task::Test { filter, arguments } => test::run(filter.as_deref(), &arguments),
         Task::Demo(options) => demo::run(&options),
