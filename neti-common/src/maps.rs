@@ -11,7 +11,7 @@ use crate::family::Family;
 pub mod name;
 
 /// Version of everything in this file; part of the pin path, so that no program ever meets maps of another shape.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// Overlay addresses a host can have: its own and service addresses.
 pub const OVERLAYS: usize = 8;
@@ -162,7 +162,7 @@ impl<F: Family> Settings<F> {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member<F: Family> {
-    /// Repeats the key: a preallocated element may be reused while it is read, so it is checked after the read.
+    /// Repeats the key: the kernel may reuse an element while it is read, so it is checked after the read.
     pub real: F::Addr,
     /// Its overlay addresses, the primary one first. Unused: [`Family::UNSPECIFIED`].
     pub overlays: [F::Addr; OVERLAYS],

@@ -13,7 +13,8 @@ use ipnet::IpNet;
 
 use crate::{
     addresses::IpFamily,
-    membership::{HostId, MemberRecord, Membership, Problem},
+    fleet::FleetSettings,
+    membership::{HostId, MemberRecord, Members, Problem},
 };
 
 /// Our own host.
@@ -44,7 +45,7 @@ pub struct Me {
 pub struct View {
     pub peers: BTreeMap<HostId, Peer>,
     /// Members and addresses that are left out.
-    pub problems: Vec<Problem>,
+    pub problems: BTreeSet<Problem>,
 }
 
 /// A member as it is seen from here.
@@ -58,15 +59,18 @@ pub struct Peer {
     pub generation: u32,
 }
 
-/// What `me` must see of the fleet.
+/// What `me` must see of `members`, whose fleet has these settings.
 ///
 /// Of two claims to one address one holds, whichever arrived first: an overlay address belongs to
 /// the higher generation, a real address to the older claim, and ours are ours.
-pub fn view(me: &Me, membership: &Membership) -> View {
-    let own = membership.members.get(&me.id);
+///
+/// Members that have no claim in common ([`claims`]), not even by way of others, do not matter to
+/// each other: the view of all is the union of the views of such parts, each with our own record.
+pub fn view(me: &Me, fleet: &FleetSettings, members: &Members) -> View {
+    let own = members.get(&me.id);
     let mut others: Vec<&MemberRecord> =
-        membership.members.values().map(Arc::as_ref).filter(|m| m.id != me.id).collect();
-    let mut problems = Vec::new();
+        members.values().map(Arc::as_ref).filter(|m| m.id != me.id).collect();
+    let mut problems = BTreeSet::new();
 
     let own_overlays = own.into_iter().flat_map(|own| own.overlays.iter().copied());
     let mut overlays = Claims::new("overlay", &me.id, own_overlays.chain(me.overlays.clone()));
@@ -74,7 +78,7 @@ pub fn view(me: &Me, membership: &Membership) -> View {
     let mut named: Vec<_> = others
         .into_iter()
         .map(|member| {
-            let carried = carried(membership, member, &mut problems);
+            let carried = carried(fleet, member, &mut problems);
             (member, overlays.grant(member, carried, &mut problems))
         })
         .filter(|(_, overlays)| !overlays.is_empty())
@@ -87,7 +91,7 @@ pub fn view(me: &Me, membership: &Membership) -> View {
     for (member, mut overlays) in named {
         let visible = visible(me, member);
         problems.extend(unreachable(me, member, &overlays, &visible));
-        let visible = outside(membership, member, visible, &mut problems);
+        let visible = outside(fleet, member, visible, &mut problems);
         let reals = reals.grant(member, visible, &mut problems);
         overlays.retain(|overlay| {
             let family = IpFamily::of(*overlay);
@@ -98,21 +102,36 @@ pub fn view(me: &Me, membership: &Membership) -> View {
             peers.insert(member.id.clone(), Peer { overlays, reals, generation });
         }
     }
-    problems.sort();
     View { peers, problems }
+}
+
+/// The addresses for which `member` may contend with others in the view of `me`: what another
+/// member that claims none of them comes to does not depend on it.
+pub fn claims(me: &Me, member: &MemberRecord) -> Vec<IpAddr> {
+    let mut claims = visible(me, member);
+    if member.id == me.id {
+        claims.extend(member.private.iter());
+    }
+    claims.extend(&member.overlays);
+    claims
+}
+
+/// The key of problems with a member.
+pub fn key(id: &HostId) -> String {
+    format!("members/{id}")
 }
 
 /// The overlay addresses of `member` that lie in the fleet's ranges and that an address of their
 /// own family carries.
 fn carried(
-    membership: &Membership,
+    fleet: &FleetSettings,
     member: &MemberRecord,
-    problems: &mut Vec<Problem>,
+    problems: &mut BTreeSet<Problem>,
 ) -> Vec<IpAddr> {
     let mut overlays = member.overlays.clone();
     overlays.retain(|overlay| {
         let family = IpFamily::of(*overlay);
-        let what = if !membership.fleet.is_overlay(*overlay) {
+        let what = if !fleet.is_overlay(*overlay) {
             format!("{overlay} is in no overlay range of the fleet; refused")
         } else if member.private.of(family).or(member.public.of(family)).is_none() {
             format!(
@@ -122,7 +141,7 @@ fn carried(
         } else {
             return true;
         };
-        problems.push(problem(member, what));
+        problems.insert(problem(member, what));
         false
     });
     overlays
@@ -166,15 +185,15 @@ fn unreachable(
 
 /// Those of a member's real addresses that are no overlay addresses.
 fn outside(
-    membership: &Membership,
+    fleet: &FleetSettings,
     member: &MemberRecord,
     mut reals: Vec<IpAddr>,
-    problems: &mut Vec<Problem>,
+    problems: &mut BTreeSet<Problem>,
 ) -> Vec<IpAddr> {
     reals.retain(|&address| {
-        let overlay = membership.fleet.is_overlay(address);
+        let overlay = fleet.is_overlay(address);
         if overlay {
-            problems.push(problem(
+            problems.insert(problem(
                 member,
                 format!("real address {address} is in an overlay range; refused"),
             ));
@@ -204,13 +223,13 @@ impl<'a> Claims<'a> {
         &mut self,
         member: &'a MemberRecord,
         mut addresses: Vec<IpAddr>,
-        problems: &mut Vec<Problem>,
+        problems: &mut BTreeSet<Problem>,
     ) -> Vec<IpAddr> {
         addresses.retain(|&address| {
             let owner = *self.owners.entry(address).or_insert(&member.id);
             if owner != &member.id {
                 let kind = self.kind;
-                problems.push(problem(
+                problems.insert(problem(
                     member,
                     format!("{kind} address {address} belongs to {owner}; refused"),
                 ));
@@ -222,7 +241,7 @@ impl<'a> Claims<'a> {
 }
 
 fn problem(member: &MemberRecord, what: String) -> Problem {
-    Problem { key: format!("members/{}", member.id), what }
+    Problem { key: key(&member.id), what }
 }
 
 #[cfg(test)]

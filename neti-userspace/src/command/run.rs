@@ -34,9 +34,9 @@ use crate::{
     registry::{self, Backend, Registration, Registry},
     saved,
     shutdown::Shutdown,
-    status::Status,
-    store::{Store, kernel::KernelStore},
-    sync,
+    status::{Status, names},
+    store::kernel::KernelStore,
+    sync::{self, Follower},
     twins::Twins,
     uplink::{self, Uplink, lock, overlay},
     view::Me,
@@ -82,7 +82,9 @@ struct Daemon {
     registry: Backend,
     me: Me,
     joined: Joined,
-    store: KernelStore,
+    follower: Follower<KernelStore>,
+    /// What its first step came to.
+    synced: sync::Status,
     twins: Twins,
     /// `None`: it is still to be announced.
     registration: Option<Registration>,
@@ -129,12 +131,11 @@ async fn start(
         }
         overlay::remove(netlink, left.uplink, &left.addresses, &left.ranges).await?;
     }
-    let mut store = KernelStore::open(pins)?;
-    let mut synced = sync::Status { stale: joined.stale.clone(), ..sync::Status::default() };
-    if let Some(snapshot) = &joined.snapshot {
-        let mut have = store.read()?;
-        synced = sync::step(&me, snapshot, &mut have, &mut store)?;
-    }
+    let mut follower = Follower::new(KernelStore::open(pins)?);
+    let synced = match &joined.snapshot {
+        Some(snapshot) => follower.step(&me, snapshot)?,
+        None => sync::Status { stale: joined.stale.clone(), ..sync::Status::default() },
+    };
 
     let tc = attach::available(&uplink);
     let means = attach::attach(&mut ebpf, pins, &uplink, config.attach, tc)?;
@@ -161,7 +162,7 @@ async fn start(
         tracing::warn!("telling the service manager: {error}");
     }
     let twins = Twins::open(pins)?;
-    Ok(Daemon { config, registry, me, joined, store, twins, registration, status })
+    Ok(Daemon { config, registry, me, joined, follower, synced, twins, registration, status })
 }
 
 /// Announces `record`; an outage puts it off.
@@ -188,12 +189,14 @@ async fn patience() -> std::convert::Infallible {
 impl Daemon {
     /// Follows the fleet until a signal asks to leave. The dataplane stays.
     async fn serve(self, mut shutdown: Shutdown) -> Result<()> {
-        let Self { config, registry, me, joined, store, twins, registration, status } = self;
+        let Self { config, registry, me, joined, follower, synced, twins, registration, status } =
+            self;
         let instance = &config.instance;
         let record = host::record(&config, &me);
         // The sender lives as long as the daemon: synchronising ends when it is gone.
         let (_me, me) = watch::channel(me);
-        let (publish, synced) = watch::channel(sync::Status::default());
+        let (publish, synced) = watch::channel(synced);
+        let names = tokio::spawn(names::follow(instance.clone(), synced.clone()));
         let (snapshots, membership) = watch::channel(joined.snapshot);
         let (tell, trouble) = watch::channel(None);
         let registered = OnceCell::new();
@@ -211,7 +214,7 @@ impl Daemon {
         };
         let state = saved::keep(join::owner(&config), joined.overlays, membership.clone());
         let signal = tokio::select! {
-            ended = sync::run(me, membership, store, publish) => {
+            ended = sync::run(follower, me, membership, publish) => {
                 ended.context("following the fleet")?;
                 bail!("following the fleet ended");
             }
@@ -226,6 +229,8 @@ impl Daemon {
         };
         tracing::info!("{signal}: leaving the fleet; the dataplane stays until `neti down`");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        // It ends with what it follows.
+        names.await.context("writing the names")?;
         let Some(registration) = registered.into_inner() else { return Ok(()) };
         // That the registry is away is no failure of ours: the record ends by itself.
         match timeout(WITHDRAWAL, registration.withdraw()).await {

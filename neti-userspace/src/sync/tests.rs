@@ -9,6 +9,7 @@ use crate::{
         MemberRecord,
         sample::{ip, me, membership, record},
     },
+    state::MapState,
     store::memory::MemoryStore,
 };
 
@@ -67,7 +68,12 @@ fn start(store: Shared, first: Membership) -> Bench {
     let (me, me_receiver) = watch::channel(me());
     let (membership, membership_receiver) = watch::channel(Some(Arc::new(first)));
     let (status_sender, status) = watch::channel(Status::default());
-    let run = tokio::spawn(run(me_receiver, membership_receiver, store.clone(), status_sender));
+    let run = tokio::spawn(run(
+        Follower::new(store.clone()),
+        me_receiver,
+        membership_receiver,
+        status_sender,
+    ));
     Bench { store, me, membership, status, run }
 }
 
@@ -106,7 +112,7 @@ async fn the_store_follows_members_and_ourselves() {
 async fn what_is_there_already_is_not_written_again() {
     let store = Shared::default();
     let snapshot = membership([sierra()]);
-    step(&me(), &snapshot, &mut MapState::empty(), &mut store.clone()).unwrap();
+    Follower::new(store.clone()).step(&me(), &snapshot).unwrap();
     let mut bench = start(store, snapshot);
     bench.status.changed().await.unwrap();
     assert_eq!(bench.store.applied(), 1);

@@ -154,7 +154,7 @@ pub fn status(config: &Config, me: &Me, ranges: &[IpNet], means: Means) -> Statu
         held: None,
         registration: None,
         problems: Vec::new(),
-        names: Default::default(),
+        problem_count: 0,
     }
 }
 

@@ -89,6 +89,10 @@ impl Facts for Shown {
         }
         let problems = daemon.problems.iter();
         facts.extend(problems.map(|p| ("problem", format!("{}: {}", p.key, p.what))));
+        let more = daemon.problem_count.saturating_sub(daemon.problems.len());
+        if more > 0 {
+            facts.push(("problem", format!("and {more} more")));
+        }
         facts
     }
 }
