@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use crate::{
     addresses::IpFamily,
+    fleet::Networks,
     membership::{HostId, MemberRecord, Membership, Problem},
 };
 
@@ -61,9 +62,10 @@ pub struct Peer {
 /// the higher generation, a real address to the older claim, and ours are ours.
 pub fn view(me: &Me, membership: &Membership) -> View {
     let own = membership.members.get(&me.id);
+    let mut problems = Vec::new();
     let mut others: Vec<&MemberRecord> =
         membership.members.values().map(Arc::as_ref).filter(|m| m.id != me.id).collect();
-    let mut problems = Vec::new();
+    others.retain(|member| is_listed(membership, member, &mut problems));
 
     let own_overlays = own.into_iter().flat_map(|own| own.overlays.iter().copied());
     let mut overlays = Claims::new("overlay", &me.id, own_overlays.chain(me.overlays.clone()));
@@ -82,7 +84,7 @@ pub fn view(me: &Me, membership: &Membership) -> View {
     named.sort_by_key(|(m, _)| (m.since, &m.id));
     let mut peers = BTreeMap::new();
     for (member, mut overlays) in named {
-        let visible = visible(me, member);
+        let visible = visible(me, &membership.fleet.networks, member);
         problems.extend(unreachable(me, member, &overlays, &visible));
         let visible = outside(membership, member, visible, &mut problems);
         let reals = reals.grant(member, visible, &mut problems);
@@ -97,6 +99,15 @@ pub fn view(me: &Me, membership: &Membership) -> View {
     }
     problems.sort();
     View { peers, problems }
+}
+
+/// Whether `member` is in a network that the fleet's settings list.
+fn is_listed(membership: &Membership, member: &MemberRecord, problems: &mut Vec<Problem>) -> bool {
+    let checked = membership.fleet.networks.check(&member.network);
+    if let Err(unlisted) = &checked {
+        problems.push(problem(member, format!("{unlisted}; left out")));
+    }
+    checked.is_ok()
 }
 
 /// The overlay addresses of `member` that lie in the fleet's ranges and that an address of their
@@ -126,9 +137,10 @@ fn carried(
 }
 
 /// The real addresses by which `member` can be reached from here, the preferred ones first.
-fn visible(me: &Me, member: &MemberRecord) -> Vec<IpAddr> {
+fn visible(me: &Me, networks: &Networks, member: &MemberRecord) -> Vec<IpAddr> {
     // Another network's private addresses may be the same as ours and mean other hosts.
-    let private = member.private.iter().filter(|_| member.network == me.network);
+    let adjoins = networks.adjoin(&me.network, &member.network);
+    let private = member.private.iter().filter(|_| adjoins);
     let mut visible: Vec<_> = private.collect();
     for public in member.public.iter() {
         if !visible.contains(&public) {

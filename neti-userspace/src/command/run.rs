@@ -87,6 +87,7 @@ async fn start(
 ) -> Result<Daemon> {
     let registry = registry::open(config)?;
     let fleet = registry.fleet().await?;
+    host::network(config, &fleet)?;
     overlap::check(netlink, uplink.index, &fleet.overlay).await?;
     if let Err(error) = ports::check(fleet.twin_ports) {
         tracing::warn!("{error:#}");
