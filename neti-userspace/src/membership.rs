@@ -89,6 +89,14 @@ pub enum MemberState {
     Up,
 }
 
+impl MemberState {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+        }
+    }
+}
+
 /// The latest format of a record that we read. A key that is added needs no other; what an older
 /// neti would take for something else does.
 pub const FORMAT: u32 = 1;

@@ -76,8 +76,9 @@ pub fn read(keys: &mut Keys) -> Result<Networks, FleetError> {
 fn peer(value: &Value, own: &str, names: &BTreeSet<String>) -> Result<String, String> {
     let peer = value.as_str().filter(|peer| *peer != own && names.contains(*peer));
     peer.map(str::to_owned).ok_or_else(|| {
-        let others = names.iter().filter(|name| *name != own);
-        format!("must be another network that `networks` lists: {}", addresses::list(others))
+        let others = addresses::list(names.iter().filter(|name| *name != own));
+        let others = if others.is_empty() { "it lists none" } else { &others };
+        format!("must be another network that `networks` lists: {others}")
     })
 }
 

@@ -42,6 +42,10 @@ pub fn claim(tree: &Tree, id: &HostId, fleet: &FleetSettings, family: IpFamily) 
 /// All locked addresses, and to whom.
 pub fn all(tree: &Tree) -> Result<BTreeMap<IpAddr, HostId>> {
     let mut all = BTreeMap::new();
+    // The first settings are written before there is anything else.
+    if !tree.overlays.exists() {
+        return Ok(all);
+    }
     for name in files::names(&tree.overlays)? {
         let owner = files::read(&tree.overlays, &name)?.and_then(|owner| owner.parse().ok());
         if let (Ok(address), Some(owner)) = (name.parse(), owner) {
