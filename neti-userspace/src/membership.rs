@@ -91,6 +91,15 @@ pub enum MemberState {
     Leaving,
 }
 
+impl MemberState {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Leaving => "leaving",
+        }
+    }
+}
+
 /// The latest format of a record that we read. A key that is added needs no other; what an older
 /// neti would take for something else does.
 pub const FORMAT: u32 = 1;

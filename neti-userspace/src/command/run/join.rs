@@ -98,7 +98,8 @@ async fn ask(seeker: &Seeker<'_>) -> registry::Result<Asked> {
 
 /// Sees to it that we fit into the fleet, and says in which families.
 async fn check(seeker: &Seeker<'_>, fleet: &FleetSettings) -> Result<Vec<IpFamily>> {
-    let Seeker { netlink, uplink, reals, .. } = seeker;
+    let Seeker { config, netlink, uplink, reals, .. } = seeker;
+    host::network(config, fleet)?;
     overlap::check(netlink, uplink.index, &fleet.overlay).await?;
     if let Err(error) = ports::check(fleet.twin_ports) {
         tracing::warn!("{error:#}");
