@@ -25,6 +25,7 @@ use crate::{
 pub mod allocation;
 pub mod claims;
 pub mod directory;
+pub mod etcd;
 pub mod retry;
 pub mod roll;
 
@@ -118,13 +119,15 @@ pub fn open(config: &Config) -> Result<Backend> {
         RegistryConfig::Directory { path, ttl } => {
             Backend::Directory(directory::Directory::open(path, *ttl)?)
         }
-        RegistryConfig::Etcd(_) | RegistryConfig::ZooKeeper { .. } => todo!(),
+        RegistryConfig::Etcd(servers) => Backend::Etcd(etcd::Etcd::open(servers)?),
+        RegistryConfig::ZooKeeper { .. } => todo!(),
     })
 }
 
 /// One of the implementations.
 pub enum Backend {
     Directory(directory::Directory),
+    Etcd(etcd::Etcd),
 }
 
 /// Hands a call on.
@@ -132,6 +135,7 @@ macro_rules! each {
     ($self:ident, $backend:ident => $call:expr) => {
         match $self {
             Self::Directory($backend) => $call.await,
+            Self::Etcd($backend) => $call.await,
         }
     };
 }
