@@ -26,6 +26,7 @@ pub mod allocation;
 pub mod claims;
 pub mod contract;
 pub mod directory;
+pub mod etcd;
 pub mod retry;
 pub mod roll;
 
@@ -119,13 +120,15 @@ pub fn open(config: &Config) -> Result<Backend> {
         RegistryConfig::Directory { path, ttl } => {
             Backend::Directory(directory::Directory::open(path, *ttl)?)
         }
-        RegistryConfig::Etcd(_) | RegistryConfig::ZooKeeper { .. } => todo!(),
+        RegistryConfig::Etcd(servers) => Backend::Etcd(etcd::Etcd::open(servers)?),
+        RegistryConfig::ZooKeeper { .. } => todo!(),
     })
 }
 
 /// One of the implementations.
 pub enum Backend {
     Directory(directory::Directory),
+    Etcd(etcd::Etcd),
 }
 
 /// Hands a call on.
@@ -133,6 +136,7 @@ macro_rules! each {
     ($self:ident, $backend:ident => $call:expr) => {
         match $self {
             Self::Directory($backend) => $call.await,
+            Self::Etcd($backend) => $call.await,
         }
     };
 }
