@@ -27,6 +27,7 @@ pub mod claims;
 pub mod directory;
 pub mod retry;
 pub mod roll;
+pub mod zookeeper;
 
 /// Why a registry did not do what it was asked for. The messages name the registry.
 #[derive(Debug, Error)]
@@ -118,13 +119,17 @@ pub fn open(config: &Config) -> Result<Backend> {
         RegistryConfig::Directory { path, ttl } => {
             Backend::Directory(directory::Directory::open(path, *ttl)?)
         }
-        RegistryConfig::Etcd(_) | RegistryConfig::ZooKeeper { .. } => todo!(),
+        RegistryConfig::Etcd(_) => todo!(),
+        RegistryConfig::ZooKeeper { servers, layout } => {
+            Backend::ZooKeeper(zookeeper::ZooKeeper::open(servers, *layout, &config.network)?)
+        }
     })
 }
 
 /// One of the implementations.
 pub enum Backend {
     Directory(directory::Directory),
+    ZooKeeper(zookeeper::ZooKeeper),
 }
 
 /// Hands a call on.
@@ -132,6 +137,7 @@ macro_rules! each {
     ($self:ident, $backend:ident => $call:expr) => {
         match $self {
             Self::Directory($backend) => $call.await,
+            Self::ZooKeeper($backend) => $call.await,
         }
     };
 }
