@@ -121,6 +121,11 @@ impl Link {
         }
     }
 
+    #[cfg(test)]
+    pub fn password_file(&self) -> Option<std::path::PathBuf> {
+        self.servers.credentials.as_ref().map(|credentials| credentials.password_file.clone())
+    }
+
     /// What a session is opened with. Files are read each time: what they hold may be rotated.
     fn connector(&self) -> Result<Connector> {
         let mut connector = Client::connector()

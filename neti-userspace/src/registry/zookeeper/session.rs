@@ -48,6 +48,11 @@ pub async fn keep(
 }
 
 impl Kept {
+    #[cfg(test)]
+    pub fn session(&self) -> &SessionInfo {
+        &self.session
+    }
+
     async fn stay(&mut self, tell: &watch::Sender<Option<String>>) -> Infallible {
         let mut waits = backoff();
         let mut well = false;
