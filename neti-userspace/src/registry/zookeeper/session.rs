@@ -3,12 +3,13 @@
 use std::{convert::Infallible, time::Duration};
 
 use anyhow::{Context, Result};
+use backon::Retryable;
 use rand::Rng;
 use tokio::{
     sync::{oneshot, watch},
     time::{sleep, timeout},
 };
-use zookeeper_client::{Client, Error, EventType, SessionInfo, SessionState};
+use zookeeper_client::{Client, Error, EventType, SessionInfo, SessionState, StateWatcher};
 
 use super::{
     connection::{Link, backoff},
@@ -18,6 +19,9 @@ use crate::registry;
 
 /// How long a removal may take.
 const REMOVAL: Duration = Duration::from_secs(3);
+
+/// How long a client may try to connect again.
+const RECONNECTION: Duration = Duration::from_secs(2);
 
 /// A record, and the session that owns it.
 pub struct Kept {
@@ -113,13 +117,8 @@ impl Kept {
                         self.own.announce(client, Duration::ZERO).await?;
                     }
                 }
-                state = state.changed() => match state {
-                    SessionState::SyncConnected => {}
-                    SessionState::AuthFailed => return Err(place.link.error(&path, Error::AuthFailed)),
-                    SessionState::Expired => {
-                        return Err(place.link.error(&path, Error::SessionExpired));
-                    }
-                    _ => return Err(place.link.error(&path, Error::ConnectionLoss)),
+                left = state.changed() => if let Err(error) = again(left, &mut state, tell).await {
+                    return Err(place.link.error(&path, error));
                 },
             }
         }
@@ -135,12 +134,32 @@ impl Kept {
             {
                 return Ok(());
             }
-            // To delete it may be the parent's ACL does not let us. It ends with its session.
-            link.close(self.session).await
+            // The parent's ACL may not let us delete it. It ends with its session.
+            let close = || link.close(self.session.clone());
+            close.retry(backoff()).sleep(sleep).await
         };
         let removed = timeout(REMOVAL, removal).await;
         let what = || format!("{}: our record is left to expire", link.place(path));
         removed.with_context(what)?.with_context(what)
+    }
+}
+
+/// Waits until a client that is in this state has its connection again. It soon tries too seldom,
+/// so that another client does better; but one that is given up goes on trying for a while, and a
+/// session has one connection only.
+async fn again(
+    mut state: SessionState,
+    states: &mut StateWatcher,
+    tell: &watch::Sender<Option<String>>,
+) -> std::result::Result<(), Error> {
+    loop {
+        match state {
+            SessionState::SyncConnected => return Ok(()),
+            SessionState::AuthFailed => return Err(Error::AuthFailed),
+            SessionState::Expired => return Err(Error::SessionExpired),
+            _ => say(tell, Some("cannot be kept alive: the connection is lost".to_owned())),
+        }
+        state = timeout(RECONNECTION, states.changed()).await.map_err(|_| Error::ConnectionLoss)?;
     }
 }
 

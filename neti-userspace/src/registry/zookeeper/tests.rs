@@ -7,14 +7,15 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
 };
-use zookeeper_client::{Client, CreateMode};
+use zookeeper_client::{Client, CreateMode, Stat};
 
-use self::server::Server;
+use self::{proxy::Proxy, server::Server};
 use super::{session::Kept, *};
 use crate::membership::sample::{id, record};
 
 mod access;
 mod mixed;
+mod proxy;
 mod server;
 
 const SETTINGS: &str = r#"{"overlay": ["100.64.0.0/16"]}"#;
@@ -62,36 +63,66 @@ async fn client(registry: &ZooKeeper) -> Client {
 }
 
 #[tokio::test]
-async fn a_record_survives_its_session() {
+async fn a_session_that_expires_in_a_cut_network_is_replaced() {
     let server = Server::start().await;
     let registry = server.registry();
     fleet(&registry).await;
     let mut watch = Watch::of(&registry).await;
 
-    // The session ends under it.
-    let kept = begin(&registry, hudson()).await;
-    let session = kept.session().clone();
-    let registration = Registration::start(|withdrawn, tell| session::keep(kept, withdrawn, tell));
+    let proxy = Proxy::to(server.endpoint()).await;
+    let behind = Servers { endpoints: vec![proxy.endpoint.clone()], ..server.servers() };
+    let behind = ZooKeeper::open(&behind, Layout::Neti, "ec2").unwrap();
+    let registration = behind.register(&hudson()).await.unwrap();
+    let mut follower = Watch::of(&behind).await;
     watch.until_names(&["hudson"]).await;
     let before = watch.0.borrow().members["hudson"].clone();
-    registry.place.link.close(session).await.unwrap();
+
+    proxy.set_open(false);
     watch.until_names(&[]).await;
+    follower.until("stale", |membership| membership.stale.is_some()).await;
+    assert!(follower.0.borrow().members.contains_key("hudson"), "an outage is no empty fleet");
+    let mut trouble = registration.trouble();
+    let told = trouble.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+    assert!(told.contains("cannot be kept alive: zookeeper 127.0.0.1:"), "{told}");
+    proxy.set_open(true);
     watch.until_names(&["hudson"]).await;
     assert_eq!(watch.0.borrow().members["hudson"], before, "since included");
-
-    // Somebody deletes it, or writes something else.
-    let operator = client(&registry).await;
-    let path = registry.place.tree.path("members/hudson");
-    operator.delete(&path, None).await.unwrap();
-    watch.until_names(&[]).await;
-    watch.until_names(&["hudson"]).await;
-    operator.set_data(&path, b"{", None).await.unwrap();
-    watch.until("a problem", |membership| !membership.problems.is_empty()).await;
-    watch.until_names(&["hudson"]).await;
-    assert!(watch.0.borrow().problems.is_empty());
+    trouble.wait_for(Option::is_none).await.unwrap();
+    follower.until("not stale", |membership| membership.stale.is_none()).await;
+    follower.until_names(&["hudson"]).await;
 
     registration.withdraw().await.unwrap();
     watch.until_names(&[]).await;
+}
+
+#[tokio::test]
+async fn a_record_that_somebody_changed_is_written_again() {
+    let server = Server::start().await;
+    let registry = server.registry();
+    fleet(&registry).await;
+    let registration = registry.register(&hudson()).await.unwrap();
+    let operator = client(&registry).await;
+    let path = registry.place.tree.path("members/hudson");
+    let (data, first) = operator.get_data(&path).await.unwrap();
+    let again = async |right: &dyn Fn(&Stat) -> bool| {
+        for _ in 0..250 {
+            if let Ok((text, stat)) = operator.get_data(&path).await
+                && text == data
+                && right(&stat)
+            {
+                return;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        panic!("it is not written again");
+    };
+
+    operator.delete(&path, None).await.unwrap();
+    again(&|stat| stat.czxid != first.czxid).await;
+    operator.set_data(&path, b"{", None).await.unwrap();
+    again(&|stat| stat.version >= 2).await;
+    registration.withdraw().await.unwrap();
+    assert_eq!(operator.check_stat(&path).await.unwrap(), None);
 }
 
 #[tokio::test]
