@@ -29,6 +29,7 @@ pub mod directory;
 pub mod etcd;
 pub mod retry;
 pub mod roll;
+pub mod zookeeper;
 
 /// Why a registry did not do what it was asked for. The messages name the registry.
 #[derive(Debug, Error)]
@@ -121,7 +122,9 @@ pub fn open(config: &Config) -> Result<Backend> {
             Backend::Directory(directory::Directory::open(path, *ttl)?)
         }
         RegistryConfig::Etcd(servers) => Backend::Etcd(etcd::Etcd::open(servers)?),
-        RegistryConfig::ZooKeeper { .. } => todo!(),
+        RegistryConfig::ZooKeeper { servers, layout } => {
+            Backend::ZooKeeper(zookeeper::ZooKeeper::open(servers, *layout, &config.network)?)
+        }
     })
 }
 
@@ -129,6 +132,7 @@ pub fn open(config: &Config) -> Result<Backend> {
 pub enum Backend {
     Directory(directory::Directory),
     Etcd(etcd::Etcd),
+    ZooKeeper(zookeeper::ZooKeeper),
 }
 
 /// Hands a call on.
@@ -137,6 +141,7 @@ macro_rules! each {
         match $self {
             Self::Directory($backend) => $call.await,
             Self::Etcd($backend) => $call.await,
+            Self::ZooKeeper($backend) => $call.await,
         }
     };
 }
