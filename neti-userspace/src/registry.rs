@@ -229,6 +229,15 @@ impl Registration {
     }
 }
 
+/// Tells what is wrong with a record, if that is news.
+pub(crate) fn say(tell: &watch::Sender<Option<String>>, trouble: Option<String>) {
+    tell.send_if_modified(|told| {
+        let news = *told != trouble;
+        *told = trouble;
+        news
+    });
+}
+
 /// Under which key it stands which overlay address of `family` each host has.
 pub(crate) const fn hosts_key(family: IpFamily) -> &'static str {
     match family {

@@ -109,8 +109,8 @@ fn tell(trouble: &watch::Sender<Option<String>>, wrong: Option<String>) {
         let changed = *told != wrong;
         // An outage is told once, however the tries fail.
         match (&*told, &wrong) {
-            (None, Some(wrong)) => tracing::warn!("our record {wrong}"),
-            (Some(_), None) => tracing::info!("our record is kept alive again"),
+            (None, Some(wrong)) => tracing::warn!("our record: {wrong}"),
+            (Some(_), None) => tracing::info!("our record: all is well again"),
             _ => {}
         }
         *told = wrong;

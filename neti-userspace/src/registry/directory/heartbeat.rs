@@ -23,7 +23,7 @@ use tokio::{
 use super::files;
 use crate::{
     membership::{MemberRecord, MemberState},
-    registry::{self, taken},
+    registry::{self, say, taken},
 };
 
 /// A record as it was written.
@@ -95,11 +95,7 @@ pub async fn keep(
         }
         let touched = spawn_blocking(move || own.touch()).await?;
         let trouble = touched.err().map(|error| format!("cannot be kept alive: {error:#}"));
-        tell.send_if_modified(|told| {
-            let news = *told != trouble;
-            *told = trouble;
-            news
-        });
+        say(&tell, trouble);
     }
 }
 

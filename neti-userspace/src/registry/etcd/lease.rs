@@ -23,8 +23,8 @@ use super::{
     stream::{Stream, Watched},
 };
 use crate::{
-    membership::MemberRecord,
-    registry::{Registration, RegistryError, Result, retry, taken},
+    membership::{MemberRecord, MemberState},
+    registry::{LEAVING, Registration, RegistryError, Result, retry, say, taken},
 };
 
 /// The longest wait between two attempts, but for as much again at random.
@@ -297,9 +297,18 @@ impl Own {
         })
     }
 
-    /// Removes the record, with its lease.
+    /// Says that the host leaves, and removes the record with its lease.
     async fn withdraw(&self) -> anyhow::Result<()> {
         let lease = self.lease;
+        let record = MemberRecord { state: MemberState::Leaving, ..self.record.clone() };
+        let (key, value) = (self.key.clone(), serde_json::to_vec(&record)?);
+        let leave = |mut client: Client| {
+            let (key, value) = (key.clone(), value.clone());
+            async move { client.put(key, value, Some(PutOptions::new().with_lease(lease))).await }
+        };
+        if self.connection.try_ask(FAREWELL / 2, leave).await.is_ok() {
+            sleep(LEAVING).await;
+        }
         let revoke = |mut client: Client| async move { client.lease_revoke(lease).await };
         match self.connection.try_ask(FAREWELL, revoke).await {
             Ok(_) => Ok(()),
@@ -332,12 +341,4 @@ async fn answered<T>(
     answer: impl Future<Output = std::result::Result<T, etcd_client::Error>>,
 ) -> std::result::Result<T, Failure> {
     Ok(timeout(patience, answer).await.map_err(|_| Failure::silence(patience))??)
-}
-
-fn say(tell: &watch::Sender<Option<String>>, trouble: Option<String>) {
-    tell.send_if_modified(|told| {
-        let news = *told != trouble;
-        *told = trouble;
-        news
-    });
 }
