@@ -264,7 +264,7 @@ async fn the_first_snapshot_is_complete(bench: &impl Bench) -> Result<()> {
     tree.put("members/good", &text("good", json!({}))?).await?;
     tree.put("members/more", &text("more", json!({"colour": {"of": "its eyes"}}))?).await?;
     tree.put("members/broken", "{\"id\":").await?;
-    tree.put("members/empty", "").await?;
+    tree.put("members/empty", " ").await?;
     tree.put("members/later", &text("later", later)?).await?;
     tree.put("members/mistaken", &text("another", json!({}))?).await?;
     tree.put("members/outside", &text("outside", json!({"private": "224.0.0.1"}))?).await?;

@@ -52,6 +52,17 @@ pub struct ClientTls {
     pub identity: Option<Identity>,
 }
 
+impl ClientTls {
+    /// The keys of a host's `[registry]` that make it use this.
+    pub fn table(&self) -> String {
+        let mut table = format!("ca = {:?}\n", self.ca);
+        if let Some(identity) = &self.identity {
+            table += &format!("cert = {:?}\nkey = {:?}\n", identity.certificate, identity.key);
+        }
+        table
+    }
+}
+
 impl Pki {
     /// An authority that nobody else knows.
     pub fn new() -> Result<Self> {
