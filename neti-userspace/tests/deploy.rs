@@ -11,7 +11,7 @@ use std::{
 use clap::{CommandFactory as _, Parser as _};
 use neti_userspace::{
     cli::{self, Cli},
-    config::{Attach, Config, RegistryConfig},
+    config::{Attach, Config, Credentials, Layout, RegistryConfig, Servers, Tls},
     fleet::FleetSettings,
     loader::pins,
     status,
@@ -19,6 +19,8 @@ use neti_userspace::{
 use yaml_rust2::{Yaml, YamlLoader};
 
 const CONFIG: &str = "/etc/neti/neti.toml";
+/// What neti keeps over a reboot is below it.
+const STATE: &str = "/var/lib/neti";
 
 fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -69,19 +71,80 @@ fn the_example_parses_as_it_stands_and_in_full() {
     assert_eq!((addresses, full.labels.is_empty()), ([2, 2], false), "both families are shown");
 }
 
+/// The names of all fields of a value.
+macro_rules! keys {
+    ($type:path { $($key:ident),* }, $value:expr) => {{
+        // No `..`: a key that is added does not compile here until it is listed.
+        #[allow(irrefutable_let_patterns)]
+        let $type { $($key: _),* } = $value else { panic!("another kind of registry") };
+        [$(stringify!($key)),*]
+    }};
+}
+
+/// The keys that a text in TOML gives values.
+fn written(text: &str) -> BTreeSet<&str> {
+    text.lines().filter_map(|line| Some(line.split_once(" = ")?.0)).collect()
+}
+
+/// The tables that the example shows in its comments.
+fn shown_tables() -> Vec<String> {
+    let example = deploy("neti.example.toml");
+    let comment = |line: &str| format!("{}\n", line.strip_prefix("#   ").unwrap_or_default());
+    let text: String = example.lines().map(comment).collect();
+    let tables = text.split("[registry]\n").skip(1);
+    tables.map(|table| table.split("\n\n").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_example_shows_servers_with_every_key() {
+    let example = deploy("neti.example.toml");
+    let explained =
+        |key: &str| example.lines().any(|line| line.starts_with(&format!("#   {key}  ")));
+    let mut kinds = BTreeSet::new();
+    for table in shown_tables() {
+        let text = format!("network = \"ec2\"\nuplink = \"eth0\"\n[registry]\n{table}\n");
+        let mut keys = vec!["kind"];
+        let servers = match parse(&text).registry {
+            RegistryConfig::Directory { .. } => panic!("{table}"),
+            RegistryConfig::Etcd(servers) => servers,
+            RegistryConfig::ZooKeeper { servers, layout } => {
+                keys.push("layout");
+                let names = match layout {
+                    Layout::Neti | Layout::Classic => ["`neti`", "`classic`"],
+                };
+                let line = example.lines().find(|line| line.starts_with("#   layout  "));
+                assert!(names.iter().all(|name| line.unwrap().contains(name)), "{line:?}");
+                servers
+            }
+        };
+        let all = keys!(Servers { endpoints, prefix, ttl, tls, credentials }, &servers);
+        keys.extend(all.into_iter().filter(|key| !["tls", "credentials"].contains(key)));
+        if let Some(tls) = &servers.tls {
+            let all = keys!(Tls { ca, identity }, tls);
+            keys.extend(all.into_iter().filter(|key| *key != "identity"));
+            keys.extend(["cert", "key"]);
+            assert!(tls.identity.is_some(), "{table}");
+        }
+        let credentials = servers.credentials.unwrap_or_else(|| panic!("no credentials: {table}"));
+        keys.extend(keys!(Credentials { user, password_file }, &credentials));
+        assert_eq!(written(&table), keys.iter().copied().collect());
+        for key in keys.iter().filter(|key| !["kind", "ttl"].contains(key)) {
+            assert!(explained(key), "{key} is not explained in deploy/neti.example.toml");
+        }
+        kinds.insert((table.lines().next().unwrap().to_owned(), servers.tls.is_some()));
+    }
+    // TLS and a list of servers in the one, a table by network in the other.
+    let expected = [("kind = \"etcd\"", true), ("kind = \"zookeeper\"", false)];
+    assert_eq!(kinds, expected.map(|(kind, tls)| (kind.to_owned(), tls)).into());
+    for kind in ["directory", "etcd", "zookeeper"] {
+        assert!(explained(kind), "{kind} is not explained in deploy/neti.example.toml");
+    }
+}
+
 #[test]
 fn the_example_has_every_key() {
     let text = uncommented();
-    let written: BTreeSet<&str> =
-        text.lines().filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
-    macro_rules! keys {
-        ($type:path { $($key:ident),* }, $value:expr) => {{
-            // No `..`: a key that is added does not compile here until it is listed.
-            #[allow(irrefutable_let_patterns)]
-            let $type { $($key: _),* } = $value else { panic!("another kind of registry") };
-            [$(stringify!($key)),*]
-        }};
-    }
+    let written = written(&text);
     let config = parse(&text);
     let top = keys!(
         Config {
@@ -123,6 +186,7 @@ fn the_fleet_settings_shown_parse_and_every_key_is_explained() {
         settings,
         FleetSettings {
             overlay: settings.overlay.clone(),
+            networks: settings.networks.clone(),
             allow: settings.allow.clone(),
             open: settings.open.clone(),
             ..least
@@ -134,6 +198,7 @@ fn the_fleet_settings_shown_parse_and_every_key_is_explained() {
     let source = [
         include_str!("../src/fleet.rs"),
         include_str!("../src/fleet/allow.rs"),
+        include_str!("../src/fleet/networks.rs"),
         include_str!("../src/fleet/ranges.rs"),
     ]
     .concat();
@@ -141,7 +206,7 @@ fn the_fleet_settings_shown_parse_and_every_key_is_explained() {
         .iter()
         .flat_map(|call| source.split(call).skip(1))
         .filter_map(|rest| rest.split('"').next())
-        .filter(|key| !["from", "protocol", "ports"].contains(key))
+        .filter(|key| !["from", "protocol", "ports", "peered"].contains(key))
         .collect();
     assert_eq!(shown.keys().map(String::as_str).collect::<BTreeSet<_>>(), read);
     for key in shown.keys() {
@@ -158,6 +223,9 @@ fn the_unit_starts_the_binary() {
     assert_eq!(words[0], "/usr/bin/neti");
     assert_eq!(arguments(&words[1..]), Some(CONFIG.into()));
     assert!(unit.contains(&format!("ReadWritePaths={}\n", pins::BPFFS)));
+    assert!(
+        unit.contains(&format!("StateDirectory={}\n", STATE.strip_prefix("/var/lib/").unwrap()))
+    );
     assert!(
         unit.contains(&format!(
             "RuntimeDirectory={}\n",
@@ -232,9 +300,13 @@ fn the_daemonset_mounts_what_neti_uses() {
         let path = named(&container["volumeMounts"], name)["mountPath"].as_str().unwrap();
         (PathBuf::from(path), named(&pod["volumes"], name))
     };
-    for (name, wanted) in
-        [("bpf", Path::new(pins::BPFFS)), ("run", Path::new(status::RUN)), ("registry", registry)]
-    {
+    let state = Path::new(STATE).join("state");
+    for (name, wanted) in [
+        ("bpf", Path::new(pins::BPFFS)),
+        ("run", Path::new(status::RUN)),
+        ("state", &state),
+        ("registry", registry),
+    ] {
         let (path, volume) = mount(name);
         assert_eq!(path, wanted, "{name}");
         assert_eq!(volume["hostPath"]["path"].as_str().map(Path::new), Some(wanted), "{name}");
