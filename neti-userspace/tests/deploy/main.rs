@@ -16,6 +16,7 @@ use neti_userspace::{
 };
 use yaml_rust2::{Yaml, YamlLoader};
 
+mod docs;
 mod example;
 
 const CONFIG: &str = "/etc/neti/neti.toml";
