@@ -118,14 +118,11 @@ impl Fleet {
             [public] => writeln!(text, "public = \"{public}\"")?,
             [v4, v6, ..] => writeln!(text, "public = [\"{v4}\", \"{v6}\"]")?,
         }
-        let registry = self.registry();
-        write!(
-            text,
-            "{}\n[registry]\nkind = \"directory\"\npath = \"{}\"\nttl = {:?}\n",
-            options.extra,
-            registry.display(),
-            options.ttl
-        )?;
+        let place = match &options.registry {
+            Some(place) => place.clone(),
+            None => format!("kind = \"directory\"\npath = \"{}\"", self.registry().display()),
+        };
+        write!(text, "{}\n[registry]\n{place}\nttl = {:?}\n", options.extra, options.ttl)?;
         fs::write(&config, text)?;
         Ok(Host::new(name, site, instance, config))
     }
@@ -140,10 +137,12 @@ pub struct HostOptions {
     pub extra: String,
     /// A unique one if none.
     pub instance: Option<String>,
+    /// Lines of `[registry]` that say where it is, if it is not the fleet's directory.
+    pub registry: Option<String>,
 }
 
 impl Default for HostOptions {
     fn default() -> Self {
-        Self { ttl: 60.0, extra: String::new(), instance: None }
+        Self { ttl: 60.0, extra: String::new(), instance: None, registry: None }
     }
 }
