@@ -55,7 +55,7 @@ impl Maps {
 /// Waits until all members are in the maps of an instance, which may not be there yet, and gives the moment.
 pub fn of_all(instance: &str, members: &[Member], stop: &AtomicBool) -> Result<Instant> {
     let begun = Instant::now();
-    let mut pause = || {
+    let pause = || {
         interrupt::go_on()?;
         if stop.load(Ordering::Relaxed) {
             bail!("neti has ended");

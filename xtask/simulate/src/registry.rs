@@ -79,7 +79,7 @@ impl Server {
     pub async fn writer(&self) -> Result<Writer> {
         Ok(match self {
             Self::Directory(path) => Writer::Directory(path.clone()),
-            Self::Etcd(etcd) => Writer::Etcd(etcd::connect(&etcd.endpoint()).await?),
+            Self::Etcd(etcd) => Writer::Etcd(Box::new(etcd::connect(&etcd.endpoint()).await?)),
             Self::ZooKeeper(server) => {
                 Writer::ZooKeeper(zookeeper::connect(&server.endpoint()).await?)
             }
@@ -90,7 +90,7 @@ impl Server {
 /// Writes records as hosts would.
 pub enum Writer {
     Directory(PathBuf),
-    Etcd(etcd_client::Client),
+    Etcd(Box<etcd_client::Client>),
     ZooKeeper(zookeeper_client::Client),
 }
 
