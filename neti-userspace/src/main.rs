@@ -34,6 +34,7 @@ fn run(command: Command) -> Result<ExitCode> {
             Command::Down(args) => command::down::run(&args).await.map(|()| ExitCode::SUCCESS),
             Command::Show(args) => command::show::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Check(args) => command::check::run(&args).await,
+            Command::Fleet(args) => command::fleet::run(&args).await.map(|()| ExitCode::SUCCESS),
         }
     });
     // Who was interrupted does not wait for the verifier.
@@ -42,8 +43,10 @@ fn run(command: Command) -> Result<ExitCode> {
 }
 
 fn log(filter: &str) -> Result<()> {
-    // It warns of every request that nobody waits for any more, as when a start is interrupted.
-    let filter = EnvFilter::try_new(format!("netlink_proto=error,{filter}")).map_err(|error| {
+    // The one warns of every request that nobody waits for any more, as when a start is interrupted,
+    // the other of every attempt to reach a server.
+    let libraries = "netlink_proto=error,zookeeper_client=error";
+    let filter = EnvFilter::try_new(format!("{libraries},{filter}")).map_err(|error| {
         anyhow::anyhow!("--log {filter}: {error}; must be like info or neti_userspace=debug")
     })?;
     tracing_subscriber::fmt()

@@ -87,6 +87,17 @@ pub fn is_name(text: &str) -> bool {
 pub enum MemberState {
     #[default]
     Up,
+    /// Its daemon is about to end, and the record to be removed: nobody need wait for it.
+    Leaving,
+}
+
+impl MemberState {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Leaving => "leaving",
+        }
+    }
 }
 
 /// The latest format of a record that we read. A key that is added needs no other; what an older
@@ -304,6 +315,8 @@ pub struct Membership {
     pub members: Members,
     pub problems: Vec<Problem>,
     pub stale: Option<Stale>,
+    /// How many outages there were so far.
+    pub outages: u64,
     /// The last one that was made.
     pub confirmed: Option<Confirmation>,
     /// Set by the guard, not by the registry.

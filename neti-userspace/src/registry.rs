@@ -6,7 +6,7 @@
 //! the IPv6 overlay address of a host), `confirmed` (the last [`Confirmation`]). What each must do is
 //! written down in [`contract`].
 
-use std::{collections::BTreeMap, future::Future, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, future::Future, net::IpAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use thiserror::Error;
@@ -26,8 +26,10 @@ pub mod allocation;
 pub mod claims;
 pub mod contract;
 pub mod directory;
+pub mod etcd;
 pub mod retry;
 pub mod roll;
+pub mod zookeeper;
 
 /// Why a registry did not do what it was asked for. The messages name the registry.
 #[derive(Debug, Error)]
@@ -119,13 +121,18 @@ pub fn open(config: &Config) -> Result<Backend> {
         RegistryConfig::Directory { path, ttl } => {
             Backend::Directory(directory::Directory::open(path, *ttl)?)
         }
-        RegistryConfig::Etcd(_) | RegistryConfig::ZooKeeper { .. } => todo!(),
+        RegistryConfig::Etcd(servers) => Backend::Etcd(etcd::Etcd::open(servers)?),
+        RegistryConfig::ZooKeeper { servers, layout } => {
+            Backend::ZooKeeper(zookeeper::ZooKeeper::open(servers, *layout, &config.network)?)
+        }
     })
 }
 
 /// One of the implementations.
 pub enum Backend {
     Directory(directory::Directory),
+    Etcd(etcd::Etcd),
+    ZooKeeper(zookeeper::ZooKeeper),
 }
 
 /// Hands a call on.
@@ -133,6 +140,8 @@ macro_rules! each {
     ($self:ident, $backend:ident => $call:expr) => {
         match $self {
             Self::Directory($backend) => $call.await,
+            Self::Etcd($backend) => $call.await,
+            Self::ZooKeeper($backend) => $call.await,
         }
     };
 }
@@ -180,6 +189,10 @@ impl Registry for Backend {
     }
 }
 
+/// How long a record says that its host leaves before it is removed: long enough for all to see it,
+/// who would otherwise wait for the host to come back ([`crate::guard`]).
+pub(crate) const LEAVING: Duration = Duration::from_millis(100);
+
 /// A record that is kept alive. Dropped, it is left to expire.
 pub struct Registration {
     withdraw: oneshot::Sender<()>,
@@ -208,7 +221,7 @@ impl Registration {
         self.trouble.clone()
     }
 
-    /// Removes the record, so that the fleet forgets this host at once.
+    /// Says that this host leaves and removes the record, so that the fleet forgets it at once.
     pub async fn withdraw(self) -> anyhow::Result<()> {
         // If the task is gone already, its result says why.
         let _ = self.withdraw.send(());

@@ -184,6 +184,7 @@ fn parse(file: impl BufRead, owner: &Owner) -> Result<Option<Saved>> {
         members,
         problems: Vec::new(),
         stale: None,
+        outages: 0,
         confirmed: header.confirmed,
         held: None,
     };

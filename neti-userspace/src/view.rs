@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use crate::{
     addresses::IpFamily,
-    fleet::FleetSettings,
+    fleet::{FleetSettings, Networks},
     membership::{HostId, MemberRecord, Members, Problem},
 };
 
@@ -71,6 +71,7 @@ pub fn view(me: &Me, fleet: &FleetSettings, members: &Members) -> View {
     let mut others: Vec<&MemberRecord> =
         members.values().map(Arc::as_ref).filter(|m| m.id != me.id).collect();
     let mut problems = BTreeSet::new();
+    others.retain(|member| is_listed(fleet, member, &mut problems));
 
     let own_overlays = own.into_iter().flat_map(|own| own.overlays.iter().copied());
     let mut overlays = Claims::new("overlay", &me.id, own_overlays.chain(me.overlays.clone()));
@@ -89,7 +90,7 @@ pub fn view(me: &Me, fleet: &FleetSettings, members: &Members) -> View {
     named.sort_by_key(|(m, _)| (m.since, &m.id));
     let mut peers = BTreeMap::new();
     for (member, mut overlays) in named {
-        let visible = visible(me, member);
+        let visible = visible(me, &fleet.networks, member);
         problems.extend(unreachable(me, member, &overlays, &visible));
         let visible = outside(fleet, member, visible, &mut problems);
         let reals = reals.grant(member, visible, &mut problems);
@@ -107,8 +108,8 @@ pub fn view(me: &Me, fleet: &FleetSettings, members: &Members) -> View {
 
 /// The addresses for which `member` may contend with others in the view of `me`: what another
 /// member that claims none of them comes to does not depend on it.
-pub fn claims(me: &Me, member: &MemberRecord) -> Vec<IpAddr> {
-    let mut claims = visible(me, member);
+pub fn claims(me: &Me, networks: &Networks, member: &MemberRecord) -> Vec<IpAddr> {
+    let mut claims = visible(me, networks, member);
     if member.id == me.id {
         claims.extend(member.private.iter());
     }
@@ -119,6 +120,19 @@ pub fn claims(me: &Me, member: &MemberRecord) -> Vec<IpAddr> {
 /// The key of problems with a member.
 pub fn key(id: &HostId) -> String {
     format!("members/{id}")
+}
+
+/// Whether `member` is in a network that the fleet's settings list.
+fn is_listed(
+    fleet: &FleetSettings,
+    member: &MemberRecord,
+    problems: &mut BTreeSet<Problem>,
+) -> bool {
+    let checked = fleet.networks.check(&member.network);
+    if let Err(unlisted) = &checked {
+        problems.insert(problem(member, format!("{unlisted}; left out")));
+    }
+    checked.is_ok()
 }
 
 /// The overlay addresses of `member` that lie in the fleet's ranges and that an address of their
@@ -148,9 +162,10 @@ fn carried(
 }
 
 /// The real addresses by which `member` can be reached from here, the preferred ones first.
-fn visible(me: &Me, member: &MemberRecord) -> Vec<IpAddr> {
+fn visible(me: &Me, networks: &Networks, member: &MemberRecord) -> Vec<IpAddr> {
     // Another network's private addresses may be the same as ours and mean other hosts.
-    let private = member.private.iter().filter(|_| member.network == me.network);
+    let adjoins = networks.adjoin(&me.network, &member.network);
+    let private = member.private.iter().filter(|_| adjoins);
     let mut visible: Vec<_> = private.collect();
     for public in member.public.iter() {
         if !visible.contains(&public) {

@@ -20,6 +20,8 @@ use crate::{
 pub const PINS: &str = "/sys/fs/bpf/neti";
 /// Where a running daemon keeps its files.
 pub const RUN: &str = "/run/neti";
+/// Where it keeps what a reboot must not take.
+pub const STATE: &str = "/var/lib/neti/state";
 
 /// A host and its neti, which is undone (`neti down`) when dropped.
 #[derive(Debug)]
@@ -134,6 +136,12 @@ impl Host {
         Ok(daemon.wait(PATIENCE))
     }
 
+    /// Sends the daemon a signal.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.daemon.as_mut().context("neti was not launched")?.signal(signal);
+        Ok(())
+    }
+
     /// `neti down`.
     pub fn down(&mut self) -> Result<Output> {
         self.run_neti(&["down", "--config", &self.config.to_string_lossy()])
@@ -142,6 +150,11 @@ impl Host {
     /// The path of something it pinned, `maps/NAME` or `links/NAME`, whatever the layout's version.
     pub fn pin(&self, name: &str) -> Result<PathBuf> {
         pin(&self.instance, name)
+    }
+
+    /// The file that a reboot leaves it.
+    pub fn state_file(&self) -> PathBuf {
+        Path::new(STATE).join(format!("{}.jsonl", self.instance))
     }
 
     /// Runs `neti ARGUMENTS` on the host to its end.

@@ -11,7 +11,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::host::{PINS, RUN};
+use crate::host::{PINS, RUN, STATE};
 
 /// What the names of fleets' directories begin with, under the directory for temporary files.
 pub(crate) const FLEETS: &str = "neti-fleet-";
@@ -35,7 +35,7 @@ pub(crate) fn sweep() {
     static SWEPT: OnceLock<()> = OnceLock::new();
     SWEPT.get_or_init(|| {
         let temporary = env::temp_dir();
-        for directory in [Path::new(PINS), Path::new(RUN), &temporary] {
+        for directory in [Path::new(PINS), Path::new(RUN), Path::new(STATE), &temporary] {
             for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
                 let name = entry.file_name();
                 let pid = name.to_str().and_then(owner);

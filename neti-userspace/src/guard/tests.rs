@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::membership::{
-    Confirmation,
+    Confirmation, Stale,
     sample::{id, membership, record},
 };
 
@@ -21,9 +21,18 @@ impl Bench {
         Self { guard, now: Instant::now(), confirmed: None, max_removals: 20 }
     }
 
-    /// How many are in force, and how many of them are held, after a snapshot with these.
+    /// How many are in force, and how many of them are held, when those whom a snapshot lacks have
+    /// been waited for.
     fn see(&mut self, hosts: impl IntoIterator<Item = usize>) -> (usize, usize) {
         let snapshot = fleet(hosts);
+        self.look(&snapshot);
+        self.now += GRACE;
+        self.look(&snapshot)
+    }
+
+    /// The same without waiting.
+    fn look(&mut self, snapshot: &Membership) -> (usize, usize) {
+        let snapshot = snapshot.clone();
         let settings = Arc::unwrap_or_clone(snapshot.fleet.clone());
         let fleet =
             Arc::new(crate::fleet::FleetSettings { max_removals: self.max_removals, ..settings });
@@ -31,7 +40,7 @@ impl Bench {
         let snapshot = Arc::new(Membership { confirmed, fleet, ..snapshot });
         let guarded = self.guard.pass(&snapshot, self.now);
         let held = guarded.held.as_ref().map_or(0, |held| held.count);
-        assert_eq!(guarded.members.len(), snapshot.members.len() + held);
+        assert!(guarded.members.len() + LEAVING >= snapshot.members.len() + held);
         (guarded.members.len(), held)
     }
 
@@ -43,6 +52,9 @@ impl Bench {
         self.now += Duration::from_secs(seconds);
     }
 }
+
+/// How many leave at once in a test, at most.
+const LEAVING: usize = 30;
 
 fn fleet(hosts: impl IntoIterator<Item = usize>) -> Membership {
     let record = |n| record(&format!("host-{n}"), "100.64.0.2", "ec2").private("10.0.0.11");
@@ -100,13 +112,14 @@ fn one_by_one_is_as_bad_as_at_once() {
 fn after_a_while_a_few_more_may_go() {
     let mut bench = Bench::new(200);
     assert_eq!(bench.see(20..200), (180, 0));
-    assert_eq!(bench.guard.again(), None);
+    assert_eq!(bench.guard.again(bench.now), None);
     bench.pass(10);
     assert_eq!(bench.see(25..200), (180, 5));
-    assert_eq!(bench.guard.again(), Some(bench.now + WINDOW - Duration::from_secs(10)));
+    let first = bench.now - Duration::from_secs(10) - GRACE;
+    assert_eq!(bench.guard.again(bench.now), Some(first + WINDOW));
     bench.pass(50);
     assert_eq!(bench.see(25..200), (175, 0));
-    assert_eq!(bench.guard.again(), None);
+    assert_eq!(bench.guard.again(bench.now), None);
 }
 
 #[test]
@@ -162,6 +175,68 @@ fn it_says_what_is_held() {
     let told = bench.guard.held.clone().unwrap().to_string();
     assert!(told.starts_with("38 members have vanished from the registry at once, more than 19, and are held: host-12, host-13, "), "{told}");
     assert!(told.ends_with(", ...; if they are meant to go, run `neti fleet confirm`"), "{told}");
+}
+
+/// The fleet with these, of which those leave.
+fn leaving(hosts: std::ops::Range<usize>, leave: std::ops::Range<usize>) -> Membership {
+    let mut fleet = fleet(hosts);
+    for host in leave {
+        let id = id(&format!("host-{host}"));
+        let record = (*fleet.members[&id]).clone();
+        let record = MemberRecord { state: MemberState::Leaving, ..record };
+        fleet.members.insert(id, Arc::new(record));
+    }
+    fleet
+}
+
+#[test]
+fn who_says_that_it_leaves_goes_at_once() {
+    let mut bench = Bench::new(100);
+    assert_eq!(bench.look(&leaving(0..100, 5..6)), (99, 0));
+    assert_eq!(bench.look(&leaving(0..100, 5..6)), (99, 0), "it is not counted twice");
+    assert_eq!(bench.guard.gone.len(), 1);
+    assert_eq!(bench.look(&fleet((0..100).filter(|host| *host != 5))), (99, 0));
+    assert_eq!(bench.look(&fleet(0..100)), (100, 0), "and back");
+    // Many who leave are held too, as they were.
+    assert_eq!(bench.look(&leaving(0..100, 50..75)), (100, 25));
+    assert_eq!(bench.guard.passed[&id("host-50")].state, MemberState::Up);
+    assert_eq!(bench.see((0..50).chain(75..100)), (100, 25));
+}
+
+#[test]
+fn a_record_that_is_away_for_a_moment_is_waited_for() {
+    let mut bench = Bench::new(100);
+    let without = fleet((0..100).filter(|host| *host != 7));
+    assert_eq!(bench.look(&without), (100, 0));
+    assert_eq!(bench.guard.again(bench.now), Some(bench.now + GRACE));
+    bench.now += GRACE / 2;
+    assert_eq!(bench.look(&without), (100, 0));
+    assert_eq!(bench.look(&fleet(0..100)), (100, 0));
+    assert_eq!(bench.guard.again(bench.now), None);
+    // The next time begins anew.
+    assert_eq!(bench.look(&without), (100, 0));
+    bench.now += GRACE;
+    assert_eq!(bench.look(&without), (99, 0));
+    assert_eq!(bench.guard.again(bench.now), None);
+}
+
+#[test]
+fn after_an_outage_everybody_has_time_to_come_back() {
+    let mut bench = Bench::new(100);
+    let stale = Stale { since: SystemTime::now(), why: "gone".to_owned() };
+    bench.look(&Membership { stale: Some(stale), outages: 1, ..fleet(0..100) });
+    bench.pass(3600);
+    let back = |hosts: std::ops::Range<usize>| Membership { outages: 1, ..fleet(hosts) };
+    assert_eq!(bench.look(&back(0..10)), (100, 0));
+    bench.pass(5);
+    assert_eq!(bench.look(&back(0..95)), (100, 0));
+    assert_eq!(bench.guard.again(bench.now), Some(bench.now + Duration::from_secs(5)));
+    bench.pass(5);
+    assert_eq!(bench.look(&back(0..95)), (95, 0));
+    // Later the usual holds again.
+    assert_eq!(bench.look(&back(0..50)), (95, 0));
+    bench.now += GRACE;
+    assert_eq!(bench.look(&back(0..50)), (95, 45));
 }
 
 proptest! {

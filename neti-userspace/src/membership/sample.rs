@@ -173,6 +173,7 @@ pub fn membership(records: impl IntoIterator<Item = MemberRecord>) -> Membership
         members: records.into_iter().map(|record| (record.id.clone(), Arc::new(record))).collect(),
         problems: Vec::new(),
         stale: None,
+        outages: 0,
         confirmed: None,
         held: None,
     }

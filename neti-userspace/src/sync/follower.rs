@@ -99,7 +99,7 @@ impl Seen {
             me: me.clone(),
             fleet: fleet.clone(),
             members: members.clone(),
-            claimants: Claimants::of(me, members),
+            claimants: Claimants::of(me, fleet, members),
             names: names(&view).collect(),
             view,
         }
@@ -107,7 +107,7 @@ impl Seen {
 
     /// Sees again those members whom the difference between the snapshots may matter to.
     fn follow(&mut self, membership: &Membership, store: &mut impl Store) -> Result<()> {
-        let affected = self.claimants.note(&self.me, &self.members, &membership.members);
+        let affected = self.claimants.note(&self.members, &membership.members);
         if affected.is_empty() {
             return Ok(());
         }

@@ -37,7 +37,7 @@ impl Lab {
         let options = HostOptions {
             // A directory's members show no sign of life after they were written.
             ttl: if kind == Kind::Directory { 86_400.0 } else { 10.0 },
-            registry: Some(server.place()),
+            registry: Some(server.table()),
             ..HostOptions::default()
         };
         let host = fleet.host_with("simulated", &site, &options)?;

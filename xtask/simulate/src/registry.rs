@@ -62,16 +62,14 @@ impl Server {
         })
     }
 
-    /// What a host's configuration says of it.
-    pub fn place(&self) -> String {
+    /// The keys of a host's table `registry`, without `ttl`.
+    pub fn table(&self) -> String {
         match self {
             Self::Directory(path) => {
-                format!("kind = \"directory\"\npath = \"{}\"", path.display())
+                format!("kind = \"directory\"\npath = \"{}\"\n", path.display())
             }
-            Self::Etcd(etcd) => format!("kind = \"etcd\"\nendpoints = [\"{}\"]", etcd.endpoint()),
-            Self::ZooKeeper(zookeeper) => {
-                format!("kind = \"zookeeper\"\nendpoints = [\"{}\"]", zookeeper.endpoint())
-            }
+            Self::Etcd(etcd) => table("etcd", &etcd.endpoint()),
+            Self::ZooKeeper(zookeeper) => table("zookeeper", &zookeeper.endpoint()),
         }
     }
 
@@ -85,6 +83,10 @@ impl Server {
             }
         })
     }
+}
+
+fn table(kind: &str, endpoint: &str) -> String {
+    format!("kind = \"{kind}\"\nendpoints = [\"{endpoint}\"]\n")
 }
 
 /// Writes records as hosts would.

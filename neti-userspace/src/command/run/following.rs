@@ -59,13 +59,14 @@ async fn pass(
 ) -> Result<()> {
     loop {
         let snapshot = watch.borrow_and_update().clone();
-        publish.send_replace(Some(guard.pass(&snapshot, Instant::now())));
-        let again = guard.again();
+        let now = Instant::now();
+        publish.send_replace(Some(guard.pass(&snapshot, now)));
+        let again = guard.again(now);
         tokio::select! {
             changed = watch.changed() => if changed.is_err() {
                 bail!("the registry's watch ended; start neti again");
             },
-            () = sleep_until(again.unwrap_or_else(Instant::now).into()), if again.is_some() => {}
+            () = sleep_until(again.unwrap_or(now).into()), if again.is_some() => {}
         }
     }
 }

@@ -49,6 +49,21 @@ pub fn reals(config: &Config, uplink: &Uplink) -> Result<Vec<IpAddr>> {
     Ok(reals)
 }
 
+/// Whether the fleet takes hosts of our network.
+///
+/// # Errors
+/// If its settings list networks, and not ours.
+pub fn network(config: &Config, fleet: &FleetSettings) -> Result<()> {
+    if let Err(unlisted) = fleet.networks.check(&config.network) {
+        bail!(
+            "{unlisted}; correct `network` in the configuration of host {}, or add it to `networks` \
+             in the fleet's settings",
+            config.host
+        );
+    }
+    Ok(())
+}
+
 /// The families of the fleet's overlay ranges in which we can have an overlay address, and those in
 /// which we cannot for want of a real one to carry it.
 ///

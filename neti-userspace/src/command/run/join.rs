@@ -98,7 +98,8 @@ async fn ask(seeker: &Seeker<'_>) -> registry::Result<Asked> {
 
 /// Sees to it that we fit into the fleet, and says in which families.
 async fn check(seeker: &Seeker<'_>, fleet: &FleetSettings) -> Result<Vec<IpFamily>> {
-    let Seeker { netlink, uplink, reals, .. } = seeker;
+    let Seeker { config, netlink, uplink, reals, .. } = seeker;
+    host::network(config, fleet)?;
     overlap::check(netlink, uplink.index, &fleet.overlay).await?;
     if let Err(error) = ports::check(fleet.twin_ports) {
         tracing::warn!("{error:#}");
@@ -168,7 +169,7 @@ async fn from_last_time(
         let why = format!("{error}; this host goes on with its state file, written {age} s ago");
         tracing::warn!("{why}");
         let stale = Some(Stale { since, why });
-        let guard = guard(seeker, Some(&membership));
+        let guard = guard(seeker, Some(&membership)).settling(Instant::now());
         let snapshot = Membership { stale: stale.clone(), ..membership };
         return Ok(Joined {
             overlays,

@@ -42,9 +42,8 @@ pub fn claim(tree: &Tree, id: &HostId, fleet: &FleetSettings, family: IpFamily) 
 /// All locked addresses, and to whom.
 pub fn all(tree: &Tree) -> Result<BTreeMap<IpAddr, HostId>> {
     let mut all = BTreeMap::new();
-    // Nobody has claimed anything yet, and to look makes nothing.
+    // The first settings are written before there is anything else.
     if !tree.overlays.exists() {
-        tree.fleet()?;
         return Ok(all);
     }
     for name in files::names(&tree.overlays)? {

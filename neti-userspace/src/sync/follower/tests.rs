@@ -101,7 +101,7 @@ fn crowd(count: u32) -> impl Iterator<Item = MemberRecord> {
 #[test]
 fn who_shares_nothing_with_the_change_is_not_looked_at() {
     let mut before = membership(crowd(200));
-    let (me, mut claimants) = (me(), Claimants::of(&me(), &before.members));
+    let mut claimants = Claimants::of(&me(), &before.fleet, &before.members);
     let mut now = before.clone();
     let rival = |name: &str, overlay: &str| record(name, overlay, "ec2").private("10.1.0.20");
     for (newcomer, expected) in [
@@ -113,12 +113,12 @@ fn who_shares_nothing_with_the_change_is_not_looked_at() {
         (record("two", "100.64.9.7", "ec2").private("10.0.0.10"), &["host-1", "one", "two"]),
     ] {
         now.members.insert(newcomer.id.clone(), Arc::new(newcomer));
-        let affected = claimants.note(&me, &before.members, &now.members);
+        let affected = claimants.note(&before.members, &now.members);
         assert_eq!(affected.iter().map(HostId::as_str).collect::<Vec<_>>(), expected);
         before = now.clone();
     }
     now.members.remove(&id("rival"));
-    let affected = claimants.note(&me, &before.members, &now.members);
+    let affected = claimants.note(&before.members, &now.members);
     let affected: Vec<_> = affected.iter().map(HostId::as_str).collect();
     assert_eq!(affected, ["host-20", "host-7", "rival"]);
 }
@@ -128,10 +128,10 @@ fn our_own_claims_bind_nobody_to_another() {
     let own = record("hudson", "100.64.0.1", "ec2").private("10.0.0.10").public("203.0.113.10");
     let mut now = membership(crowd(200).chain([own.clone()]));
     let before = now.clone();
-    let (me, mut claimants) = (me(), Claimants::of(&me(), &before.members));
+    let mut claimants = Claimants::of(&me(), &before.fleet, &before.members);
     let moved = MemberRecord { private: Default::default(), ..own }.private("10.1.0.20");
     now.members.insert(moved.id.clone(), Arc::new(moved));
-    let affected = claimants.note(&me, &before.members, &now.members);
+    let affected = claimants.note(&before.members, &now.members);
     let affected: Vec<_> = affected.iter().map(HostId::as_str).collect();
     assert_eq!(affected, ["host-1", "host-20", "hudson"]);
 }

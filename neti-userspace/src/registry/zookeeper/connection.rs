@@ -1,0 +1,214 @@
+//! Sessions with the servers, and questions with a deadline.
+//!
+//! A daemon has two sessions: one owns its record, the other follows the fleet. A list of a hundred
+//! thousand members on its way must not hold up the signs of life that keep the record. A server
+//! keeps a session that owns nothing to itself (`localSessionsEnabled`).
+
+use std::{future::Future, time::Duration};
+
+use anyhow::{Context, anyhow};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use futures_util::future::join_all;
+use tokio::{net::TcpStream, time::timeout};
+use zookeeper_client::{Client, Connector, Error, SessionInfo, TlsOptions};
+
+use super::errors::explain;
+use crate::{
+    addresses,
+    config::{Servers, Tls},
+    registry::{RegistryError, Result},
+};
+
+/// How long a question may take.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A connection on which nothing has come for so long is lost. The client asks for a sign of life
+/// after three eighths of it.
+const SILENCE: Duration = Duration::from_secs(4);
+
+/// The servers, and who we are to them.
+#[derive(Debug, Clone)]
+pub struct Link {
+    servers: Servers,
+    name: String,
+}
+
+impl Link {
+    pub fn new(servers: Servers) -> Self {
+        let name = format!("zookeeper {}", servers.endpoints.join(","));
+        Self { servers, name }
+    }
+
+    /// What messages call the registry.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What messages call a node.
+    pub fn place(&self, path: &str) -> String {
+        format!("{}: {path}", self.name)
+    }
+
+    /// The session timeout that is asked for.
+    pub fn ttl(&self) -> Duration {
+        self.servers.ttl
+    }
+
+    /// Whether the servers can tell us from others, so that nodes can be ours alone.
+    pub fn has_identity(&self) -> bool {
+        let certificate = self.servers.tls.as_ref().is_some_and(|tls| tls.identity.is_some());
+        self.servers.credentials.is_some() || certificate
+    }
+
+    /// A session that ends when the client is dropped.
+    pub async fn connect(&self) -> Result<Client> {
+        let opened = self.open(self.connector()?).await;
+        self.opened(opened).await
+    }
+
+    /// A session that outlives the client and keeps what it owns until it expires: this one, if it
+    /// still lives, else a new one.
+    pub async fn hold(&self, session: Option<SessionInfo>) -> Result<Client> {
+        let connector = self.connector()?.with_detached();
+        if let Some(session) = session {
+            let again = self.open(connector.clone().with_session(session)).await;
+            if !matches!(again, Err(Error::SessionExpired)) {
+                return self.opened(again).await;
+            }
+        }
+        let opened = self.open(connector).await;
+        self.opened(opened).await
+    }
+
+    /// Ends a session, and with it what it owns.
+    pub async fn close(&self, session: SessionInfo) -> Result<()> {
+        let client = match self.open(self.connector()?.with_session(session)).await {
+            Err(Error::SessionExpired) => return Ok(()),
+            opened => self.opened(opened).await?,
+        };
+        let mut state = client.state_watcher();
+        drop(client);
+        let closed = async { while !state.changed().await.is_terminated() {} };
+        timeout(PATIENCE, closed)
+            .await
+            .map_err(|_| RegistryError::Unreachable(format!("{}: no answer", self.name)))
+    }
+
+    /// Asks about the node at `path`.
+    pub async fn ask<T, E: Into<Error>>(
+        &self,
+        path: &str,
+        question: impl Future<Output = std::result::Result<T, E>>,
+    ) -> Result<T> {
+        match timeout(PATIENCE, question).await {
+            Ok(answer) => answer.map_err(|error| self.error(path, error.into())),
+            Err(_elapsed) => Err(self.error(path, Error::Timeout)),
+        }
+    }
+
+    /// What an error about the node at `path` means.
+    pub fn error(&self, path: &str, error: Error) -> RegistryError {
+        explain(&self.place(path), &self.user(), error)
+    }
+
+    fn user(&self) -> String {
+        match (&self.servers.credentials, &self.servers.tls) {
+            (Some(credentials), _) => format!("user {:?}", credentials.user),
+            (None, Some(Tls { identity: Some((cert, _)), .. })) => {
+                format!("the owner of {}", cert.display())
+            }
+            _ => "a client without credentials".to_owned(),
+        }
+    }
+
+    #[cfg(test)]
+    pub fn password_file(&self) -> Option<std::path::PathBuf> {
+        self.servers.credentials.as_ref().map(|credentials| credentials.password_file.clone())
+    }
+
+    /// What a session is opened with. Files are read each time: what they hold may be rotated.
+    fn connector(&self) -> Result<Connector> {
+        let mut connector = Client::connector()
+            .with_session_timeout(self.servers.ttl)
+            .with_connection_timeout(SILENCE)
+            .with_fail_eagerly();
+        if let Some(tls) = &self.servers.tls {
+            connector = connector.with_tls(tls_options(tls)?);
+        }
+        if let Some(credentials) = &self.servers.credentials {
+            let file = &credentials.password_file;
+            let text = read(file)?;
+            let password = text.lines().next().filter(|line| !line.is_empty());
+            let password = password.with_context(|| {
+                format!("{}: its first line must be the password", file.display())
+            })?;
+            let identity = format!("{}:{password}", credentials.user);
+            connector = connector.with_auth("digest", identity.as_bytes());
+        }
+        Ok(connector)
+    }
+
+    async fn open(&self, connector: Connector) -> std::result::Result<Client, Error> {
+        let servers = self.servers.endpoints.join(",");
+        let opening = async {
+            match self.servers.tls {
+                Some(_) => connector.secure_connect(&servers).await,
+                None => connector.connect(&servers).await,
+            }
+        };
+        timeout(PATIENCE, opening).await.unwrap_or(Err(Error::Timeout))
+    }
+
+    /// The client, or why there is none: the client itself does not tell.
+    async fn opened(&self, opened: std::result::Result<Client, Error>) -> Result<Client> {
+        match opened {
+            Ok(client) => Ok(client),
+            Err(Error::NoHosts | Error::Timeout) => {
+                let servers = &self.servers.endpoints;
+                let states = join_all(servers.iter().map(|server| self.state(server))).await;
+                let what = format!("{}: no session: {}", self.name, addresses::list(states));
+                Err(RegistryError::Unreachable(what))
+            }
+            Err(error) => Err(explain(&self.name, &self.user(), error)),
+        }
+    }
+
+    /// What can be seen of a server that gives us no session.
+    async fn state(&self, server: &str) -> String {
+        match timeout(Duration::from_millis(500), TcpStream::connect(server)).await {
+            Err(_elapsed) => format!("{server} does not answer"),
+            Ok(Err(error)) => format!("{server}: {error}"),
+            Ok(Ok(_)) => {
+                let tls = match &self.servers.tls {
+                    Some(tls) => format!(", or is not vouched for by {}", tls.ca.display()),
+                    None => ", or wants TLS".to_owned(),
+                };
+                format!("{server} listens, but hangs or has no quorum{tls}")
+            }
+        }
+    }
+}
+
+/// Waits of 0.1 s, then ever longer up to 1 s, each with as much again at random.
+pub fn backoff() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(1))
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+fn tls_options(tls: &Tls) -> Result<TlsOptions> {
+    let wrong = |file: &std::path::Path, error: Error| anyhow!("{}: {error}", file.display());
+    let options = TlsOptions::new();
+    let options = options.with_pem_ca(&read(&tls.ca)?).map_err(|error| wrong(&tls.ca, error))?;
+    let Some((cert, key)) = &tls.identity else { return Ok(options) };
+    let identified = options.with_pem_identity(&read(cert)?, &read(key)?);
+    Ok(identified.map_err(|error| wrong(cert, error))?)
+}
+
+fn read(file: &std::path::Path) -> Result<String> {
+    let text = std::fs::read_to_string(file);
+    Ok(text.with_context(|| format!("{}: cannot be read", file.display()))?)
+}

@@ -1,0 +1,187 @@
+//! Keeps our record alive: by the session that owns it, or by a new one when that has ended.
+
+use std::{convert::Infallible, time::Duration};
+
+use anyhow::{Context, Result};
+use backon::Retryable;
+use rand::Rng;
+use tokio::{
+    sync::{oneshot, watch},
+    time::{sleep, timeout},
+};
+use zookeeper_client::{Client, Error, EventType, SessionInfo, SessionState, StateWatcher};
+
+use super::{
+    connection::{Link, backoff},
+    record::Own,
+};
+use crate::registry;
+
+/// How long a removal may take.
+const REMOVAL: Duration = Duration::from_secs(3);
+
+/// How long a client may try to connect again.
+const RECONNECTION: Duration = Duration::from_secs(2);
+
+/// A record, and the session that owns it.
+pub struct Kept {
+    own: Own,
+    session: SessionInfo,
+    client: Option<Client>,
+}
+
+/// Announces a record for the first time.
+pub async fn begin(mut own: Own, client: Client) -> registry::Result<Kept> {
+    // What is alive of another host with our id is so by its session.
+    let patience = client.session_timeout() + Duration::from_secs(2);
+    own.announce(&client, patience).await?;
+    Ok(Kept { own, session: client.session().clone(), client: Some(client) })
+}
+
+/// Keeps the record alive, as [`registry::Registration::start`] has it.
+pub async fn keep(
+    mut kept: Kept,
+    withdrawn: oneshot::Receiver<()>,
+    tell: watch::Sender<Option<String>>,
+) -> Result<()> {
+    let withdrawn = tokio::select! {
+        withdrawn = withdrawn => withdrawn.is_ok(),
+        never = kept.stay(&tell) => match never {},
+    };
+    if withdrawn { kept.leave().await } else { Ok(()) }
+}
+
+impl Kept {
+    #[cfg(test)]
+    pub fn session(&self) -> &SessionInfo {
+        &self.session
+    }
+
+    async fn stay(&mut self, tell: &watch::Sender<Option<String>>) -> Infallible {
+        let mut waits = backoff();
+        let mut well = false;
+        loop {
+            if well {
+                waits = backoff();
+            }
+            well = false;
+            let error = match self.hold(&mut well, tell).await {
+                Ok(never) => match never {},
+                Err(error) => error,
+            };
+            say(tell, Some(format!("cannot be kept alive: {error}")));
+            // The session goes on without its client.
+            self.client = None;
+            if let Some(wait) = waits.next() {
+                sleep(wait).await;
+            }
+        }
+    }
+
+    /// Sees to it that our node is there, until the connection is lost.
+    async fn hold(
+        &mut self,
+        well: &mut bool,
+        tell: &watch::Sender<Option<String>>,
+    ) -> registry::Result<Infallible> {
+        let place = self.own.place.clone();
+        let client = match self.client.take() {
+            Some(client) => client,
+            None => {
+                let client = place.link.hold(Some(self.session.clone())).await?;
+                self.session = client.session().clone();
+                self.own.announce(&client, Duration::ZERO).await?;
+                client
+            }
+        };
+        let client = self.client.insert(client);
+        let trouble = other_timeout(&place.link, client.session_timeout());
+        let mut state = client.state_watcher();
+        loop {
+            let path = self.own.path.clone();
+            let (stat, changed) = place.link.ask(&path, client.check_and_watch_stat(&path)).await?;
+            if !stat.is_some_and(|stat| self.own.is_ours(&stat)) {
+                // Two processes that take one record from each other must not do so all the time.
+                if stat.is_some() {
+                    let pause = rand::rng().random_range(500..1500);
+                    sleep(Duration::from_millis(pause)).await;
+                }
+                self.own.announce(client, Duration::ZERO).await?;
+                continue;
+            }
+            *well = true;
+            say(tell, trouble.clone());
+            tokio::select! {
+                event = changed.changed() => {
+                    if event.event_type == EventType::NodeDataChanged {
+                        self.own.announce(client, Duration::ZERO).await?;
+                    }
+                }
+                left = state.changed() => if let Err(error) = again(left, &mut state, tell).await {
+                    return Err(place.link.error(&path, error));
+                },
+            }
+        }
+    }
+
+    /// Removes the record.
+    async fn leave(self) -> Result<()> {
+        let place = self.own.place.clone();
+        let (link, path) = (&place.link, self.own.path.as_str());
+        let removal = async {
+            if let Some(client) = self.client
+                && matches!(client.delete(path, None).await, Ok(()) | Err(Error::NoNode))
+            {
+                return Ok(());
+            }
+            // The parent's ACL may not let us delete it. It ends with its session.
+            let close = || link.close(self.session.clone());
+            close.retry(backoff()).sleep(sleep).await
+        };
+        let removed = timeout(REMOVAL, removal).await;
+        let what = || format!("{}: our record is left to expire", link.place(path));
+        removed.with_context(what)?.with_context(what)
+    }
+}
+
+/// Waits until a client that is in this state has its connection again. It soon tries too seldom,
+/// so that another client does better; but one that is given up goes on trying for a while, and a
+/// session has one connection only.
+async fn again(
+    mut state: SessionState,
+    states: &mut StateWatcher,
+    tell: &watch::Sender<Option<String>>,
+) -> std::result::Result<(), Error> {
+    loop {
+        match state {
+            SessionState::SyncConnected => return Ok(()),
+            SessionState::AuthFailed => return Err(Error::AuthFailed),
+            SessionState::Expired => return Err(Error::SessionExpired),
+            _ => say(tell, Some("cannot be kept alive: the connection is lost".to_owned())),
+        }
+        state = timeout(RECONNECTION, states.changed()).await.map_err(|_| Error::ConnectionLoss)?;
+    }
+}
+
+/// What there is to say of a session timeout that is not the one asked for.
+fn other_timeout(link: &Link, granted: Duration) -> Option<String> {
+    let asked = link.ttl();
+    (granted.as_millis() != asked.as_millis()).then(|| {
+        format!(
+            "{}: the server grants a session timeout of {} s where ttl = {} s was asked for; it \
+             takes minSessionTimeout to maxSessionTimeout of its configuration, by default 2 to 20 \
+             times its tickTime",
+            link.name(),
+            granted.as_secs_f64(),
+            asked.as_secs_f64(),
+        )
+    })
+}
+
+fn say(tell: &watch::Sender<Option<String>>, trouble: Option<String>) {
+    tell.send_if_modified(|told| {
+        let news = *told != trouble;
+        *told = trouble;
+        news
+    });
+}

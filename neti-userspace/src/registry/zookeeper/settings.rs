@@ -1,0 +1,181 @@
+//! The fleet settings. In the classic layout the removal threshold stands in a node of its own, for
+//! daemons of the original Neti too, and is more than what the settings say of it.
+
+use anyhow::{Context, anyhow};
+use serde_json::{Map, Value};
+use zookeeper_client::{Client, CreateMode, Error, MultiWriteError, MultiWriter, Stat};
+
+use super::{
+    Place,
+    layout::MAX_REMOVALS,
+    reading::{self, Answer},
+};
+use crate::{
+    config::Layout,
+    fleet::FleetSettings,
+    registry::{RegistryError, Result, Settings},
+};
+
+/// What stands there: the settings' node, and in the classic layout the threshold's.
+#[derive(Debug)]
+pub struct Standing {
+    fleet: Option<(Vec<u8>, Stat)>,
+    threshold: Option<(Vec<u8>, Stat)>,
+}
+
+/// The paths that [`Standing`] is read from.
+pub fn paths(place: &Place) -> Vec<String> {
+    let mut paths = vec![place.tree.path("fleet")];
+    if place.tree.layout == Layout::Classic {
+        paths.push(place.tree.path(MAX_REMOVALS));
+    }
+    paths
+}
+
+impl Standing {
+    pub async fn read(place: &Place, client: &Client) -> Result<Self> {
+        Self::of(place, reading::all(&place.link, client, &paths(place)).await?)
+    }
+
+    /// From the answers about [`paths`].
+    pub fn of(place: &Place, answers: Vec<Answer>) -> Result<Self> {
+        let mut found = Vec::new();
+        for (answer, path) in answers.into_iter().zip(paths(place)) {
+            found.push(answer.map_err(|error| place.link.error(&path, error))?);
+        }
+        let mut found = found.into_iter();
+        let fleet = found.next().flatten();
+        Ok(Self { fleet, threshold: found.next().flatten() })
+    }
+
+    /// The settings in force, or why there are none.
+    pub fn text(&self, place: &Place) -> std::result::Result<Vec<u8>, String> {
+        let node = || place.link.place(&place.tree.path("fleet"));
+        let (text, _) = self
+            .fleet
+            .as_ref()
+            .ok_or_else(|| format!("{}: is not there; `neti fleet set` writes it", node()))?;
+        let Some((threshold, _)) = &self.threshold else { return Ok(text.clone()) };
+        with_threshold(text, threshold)
+            .map_err(|what| format!("{}: {what}", place.link.place(&place.tree.path(MAX_REMOVALS))))
+    }
+
+    /// The settings in force, validated.
+    pub fn fleet(&self, place: &Place) -> Result<FleetSettings> {
+        let text = self.text(place).map_err(|what| RegistryError::Other(anyhow!(what)))?;
+        Ok(FleetSettings::parse(&name(place), &text)?)
+    }
+
+    /// Grows with each change of either node.
+    fn version(&self) -> Option<u64> {
+        let (_, fleet) = self.fleet.as_ref()?;
+        let threshold = self.threshold.as_ref().map_or(0, |(_, stat)| stat.mzxid);
+        Some(fleet.mzxid.max(threshold) as u64)
+    }
+
+    pub fn is_there(&self) -> bool {
+        self.fleet.is_some()
+    }
+}
+
+/// What errors call the settings.
+pub fn name(place: &Place) -> String {
+    place.link.place(&place.tree.path("fleet"))
+}
+
+pub async fn read(place: &Place, client: &Client) -> Result<Option<Settings>> {
+    let standing = Standing::read(place, client).await?;
+    let Some(version) = standing.version() else { return Ok(None) };
+    let text = standing.text(place).map_err(|what| RegistryError::Other(anyhow!(what)))?;
+    Ok(Some(Settings { text, version }))
+}
+
+/// Writes the settings, and the threshold that they name where it has a node.
+pub async fn write(
+    place: &Place,
+    client: &Client,
+    text: &str,
+    expected: Option<u64>,
+) -> Result<()> {
+    let path = place.tree.path("fleet");
+    let changed = || place.link.error(&path, Error::BadVersion);
+    let standing = Standing::read(place, client).await?;
+    if standing.version() != expected {
+        return Err(changed());
+    }
+    let mut writer = client.new_multi_writer();
+    put(place, &mut writer, &path, standing.fleet.as_ref(), text)?;
+    if place.tree.layout == Layout::Classic {
+        let settings = FleetSettings::parse(&name(place), text.as_bytes())?;
+        let threshold = settings.max_removals.to_string();
+        let node = place.tree.path(MAX_REMOVALS);
+        put(place, &mut writer, &node, standing.threshold.as_ref(), &threshold)?;
+    }
+    let written = async {
+        match writer.commit().await {
+            // Somebody has made or removed it since we looked.
+            Err(MultiWriteError::OperationFailed {
+                source: Error::NodeExists | Error::NoNode,
+                ..
+            }) => Err(Error::BadVersion),
+            other => other.map_err(Error::from),
+        }
+    };
+    place.link.ask(&path, written).await.map(drop)
+}
+
+/// Writes a node if it still is what was read.
+fn put(
+    place: &Place,
+    writer: &mut MultiWriter<'_>,
+    path: &str,
+    before: Option<&(Vec<u8>, Stat)>,
+    text: &str,
+) -> Result<()> {
+    let added = match before {
+        Some((_, stat)) => writer.add_set_data(path, text.as_bytes(), Some(stat.version)),
+        None => {
+            let options = place.tree.own(CreateMode::Persistent);
+            writer.add_create(path, text.as_bytes(), &options)
+        }
+    };
+    added.map_err(|error| place.link.error(path, error))
+}
+
+/// The settings with this threshold in place of their own.
+fn with_threshold(text: &[u8], threshold: &[u8]) -> std::result::Result<Vec<u8>, String> {
+    let threshold = String::from_utf8_lossy(threshold);
+    let number: u64 = threshold
+        .trim()
+        .parse()
+        .map_err(|_| format!("{threshold:?}: must be a number of hosts, like 20"))?;
+    // Whoever parses the settings says what is wrong with them.
+    let Ok(mut settings) = serde_json::from_slice::<Map<String, Value>>(text) else {
+        return Ok(text.to_vec());
+    };
+    if settings.insert("max_removals".to_owned(), number.into()) == Some(number.into()) {
+        return Ok(text.to_vec());
+    }
+    let text = serde_json::to_vec_pretty(&settings).context("writing the settings");
+    text.map_err(|error| format!("{error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_threshold_is_the_nodes() {
+        let text = br#"{"overlay": ["100.64.0.0/16"], "max_removals": 7}"#;
+        let settings = |threshold| {
+            let text = with_threshold(text, threshold).unwrap();
+            FleetSettings::parse("fleet", &text).unwrap().max_removals
+        };
+        assert_eq!(settings(b"40"), 40);
+        assert_eq!(settings(b" 40\n"), 40);
+        assert_eq!(with_threshold(text, b"7").unwrap(), text);
+        assert_eq!(with_threshold(b"{", b"7").unwrap(), b"{");
+        let what = with_threshold(text, b"many").unwrap_err();
+        assert_eq!(what, "\"many\": must be a number of hosts, like 20");
+    }
+}
