@@ -149,12 +149,7 @@ impl Host {
 
     /// The path of something it pinned, `maps/NAME` or `links/NAME`, whatever the layout's version.
     pub fn pin(&self, name: &str) -> Result<PathBuf> {
-        let instance = Path::new(PINS).join(&self.instance);
-        let versions = fs::read_dir(&instance)
-            .with_context(|| format!("list {}", instance.display()))?
-            .collect::<std::io::Result<Vec<_>>>()?;
-        let found = versions.iter().map(|version| version.path().join(name)).find(|p| p.exists());
-        found.with_context(|| format!("{}: no {name} is pinned in any version", instance.display()))
+        pin(&self.instance, name)
     }
 
     /// The file that a reboot leaves it.
@@ -271,6 +266,16 @@ impl Drop for Host {
             eprintln!("--- neti on {} printed:\n{}---", self.name, self.log());
         }
     }
+}
+
+/// The path of something that an instance pinned, `maps/NAME` or `links/NAME`, whatever the layout's version.
+pub fn pin(instance: &str, name: &str) -> Result<PathBuf> {
+    let instance = Path::new(PINS).join(instance);
+    let versions = fs::read_dir(&instance)
+        .with_context(|| format!("list {}", instance.display()))?
+        .collect::<std::io::Result<Vec<_>>>()?;
+    let found = versions.iter().map(|version| version.path().join(name)).find(|p| p.exists());
+    found.with_context(|| format!("{}: no {name} is pinned in any version", instance.display()))
 }
 
 /// Starts neti on all of them, together, and waits until each has all the others in its maps.
