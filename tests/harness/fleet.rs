@@ -25,15 +25,8 @@ use crate::{
 pub struct Fleet {
     dir: TempDir,
     families: Vec<Family>,
-    store: Store,
-}
-
-/// Where a fleet is registered, and what an operator writes it with.
-#[derive(Debug)]
-enum Store {
-    /// A directory of the fleet's own.
-    Directory,
-    Served(Served),
+    /// `None`: a directory of the fleet's own.
+    served: Option<Served>,
 }
 
 /// A registry that is kept by servers.
@@ -98,18 +91,18 @@ impl Operator {
 impl Fleet {
     /// A directory with these settings; `overlay` is the usual range of each family if they do not say.
     pub fn new(families: impl AsRef<[Family]>, settings: Value) -> Result<Self> {
-        Self::on(families.as_ref(), Store::Directory, settings)
+        Self::on(families.as_ref(), None, settings)
     }
 
     /// The same on servers.
     pub fn served(families: impl AsRef<[Family]>, served: Served, settings: Value) -> Result<Self> {
-        Self::on(families.as_ref(), Store::Served(served), settings)
+        Self::on(families.as_ref(), Some(served), settings)
     }
 
-    fn on(families: &[Family], store: Store, settings: Value) -> Result<Self> {
+    fn on(families: &[Family], served: Option<Served>, settings: Value) -> Result<Self> {
         let prefix = format!("{FLEETS}{}-", std::process::id());
         let dir = tempfile::Builder::new().prefix(&prefix).tempdir()?;
-        let fleet = Self { dir, families: families.to_vec(), store };
+        let fleet = Self { dir, families: families.to_vec(), served };
         fs::create_dir(fleet.registry())?;
         fleet.set(settings)?;
         Ok(fleet)
@@ -136,7 +129,7 @@ impl Fleet {
 
     /// Writes a registry file as an operator's tool would: beside it, then renamed.
     pub fn put(&self, key: &str, content: &str) -> Result<()> {
-        if let Store::Served(served) = &self.store {
+        if let Some(served) = &self.served {
             return served.operator.put(key, content);
         }
         let path = self.registry().join(key);
@@ -176,7 +169,7 @@ impl Fleet {
 
     /// Removes a member's record.
     pub fn remove_member(&self, id: &str) -> Result<()> {
-        if let Store::Served(served) = &self.store {
+        if let Some(served) = &self.served {
             return served.operator.delete(&format!("members/{id}"));
         }
         let path = self.registry().join("members").join(id);
@@ -202,10 +195,10 @@ impl Fleet {
             [public] => writeln!(text, "public = \"{public}\"")?,
             [v4, v6, ..] => writeln!(text, "public = [\"{v4}\", \"{v6}\"]")?,
         }
-        let table = match (&options.registry, &self.store) {
+        let table = match (&options.registry, &self.served) {
             (Some(table), _) => table.clone(),
-            (None, Store::Served(served)) => served.table.clone(),
-            (None, Store::Directory) => {
+            (None, Some(served)) => served.table.clone(),
+            (None, None) => {
                 format!("kind = \"directory\"\npath = \"{}\"\n", self.registry().display())
             }
         };

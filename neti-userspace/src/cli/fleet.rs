@@ -115,13 +115,13 @@ pub struct FleetRelease {
 /// A host holds removals when more members vanish at once than `max_removals` in the fleet's settings
 /// allows: it goes on reaching them until they come back or this says that they are gone.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  neti fleet confirm --removals 40")]
+#[command(after_help = "Examples:\n  neti fleet confirm\n  neti fleet confirm --removals 40")]
 pub struct FleetConfirm {
     #[command(flatten)]
     pub config: ConfigFile,
-    /// At most how many members may be removed; `neti show status` on a host says how many it holds.
+    /// At most how many members may be removed [default: as many as this host holds].
     #[arg(long, env = "NETI_REMOVALS", value_name = "NUMBER", value_parser = removals)]
-    pub removals: usize,
+    pub removals: Option<usize>,
 }
 
 fn family(text: &str) -> Result<IpFamily, String> {

@@ -27,7 +27,10 @@ pub async fn run(args: &Fleet) -> Result<()> {
         FleetWhat::Set(args) => set::run(out, &open(&args.config)?, args).await?,
         FleetWhat::Claim(args) => claim::run(out, &open(&args.config)?, args).await?,
         FleetWhat::Release(args) => release::run(out, &open(&args.config)?, args).await?,
-        FleetWhat::Confirm(args) => confirm::run(out, &open(&args.config)?, args).await?,
+        FleetWhat::Confirm(args) => {
+            let config = Config::load(args.config.path())?;
+            confirm::run(out, &registry::open(&config)?, &config.instance, args).await?;
+        }
     }
     out.flush().context("writing the output")
 }

@@ -1,11 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{
-    membership::{
-        Membership,
-        sample::{id, me, membership, record, records, said, these},
-    },
+use crate::membership::{
+    Membership,
+    sample::{id, me, membership, record, records, said, these},
 };
 
 fn view(me: &Me, membership: &Membership) -> View {

@@ -12,7 +12,7 @@ use neti_userspace::{
     cli::{self, Cli},
     config::{Config, RegistryConfig},
     loader::pins,
-    status,
+    saved, status,
 };
 use yaml_rust2::{Yaml, YamlLoader};
 
@@ -20,8 +20,6 @@ mod docs;
 mod example;
 
 const CONFIG: &str = "/etc/neti/neti.toml";
-/// What neti keeps over a reboot is below it.
-const STATE: &str = "/var/lib/neti";
 
 fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -54,9 +52,9 @@ fn the_unit_starts_the_binary() {
     assert_eq!(words[0], "/usr/bin/neti");
     assert_eq!(arguments(&words[1..]), Some(CONFIG.into()));
     assert!(unit.contains(&format!("ReadWritePaths={}\n", pins::BPFFS)));
-    assert!(
-        unit.contains(&format!("StateDirectory={}\n", STATE.strip_prefix("/var/lib/").unwrap()))
-    );
+    // The state file is below it.
+    let state = Path::new(saved::DIRECTORY).parent().unwrap().strip_prefix("/var/lib").unwrap();
+    assert!(unit.contains(&format!("StateDirectory={}\n", state.display())));
     assert!(
         unit.contains(&format!(
             "RuntimeDirectory={}\n",
@@ -131,11 +129,11 @@ fn the_daemonset_mounts_what_neti_uses() {
         let path = named(&container["volumeMounts"], name)["mountPath"].as_str().unwrap();
         (PathBuf::from(path), named(&pod["volumes"], name))
     };
-    let state = Path::new(STATE).join("state");
+    let state = Path::new(saved::DIRECTORY);
     for (name, wanted) in [
         ("bpf", Path::new(pins::BPFFS)),
         ("run", Path::new(status::RUN)),
-        ("state", &state),
+        ("state", state),
         ("registry", registry),
     ] {
         let (path, volume) = mount(name);

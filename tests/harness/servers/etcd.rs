@@ -70,6 +70,8 @@ impl Etcd {
         let data = directory.path().join("data");
         let mut command = vec![
             "etcd".to_owned(),
+            // The cheapest there is: a password is looked at for each client.
+            "--bcrypt-cost=4".to_owned(),
             format!("--name={}", member.name),
             format!("--data-dir={}", data.display()),
             format!("--listen-client-urls={listen}"),
