@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
 use neti_userspace::{
-    config::{Credentials, Servers},
+    config::{Credentials, Servers, Tls},
     membership::{HostId, MemberRecord, Membership},
     registry::{
         Registry, RegistryError,
@@ -17,6 +17,7 @@ use tokio::{sync::watch, time::timeout};
 mod leases;
 mod outages;
 mod server;
+mod tls;
 mod users;
 
 use server::{Network, Server, Way};
@@ -95,10 +96,14 @@ async fn a_list_comes_in_pages_and_another_changes_nothing() {
     let mut told = etcd(server.url()).with_pace(pace).watch().await.unwrap();
     assert_eq!(names(&told.borrow()), ["a", "b", "c", "d", "e", "f", "g"]);
     let first = told.borrow().revision;
+    let read = server.ranges_read().await;
     for round in 0..20 {
         let name = format!("z{round}");
         put(&mut client, &name).await;
         until(&mut told, &name, |fleet| fleet.members.contains_key(&id(&name))).await;
+    }
+    while server.ranges_read().await < read + 100.0 {
+        tokio::time::sleep(relist).await;
     }
     assert_eq!(told.borrow().revision, first + 20, "a list makes no snapshot of what is known");
 }

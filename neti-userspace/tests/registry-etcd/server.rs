@@ -10,6 +10,7 @@ use std::{
 use etcd_client::Client;
 use tempfile::TempDir;
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener as Listener, TcpStream},
     sync::watch,
     task::JoinHandle,
@@ -18,15 +19,19 @@ use tokio::{
 
 pub struct Server {
     home: TempDir,
-    ports: [u16; 2],
+    ports: [u16; 3],
     flags: Vec<String>,
     child: Option<Child>,
 }
 
 impl Server {
     pub async fn start(flags: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), flags).await
+    }
+
+    /// With files of its own. Given a certificate it speaks TLS as well.
+    pub async fn start_in(home: TempDir, flags: &[&str]) -> Self {
         let flags = flags.iter().map(ToString::to_string).collect();
-        let home = tempfile::tempdir().unwrap();
         let mut server = Self { home, ports: free_ports(), flags, child: None };
         server.run().await;
         server
@@ -34,11 +39,15 @@ impl Server {
 
     /// Starts it with what it has stored.
     pub async fn run(&mut self) {
-        let [client, peer] = self.ports.map(|port| format!("http://127.0.0.1:{port}"));
+        let [client, peer, _] = self.ports.map(|port| format!("http://127.0.0.1:{port}"));
+        let clients = match self.flags.iter().any(|flag| flag.starts_with("--cert-file")) {
+            true => format!("{client},{}", self.secure_url()),
+            false => client.clone(),
+        };
         let child = Command::new("etcd")
             .args(["--name", "n1", "--unsafe-no-fsync", "--data-dir"])
             .arg(self.data())
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-client-urls", &clients, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &format!("n1={peer}")])
             .args(["--heartbeat-interval=20", "--election-timeout=100"])
@@ -74,6 +83,10 @@ impl Server {
         format!("http://127.0.0.1:{}", self.ports[0])
     }
 
+    pub fn secure_url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.ports[2])
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
@@ -81,6 +94,16 @@ impl Server {
     /// What an operator writes and reads by.
     pub async fn client(&self) -> Client {
         Client::connect([self.url()], None).await.unwrap()
+    }
+
+    /// How many ranges it has read so far, as it counts itself.
+    pub async fn ranges_read(&self) -> f64 {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.ports[0])).await.unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut metrics = String::new();
+        stream.read_to_string(&mut metrics).await.unwrap();
+        let count = metrics.lines().find_map(|line| line.strip_prefix(RANGES)).unwrap();
+        count.trim().parse().unwrap()
     }
 
     fn data(&self) -> PathBuf {
@@ -94,8 +117,10 @@ impl Drop for Server {
     }
 }
 
-fn free_ports() -> [u16; 2] {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+const RANGES: &str = "etcd_debugging_mvcc_range_total ";
+
+fn free_ports() -> [u16; 3] {
+    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 

@@ -20,7 +20,7 @@ async fn guarded() -> (Server, Client) {
 }
 
 async fn root(server: &Server) -> Client {
-    let options = ConnectOptions::new().with_user("root", "first");
+    let options = ConnectOptions::new().with_user("root", "first").with_auto_token_refresh(true);
     Client::connect([server.url()], Some(options)).await.unwrap()
 }
 

@@ -170,7 +170,7 @@ impl Follower {
             false => Ok(head(&self.connection).await),
         };
         let head = head.map_err(|_| Failure::silence(GRACE))??;
-        if self.is_another(&head) {
+        if self.is_another(&head, self.revision) {
             tracing::warn!(
                 "{}: the store was replaced or put back to what it was: it is read anew",
                 self.connection.name()
@@ -193,9 +193,10 @@ impl Follower {
         ])
     }
 
-    /// Whether revisions count anew. A watch from a revision that is yet to come would be silent.
-    fn is_another(&self, head: &Head) -> bool {
-        !head.store.continues(&self.store) || head.revision < self.revision
+    /// Whether revisions count anew in a store that was read when `revision` was reached. A watch
+    /// from a revision that is yet to come would be silent.
+    fn is_another(&self, head: &Head, revision: i64) -> bool {
+        !head.store.continues(&self.store) || head.revision < revision
     }
 
     /// Lists what there is at the revision of `head`. What fails half-way changes nothing.
@@ -223,6 +224,8 @@ impl Follower {
     /// Takes up what a stream tells until it ends.
     async fn read(&mut self, mut stream: Stream, out: &mut Outlet<'_>) -> Failure {
         let mut audit = None;
+        // The revision before the list. Events may be ahead of the list by the time that it comes.
+        let mut begun = 0;
         let mut relist = Instant::now() + self.relist();
         loop {
             out.publish_due(&mut self.followed.roll);
@@ -237,7 +240,7 @@ impl Follower {
                     out.note(changed | (stream.is_open() && self.followed.roll.reached(name)));
                 }
                 part = Audit::next(&mut audit) => match part {
-                    Ok(Part::Head(head)) if self.is_another(&head) => {
+                    Ok(Part::Head(head)) if self.is_another(&head, begun) => {
                         return Failure::new(Kind::Unreachable, "another store answers");
                     }
                     Ok(Part::Head(head)) => out.note(self.singles(&head)),
@@ -261,6 +264,7 @@ impl Follower {
                 () = sleep_until(due.unwrap_or(relist)), if due.is_some() => {}
                 () = sleep_until(relist), if audit.is_none() => {
                     relist = Instant::now() + self.relist();
+                    begun = self.revision;
                     let listing = self.followed.list();
                     let pages = (self.members.clone(), self.pace.page);
                     audit = Some(Audit::start(self.connection.clone(), pages, listing));

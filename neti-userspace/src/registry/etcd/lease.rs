@@ -38,6 +38,8 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Without a word for so long, a server is asked for one.
 const SILENCE: Duration = Duration::from_secs(3);
 
+const TROUBLE: &str = "cannot be kept alive";
+
 /// Our record and its lease.
 struct Own {
     connection: Arc<Connection>,
@@ -160,6 +162,7 @@ impl Own {
     async fn stay(&self, announced: Announced, tell: &watch::Sender<Option<String>>) {
         let mut announced = Ok(announced);
         let mut waits = retry::backoff_up_to(RETRY);
+        let mut told = None;
         loop {
             let failure = match announced {
                 Ok(announced) => {
@@ -172,7 +175,11 @@ impl Own {
                 }
                 Err(failure) => failure,
             };
-            say(tell, Some(format!("cannot be kept alive: {}: {}", self.key, failure.why)));
+            // One outage is told once, although each attempt may fail in a way of its own.
+            let stands = tell.borrow().as_ref().is_some_and(|told| told.starts_with(TROUBLE));
+            if told.replace(failure.kind) != Some(failure.kind) || !stands {
+                say(tell, Some(format!("{TROUBLE}: {}: {}", self.key, failure.why)));
+            }
             sleep(waits.next().unwrap_or(RETRY)).await;
             announced = self.announce(false).await;
         }
@@ -186,7 +193,7 @@ impl Own {
             let found = found.as_ref();
             match record::judge(&self.record, &self.value, self.lease, found, starts) {
                 Verdict::Ours => return Ok(Announced { revision, ttl }),
-                Verdict::Theirs(why) => return Err(Failure::new(Kind::Other, why)),
+                Verdict::Theirs(why) => return Err(Failure::new(Kind::Taken, why)),
                 Verdict::Write => {}
             }
             if let Some(revision) = self.put(found.map_or(0, |found| found.revision)).await? {
