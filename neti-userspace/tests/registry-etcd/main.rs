@@ -1,5 +1,6 @@
 //! What the registry in etcd does beyond what all registries do: compaction, pages, users, stores
 //! that were put back, servers that hang, leases.
+#![allow(clippy::unwrap_used, reason = "clippy.toml exempts test functions, not their helpers")]
 
 use std::{sync::Arc, time::Duration};
 

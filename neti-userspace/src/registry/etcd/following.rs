@@ -17,7 +17,8 @@ use super::{
     errors::{Failure, Kind},
     followed::{Followed, Single, missing},
     outlet::Outlet,
-    pages::{Head, PAGE, Pages, Store, head},
+    pace::Pace,
+    pages::{Head, Pages, Store, head},
     stream::{Stream, Watched},
 };
 use crate::{
@@ -25,35 +26,6 @@ use crate::{
     registry::{RegistryError, Result, retry, roll::Roll},
 };
 
-/// How the fleet is followed.
-#[derive(Debug, Clone)]
-pub struct Pace {
-    /// Keys per page.
-    pub page: i64,
-    /// After this time everything is listed again, whether or not something was missed; in a fleet
-    /// of more than [`SMALL`] members after longer, so that lists cost no more per time.
-    pub relist: Duration,
-    /// Between two snapshots there is at least this time.
-    pub gap: Duration,
-    /// After this time without a word the server is asked for one.
-    pub silence: Duration,
-    /// The longest wait between two attempts during an outage, but for as much again at random.
-    pub retry: Duration,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self {
-            page: PAGE,
-            relist: Duration::from_secs(600),
-            gap: Duration::from_millis(10),
-            silence: Duration::from_secs(3),
-            retry: Duration::from_secs(1),
-        }
-    }
-}
-
-const SMALL: usize = 10_000;
 /// A stream that has lasted so long was no failure: another is opened at once.
 const LASTED: Duration = Duration::from_secs(5);
 /// Where that takes longer, it is an outage.
@@ -226,7 +198,7 @@ impl Follower {
         let mut audit = None;
         // The revision before the list. Events may be ahead of the list by the time that it comes.
         let mut begun = 0;
-        let mut relist = Instant::now() + self.relist();
+        let mut relist = Instant::now() + self.pace.next_relist(self.followed.count());
         loop {
             out.publish_due(&mut self.followed.roll);
             let due = out.due();
@@ -263,7 +235,7 @@ impl Follower {
                 },
                 () = sleep_until(due.unwrap_or(relist)), if due.is_some() => {}
                 () = sleep_until(relist), if audit.is_none() => {
-                    relist = Instant::now() + self.relist();
+                    relist = Instant::now() + self.pace.next_relist(self.followed.count());
                     begun = self.revision;
                     let listing = self.followed.list();
                     let pages = (self.members.clone(), self.pace.page);
@@ -271,12 +243,6 @@ impl Follower {
                 }
             }
         }
-    }
-
-    /// When everything is to be listed again. Not all hosts do so at once.
-    fn relist(&self) -> Duration {
-        let size = (self.followed.count() as f64 / SMALL as f64).max(1.0);
-        self.pace.relist.mul_f64(size * rand::random_range(0.75..1.25))
     }
 
     /// Takes up what has changed.
