@@ -180,10 +180,14 @@ impl Link {
             Ok(Err(error)) => format!("{server}: {error}"),
             Ok(Ok(_)) => {
                 let tls = match &self.servers.tls {
-                    Some(tls) => format!(", or is not vouched for by {}", tls.ca.display()),
+                    Some(tls) => format!(
+                        ", is not vouched for by {}, or does not take {}",
+                        tls.ca.display(),
+                        self.user()
+                    ),
                     None => ", or wants TLS".to_owned(),
                 };
-                format!("{server} listens, but hangs or has no quorum{tls}")
+                format!("{server} listens, but hangs, has no quorum{tls}")
             }
         }
     }

@@ -21,7 +21,7 @@ const LARGEST_RECORD: usize = 64 << 10;
 #[derive(Debug)]
 pub enum Roster {
     Neti,
-    Classic(Party),
+    Classic(Box<Party>),
 }
 
 /// Names of nodes that something has happened to.
@@ -36,7 +36,7 @@ impl Roster {
     pub fn new(layout: Layout) -> Self {
         match layout {
             Layout::Neti => Self::Neti,
-            Layout::Classic => Self::Classic(Party::default()),
+            Layout::Classic => Self::Classic(Box::default()),
         }
     }
 

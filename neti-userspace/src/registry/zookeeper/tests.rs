@@ -195,7 +195,7 @@ async fn outages_keep_the_fleet_and_end() {
     assert!(watch.0.borrow().members.contains_key("hudson"));
     let error = registry.fleet().await.unwrap_err();
     assert!(matches!(error, RegistryError::Unreachable(_)), "{error}");
-    assert!(error.to_string().contains("listens, but hangs or has no quorum"), "{error}");
+    assert!(error.to_string().contains("listens, but hangs, has no quorum, or wants TLS"), "{error}");
     let mut trouble = registration.trouble();
     trouble.wait_for(Option::is_some).await.unwrap();
     server.signal(Signal::SIGCONT);
