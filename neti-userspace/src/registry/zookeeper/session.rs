@@ -26,7 +26,7 @@ const RECONNECTION: Duration = Duration::from_secs(1);
 /// A record, and the session that owns it.
 pub struct Kept {
     own: Own,
-    session: SessionInfo,
+    pub session: SessionInfo,
     client: Option<Client>,
 }
 
@@ -52,11 +52,6 @@ pub async fn keep(
 }
 
 impl Kept {
-    #[cfg(test)]
-    pub fn session(&self) -> &SessionInfo {
-        &self.session
-    }
-
     async fn stay(&mut self, tell: &watch::Sender<Option<String>>) -> Infallible {
         let mut waits = backoff();
         let mut told = false;
