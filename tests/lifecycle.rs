@@ -1,18 +1,18 @@
 //! Promise: the dataplane outlives the daemon, whatever ends it; a restart takes over without a lost packet; `neti down`
 //! removes everything that neti made and nothing else.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use anyhow::{Context, ensure};
 use harness::{
     PATIENCE, eventually,
     family::Family,
     footprint::{difference, files, footprint},
-    host::{Fleet, Host, HostOptions, start_all},
+    host::{Fleet, HostOptions, start_all},
     in_each_family,
     stage::pair_stage,
     topology::{LAN, Lan, Site, pair},
-    traffic::{BRIEFLY, TcpEcho, exchange, ping, tcp},
+    traffic::{BRIEFLY, TcpEcho, exchange, ping, tcp, without_loss},
 };
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -119,32 +119,6 @@ fn a_stopped_daemon_withdraws_its_record_and_keeps_its_address(family: Family) -
     Ok(())
 }
 
-/// Pings at 100 a second while `disturb` runs, and requires every answer.
-fn without_loss(from: &Host, to: IpAddr, disturb: impl FnOnce() -> Result) -> Result {
-    let mut command = from.site.netns.command("ping");
-    command.args(["-n", "-q", "-i", "0.01", "-W", "10", &to.to_string()]);
-    command.stdout(std::process::Stdio::piped());
-    let mut pings = from.site.netns.spawn(command)?;
-    disturb()?;
-    // SIGINT makes ping wait for what is under way and print its summary.
-    pings.signal(Signal::SIGINT);
-    pings.wait(PATIENCE);
-    let mut summary = String::new();
-    if let Some(mut output) = pings.child().stdout.take() {
-        std::io::Read::read_to_string(&mut output, &mut summary)?;
-    }
-    let received = summary.split(", ").nth(1).and_then(|text| text.split_once(' '));
-    let received: u32 = received.context("ping prints a summary")?.0.parse()?;
-    ensure!(received > 5, "ping ran: {summary}");
-    // The last one may be under way when the signal comes.
-    let sent: u32 = summary
-        .lines()
-        .find_map(|line| line.split_once(" packets transmitted")?.0.parse().ok())
-        .context("ping prints a summary")?;
-    ensure!(received + 1 >= sent, "lost {}: {summary}", sent - received);
-    Ok(())
-}
-
 fn restarts_lose_no_packet(family: Family) -> Result {
     let mut stage = pair_stage(family, json!({ "mode": "enforce" }))?;
     let _echo = TcpEcho::on(&stage.right.site.netns, (family.any(), PORT))?;
@@ -152,7 +126,7 @@ fn restarts_lose_no_packet(family: Family) -> Result {
     let stream = tcp(&stage.left.site.netns, None, SocketAddr::new(to, PORT))?;
     // The daemon under the load is the one that answers; the other end only asks.
     let (left, right) = (&stage.left, &mut stage.right);
-    without_loss(left, to, || {
+    without_loss(&left.site.netns, to, || {
         right.stop(Signal::SIGKILL)?;
         exchange(&stream, 100_000).context("without the daemon")?;
         for signal in [Signal::SIGKILL, Signal::SIGKILL] {

@@ -11,7 +11,7 @@ use crate::family::Family;
 pub mod name;
 
 /// Version of everything in this file; part of the pin path, so that no program ever meets maps of another shape.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// Overlay addresses a host can have: its own and service addresses.
 pub const OVERLAYS: usize = 8;
@@ -82,6 +82,11 @@ pub struct Endpoint<F: Family> {
     pub _pad: [u8; 6],
 }
 
+impl<F: Family> Endpoint<F> {
+    /// An unused entry.
+    pub const NONE: Self = Self { address: F::UNSPECIFIED, port: [0; 2], _pad: [0; 6] };
+}
+
 /// Who we are on this uplink and what holds for the whole fleet.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +126,7 @@ impl<F: Family> Settings<F> {
         overlays: [F::UNSPECIFIED; OVERLAYS],
         ranges: [Prefix::NONE; RANGES],
         failsafe: [Prefix::NONE; FAILSAFES],
-        endpoints: [Endpoint { address: F::UNSPECIFIED, port: [0; 2], _pad: [0; 6] }; ENDPOINTS],
+        endpoints: [Endpoint::NONE; ENDPOINTS],
         uplink: 0,
         twin_first: 0,
         twin_last: 0,
@@ -157,7 +162,7 @@ impl<F: Family> Settings<F> {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member<F: Family> {
-    /// Repeats the key: a preallocated element may be reused while it is read, so it is checked after the read.
+    /// Repeats the key: the kernel may reuse an element while it is read, so it is checked after the read.
     pub real: F::Addr,
     /// Its overlay addresses, the primary one first. Unused: [`Family::UNSPECIFIED`].
     pub overlays: [F::Addr; OVERLAYS],

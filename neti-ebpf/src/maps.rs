@@ -1,10 +1,10 @@
-//! The maps, which each family has for its addresses. Sizes are those for a small fleet; the loader sets others.
+//! The maps, which each family has for its addresses.
 
 use core::{arch::asm, mem::transmute};
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::bpf_sock,
+    bindings::{BPF_F_NO_PREALLOC, bpf_sock},
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, lpm_trie::LpmTrie},
 };
@@ -20,7 +20,9 @@ use neti_common::{
     verdict::{COUNTERS as COUNTER_SLOTS, Hook, Verdict, counter_index},
 };
 
-const MEMBERS: u32 = 16_384;
+/// 100,000 members with a private and a public address each, and then some. Elements are allocated when they are put: a
+/// small fleet pays for the empty buckets, 4 MiB a map, and not for values that it does not have.
+const MEMBERS: u32 = 262_144;
 const HINTS: u32 = 16_384;
 const FRAGMENTS: u32 = 8_192;
 const TWINS: u32 = 8_192;
@@ -101,9 +103,11 @@ macro_rules! family_maps {
             #[map(name = $settings)]
             static SETTINGS: Array<Settings<$family>> = Array::with_max_entries(2, 0);
             #[map(name = $members)]
-            static MEMBER: HashMap<Addr, Member<$family>> = HashMap::with_max_entries(MEMBERS, 0);
+            static MEMBER: HashMap<Addr, Member<$family>> =
+                HashMap::with_max_entries(MEMBERS, BPF_F_NO_PREALLOC);
             #[map(name = $overlays)]
-            static OVERLAYS: HashMap<Addr, Path<$family>> = HashMap::with_max_entries(MEMBERS, 0);
+            static OVERLAYS: HashMap<Addr, Path<$family>> =
+                HashMap::with_max_entries(MEMBERS, BPF_F_NO_PREALLOC);
             #[map(name = $allow)]
             static ALLOW: LpmTrie<Addr, Allow> = LpmTrie::with_max_entries(ALLOW_RULES, 0);
             #[map(name = $local_member)]

@@ -4,7 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::DEFAULT_INSTANCE;
+use crate::{config::DEFAULT_INSTANCE, output::Format};
+
+mod fleet;
+
+pub use fleet::{
+    Fleet, FleetClaim, FleetConfirm, FleetRelease, FleetSet, FleetSettingsArgs, FleetShow,
+    FleetWhat,
+};
 
 const CONFIG: &str = "/etc/neti/neti.toml";
 
@@ -26,6 +33,7 @@ pub enum Command {
     Down(Down),
     Show(Show),
     Check(Check),
+    Fleet(Fleet),
 }
 
 /// Join the fleet: take an overlay address, attach to the uplink and follow the registry.
@@ -91,12 +99,24 @@ pub struct StatsArgs {
 pub struct ShowArgs {
     #[command(flatten)]
     pub instance: Instance,
+    #[command(flatten)]
+    pub printing: Printing,
+}
+
+#[derive(Debug, Args)]
+pub struct Printing {
     /// Print JSON.
     #[arg(short, long, env = "NETI_JSON")]
     pub json: bool,
     /// Print JSON for reading, indented.
     #[arg(short, long, env = "NETI_PRETTY")]
     pub pretty: bool,
+}
+
+impl Printing {
+    pub fn format(&self) -> Format {
+        Format::of(self.json, self.pretty)
+    }
 }
 
 /// Check whether `neti run` would work, without changing anything.
@@ -163,7 +183,7 @@ mod tests {
                 let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
                 assert!(help.contains("neti "), "{name} has no example");
             }
-            for argument in command.get_arguments() {
+            for argument in command.get_arguments().filter(|argument| !argument.is_positional()) {
                 assert!(argument.get_env().is_some(), "{name} {argument} has no variable");
             }
             command.get_subcommands().for_each(check);
@@ -178,8 +198,16 @@ mod tests {
             panic!("{cli:?}");
         };
         assert_eq!(args.instance.name(), "blue");
-        assert!(args.json && !args.pretty);
-        for wrong in [&["neti", "run", "--colour"][..], &["neti", "down", "--instance", "a/b"]] {
+        assert_eq!(args.printing.format(), Format::Json);
+        for wrong in [
+            &["neti", "run", "--colour"][..],
+            &["neti", "down", "--instance", "a/b"],
+            &["neti", "fleet", "set"],
+            &["neti", "fleet", "set", "mode=enforce", "--file", "fleet.json"],
+            &["neti", "fleet", "claim", "../hudson"],
+            &["neti", "fleet", "claim", "hudson", "--family", "ipv4"],
+            &["neti", "fleet", "confirm", "--removals", "0"],
+        ] {
             let error = Cli::try_parse_from(wrong).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{wrong:?}");
         }

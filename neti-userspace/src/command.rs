@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod down;
+pub mod fleet;
 mod installed;
 pub mod run;
 pub mod show;

@@ -13,9 +13,11 @@ use crate::{
 };
 
 mod allow;
+mod networks;
 mod ranges;
 
 pub use allow::AllowRule;
+pub use networks::{Networks, Unlisted};
 
 /// What is wrong with the fleet settings.
 pub type FleetError = SettingsError;
@@ -26,6 +28,8 @@ pub struct FleetSettings {
     /// Overlay ranges, in each family the one that addresses are allocated from first: at least one,
     /// of each family at most [`maps::RANGES`](neti_common::maps::RANGES).
     pub overlay: Vec<IpNet>,
+    /// A member of a network that is not among them is left out of the fleet.
+    pub networks: Networks,
     pub mode: Mode,
     pub identity: Identity,
     /// What each source prefix may reach, the rules of the prefixes around it included: the
@@ -148,6 +152,7 @@ impl FleetSettings {
         })?;
         let mut keys = Keys::new(file, map);
         let overlay = ranges::overlay(&mut keys)?;
+        let networks = networks::read(&mut keys)?;
         let mode =
             keys.optional("mode", "observe or enforce", |value| match value.as_str()? {
                 "observe" => Some(Mode::Observe),
@@ -172,6 +177,7 @@ impl FleetSettings {
         keys.finish()?;
         Ok(Self {
             overlay,
+            networks,
             mode: mode.unwrap_or(Mode::Observe),
             identity: identity.unwrap_or(Identity::Real),
             allow,

@@ -131,6 +131,25 @@ impl Keys {
         Ok(maps.unwrap_or_default().into_iter().enumerate().map(table).collect())
     }
 
+    /// Opens the tables of an optional table, with their keys.
+    pub fn named_tables(
+        &mut self,
+        key: &str,
+        right: &str,
+    ) -> Result<Option<Vec<(String, Keys)>>, SettingsError> {
+        let Some(tables) = self.optional(key, right, |value| value.as_object().cloned())? else {
+            return Ok(None);
+        };
+        let table = |(name, value): (String, Value)| {
+            let path = format!("{key}.{name}");
+            match value {
+                Value::Object(map) => Ok((name, self.child(&path, map))),
+                value => Err(self.wrong(&path, &value, "must be a table")),
+            }
+        };
+        tables.into_iter().map(table).collect::<Result<_, _>>().map(Some)
+    }
+
     /// Opens a table that must be there.
     pub fn table(&mut self, key: &str, right: &str) -> Result<Keys, SettingsError> {
         let map = self.required(key, right, |value| value.as_object().cloned())?;

@@ -34,6 +34,7 @@ fn run(command: Command) -> Result<ExitCode> {
             Command::Down(args) => command::down::run(&args).await.map(|()| ExitCode::SUCCESS),
             Command::Show(args) => command::show::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Check(args) => command::check::run(&args).await,
+            Command::Fleet(args) => command::fleet::run(&args).await.map(|()| ExitCode::SUCCESS),
         }
     });
     // Who was interrupted does not wait for the verifier.

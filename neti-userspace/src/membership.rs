@@ -87,6 +87,17 @@ pub fn is_name(text: &str) -> bool {
 pub enum MemberState {
     #[default]
     Up,
+    /// Its daemon is about to end, and the record to be removed: nobody need wait for it.
+    Leaving,
+}
+
+impl MemberState {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Leaving => "leaving",
+        }
+    }
 }
 
 /// The latest format of a record that we read. A key that is added needs no other; what an older
@@ -262,6 +273,32 @@ pub struct Confirmation {
     pub removals: usize,
 }
 
+/// Members that have vanished from the registry and stay in the fleet all the same, because they are
+/// too many ([`crate::guard`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    pub count: usize,
+    /// So many could have gone.
+    pub limit: usize,
+    #[serde(with = "unix_seconds")]
+    pub since: SystemTime,
+    /// The first of them.
+    pub names: Vec<HostId>,
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, limit, names, .. } = self;
+        let more = if names.len() < *count { ", ..." } else { "" };
+        write!(
+            f,
+            "{count} members have vanished from the registry at once, more than {limit}, and are \
+             held: {}{more}; if they are meant to go, run `neti fleet confirm`",
+            addresses::list(names)
+        )
+    }
+}
+
 /// Members by id. Clones share what they have in common, and
 /// [`diff`](imbl::OrdMap::diff) passes over it, so that a snapshot costs what has changed.
 pub type Members = OrdMap<HostId, Arc<MemberRecord>>;
@@ -278,11 +315,15 @@ pub struct Membership {
     pub members: Members,
     pub problems: Vec<Problem>,
     pub stale: Option<Stale>,
+    /// How many outages there were so far.
+    pub outages: u64,
     /// The last one that was made.
     pub confirmed: Option<Confirmation>,
+    /// Set by the guard, not by the registry.
+    pub held: Option<Held>,
 }
 
-mod unix_seconds {
+pub mod unix_seconds {
     use serde::{Deserializer, Serializer};
 
     use super::*;

@@ -6,7 +6,7 @@
 //! the IPv6 overlay address of a host), `confirmed` (the last [`Confirmation`]). What each must do is
 //! written down in [`contract`].
 
-use std::{collections::BTreeMap, future::Future, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, future::Future, net::IpAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use thiserror::Error;
@@ -24,7 +24,9 @@ use crate::{
 
 pub mod allocation;
 pub mod claims;
+pub mod contract;
 pub mod directory;
+pub mod etcd;
 pub mod retry;
 pub mod roll;
 pub mod zookeeper;
@@ -119,7 +121,7 @@ pub fn open(config: &Config) -> Result<Backend> {
         RegistryConfig::Directory { path, ttl } => {
             Backend::Directory(directory::Directory::open(path, *ttl)?)
         }
-        RegistryConfig::Etcd(_) => todo!(),
+        RegistryConfig::Etcd(servers) => Backend::Etcd(etcd::Etcd::open(servers)?),
         RegistryConfig::ZooKeeper { servers, layout } => {
             Backend::ZooKeeper(zookeeper::ZooKeeper::open(servers, *layout, &config.network)?)
         }
@@ -129,6 +131,7 @@ pub fn open(config: &Config) -> Result<Backend> {
 /// One of the implementations.
 pub enum Backend {
     Directory(directory::Directory),
+    Etcd(etcd::Etcd),
     ZooKeeper(zookeeper::ZooKeeper),
 }
 
@@ -137,6 +140,7 @@ macro_rules! each {
     ($self:ident, $backend:ident => $call:expr) => {
         match $self {
             Self::Directory($backend) => $call.await,
+            Self::Etcd($backend) => $call.await,
             Self::ZooKeeper($backend) => $call.await,
         }
     };
@@ -185,6 +189,10 @@ impl Registry for Backend {
     }
 }
 
+/// How long a record says that its host leaves before it is removed: long enough for all to see it,
+/// who would otherwise wait for the host to come back ([`crate::guard`]).
+pub(crate) const LEAVING: Duration = Duration::from_millis(100);
+
 /// A record that is kept alive. Dropped, it is left to expire.
 pub struct Registration {
     withdraw: oneshot::Sender<()>,
@@ -213,12 +221,21 @@ impl Registration {
         self.trouble.clone()
     }
 
-    /// Removes the record, so that the fleet forgets this host at once.
+    /// Says that this host leaves and removes the record, so that the fleet forgets it at once.
     pub async fn withdraw(self) -> anyhow::Result<()> {
         // If the task is gone already, its result says why.
         let _ = self.withdraw.send(());
         self.task.await.context("the task that keeps our record alive failed")?
     }
+}
+
+/// Tells what is wrong with a record, if that is news.
+pub(crate) fn say(tell: &watch::Sender<Option<String>>, trouble: Option<String>) {
+    tell.send_if_modified(|told| {
+        let news = *told != trouble;
+        *told = trouble;
+        news
+    });
 }
 
 /// Under which key it stands which overlay address of `family` each host has.

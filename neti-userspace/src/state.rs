@@ -2,15 +2,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
 };
 
 use ipnet::IpNet;
 use neti_common::{
     family::{Family, V4, V6},
     maps::{
-        Allow, Member, OPEN_PORT_WORDS, OVERLAYS, Path, Prefix, Settings, VLAN_WORDS, identity,
-        mode, path_flag,
+        Allow, Endpoint, Member, OPEN_PORT_WORDS, OVERLAYS, Path, Prefix, Settings, VLAN_WORDS,
+        identity, mode, path_flag,
     },
 };
 
@@ -72,17 +72,24 @@ impl<F: Family> FamilyState<F> {
 
 /// What the maps of host `me` must hold.
 pub fn state(me: &Me, fleet: &FleetSettings, view: &View) -> MapState {
+    let peers = peers(me, view);
     MapState {
-        v4: family(me, fleet, view),
-        v6: family(me, fleet, view),
+        v4: with_settings(peers.v4, me, fleet),
+        v6: with_settings(peers.v6, me, fleet),
         open_ports: open_ports(&fleet.open),
         vlans: vlans(&me.vlans),
     }
 }
 
-/// The part of it that is in `F`. A real address of a peer that has no overlay address in `F` is
-/// entered all the same: it is let in, and nothing is translated.
-fn family<F: Family>(me: &Me, fleet: &FleetSettings, view: &View) -> FamilyState<F> {
+/// The part of it that is there for the peers. Each entry is for one of them alone, so the parts of
+/// a view make the parts of the state.
+pub fn peers(me: &Me, view: &View) -> MapState {
+    MapState { v4: family(me, view), v6: family(me, view), ..MapState::empty() }
+}
+
+/// The peers in `F`. A real address of a peer that has no overlay address in `F` is entered all the
+/// same: it is let in, and nothing is translated.
+fn family<F: Family>(me: &Me, view: &View) -> FamilyState<F> {
     let mut members = BTreeMap::new();
     let mut overlays = BTreeMap::new();
     for (id, peer) in &view.peers {
@@ -93,14 +100,21 @@ fn family<F: Family>(me: &Me, fleet: &FleetSettings, view: &View) -> FamilyState
             overlays.insert(overlay, path(me, id, peer, overlay));
         }
     }
+    FamilyState { members, overlays, ..FamilyState::empty() }
+}
+
+fn with_settings<F: Family>(
+    peers: FamilyState<F>,
+    me: &Me,
+    fleet: &FleetSettings,
+) -> FamilyState<F> {
     let allow = |(range, allow): (&IpNet, &Allow)| {
         Some(((range.prefix_len().into(), F::of(range.network())?), *allow))
     };
     FamilyState {
         settings: settings(me, fleet),
-        members,
-        overlays,
         allow: fleet.allow.iter().filter_map(allow).collect(),
+        ..peers
     }
 }
 
@@ -111,6 +125,7 @@ fn settings<F: Family>(me: &Me, fleet: &FleetSettings) -> Settings<F> {
         overlays: fill(F::UNSPECIFIED, of::<F>(&me.overlays)),
         ranges: fill(Prefix::NONE, fleet.overlay.iter().filter_map(prefix)),
         failsafe: fill(Prefix::NONE, fleet.failsafe.iter().filter_map(prefix)),
+        endpoints: fill(Endpoint::NONE, me.endpoints.iter().filter_map(endpoint)),
         uplink: me.uplink_index,
         twin_first: fleet.twin_ports.first,
         twin_last: fleet.twin_ports.last,
@@ -163,6 +178,11 @@ fn of<F: Family>(addresses: &[IpAddr]) -> impl Iterator<Item = F::Addr> {
 
 fn prefix<F: Family>(range: &IpNet) -> Option<Prefix<F>> {
     Some(Prefix { network: F::of(range.network())?, mask: F::mask(range.prefix_len().into()) })
+}
+
+fn endpoint<F: Family>(endpoint: &SocketAddr) -> Option<Endpoint<F>> {
+    let address = F::of(endpoint.ip())?;
+    Some(Endpoint { address, port: endpoint.port().to_be_bytes(), ..Endpoint::NONE })
 }
 
 fn open_ports(open: &[OpenPort]) -> Box<[u64; OPEN_PORT_WORDS as usize]> {

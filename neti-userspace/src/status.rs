@@ -1,7 +1,7 @@
-//! What the daemon says of itself: a file that `neti show` reads, replaced as a whole on each change.
+//! What the daemon says of itself: files that `neti show` reads, each replaced as a whole. The names
+//! of the members have one of their own ([`names`]), for they are many.
 
 use std::{
-    collections::BTreeMap,
     fs, io,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -9,13 +9,15 @@ use std::{
 
 use anyhow::{Context, Result};
 use ipnet::IpNet;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 use crate::{
     addresses::Addresses,
-    membership::{HostId, Problem, Stale},
+    membership::{Held, HostId, Problem, Stale},
     sync,
 };
+
+pub mod names;
 
 /// Holds a directory and a lock file per instance.
 pub const RUN: &str = "/run/neti";
@@ -47,9 +49,17 @@ pub struct Status {
     /// How many peers are in the maps.
     pub members: usize,
     pub stale: Option<Stale>,
+    /// Members that have vanished from the registry and are held.
+    #[serde(default)]
+    pub held: Option<Held>,
+    /// What is wrong with our own record.
+    #[serde(default)]
+    pub registration: Option<String>,
+    /// The first [`sync::PROBLEMS`] of them.
     pub problems: Vec<Problem>,
-    /// Overlay addresses of the peers and whose they are.
-    pub names: BTreeMap<IpAddr, HostId>,
+    /// How many there are.
+    #[serde(default)]
+    pub problem_count: usize,
 }
 
 impl Status {
@@ -58,31 +68,43 @@ impl Status {
         self.members = sync.peers;
         self.revision = sync.revision;
         self.stale = sync.stale.clone();
-        self.problems = sync.problems.clone();
-        self.names = sync.names.clone();
+        self.held.clone_from(&sync.held);
+        self.problems.clone_from(&sync.problems);
+        self.problem_count = sync.problem_count;
     }
 
     /// Replaces the instance's status file.
     pub fn write(&self, instance: &str) -> Result<()> {
-        let directory = directory(instance);
-        let file = directory.join(FILE);
-        let draft = directory.join(".status.json");
-        let write = || -> io::Result<()> {
-            fs::create_dir_all(&directory)?;
-            fs::write(&draft, serde_json::to_vec_pretty(self)?)?;
-            fs::rename(&draft, &file)
-        };
-        write().with_context(|| format!("writing {}", file.display()))
+        let text = serde_json::to_vec_pretty(self).context("the status as JSON")?;
+        replace(instance, FILE, &text)
     }
 }
 
 /// The status of an instance; `None` if its daemon never wrote one.
 pub fn read(instance: &str) -> Result<Option<Status>> {
-    let file = directory(instance).join(FILE);
+    load(instance, FILE)
+}
+
+/// Replaces one of the instance's files.
+fn replace(instance: &str, name: &str, content: &[u8]) -> Result<()> {
+    let directory = directory(instance);
+    let file = directory.join(name);
+    let draft = directory.join(format!(".{name}"));
+    let write = || -> io::Result<()> {
+        fs::create_dir_all(&directory)?;
+        fs::write(&draft, content)?;
+        fs::rename(&draft, &file)
+    };
+    write().with_context(|| format!("writing {}", file.display()))
+}
+
+/// What is in one of the instance's files; `None` if it was never written.
+fn load<T: DeserializeOwned>(instance: &str, name: &str) -> Result<Option<T>> {
+    let file = directory(instance).join(name);
     match fs::read(&file) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map(Some)
-            .with_context(|| format!("{}: not a status of this version", file.display())),
+            .with_context(|| format!("{}: not a file of this version", file.display())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
     }

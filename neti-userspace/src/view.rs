@@ -5,7 +5,7 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
@@ -13,7 +13,8 @@ use ipnet::IpNet;
 
 use crate::{
     addresses::IpFamily,
-    membership::{HostId, MemberRecord, Membership, Problem},
+    fleet::{FleetSettings, Networks},
+    membership::{HostId, MemberRecord, Members, Problem},
 };
 
 /// Our own host.
@@ -34,6 +35,9 @@ pub struct Me {
     pub on_link: Vec<IpNet>,
     /// VLAN ids that have an interface of their own on the uplink.
     pub vlans: BTreeSet<u16>,
+    /// The registry's servers, which are never refused; the maps have room for
+    /// [`neti_common::maps::ENDPOINTS`] of a family.
+    pub endpoints: Vec<SocketAddr>,
 }
 
 /// The peers of one host.
@@ -41,7 +45,7 @@ pub struct Me {
 pub struct View {
     pub peers: BTreeMap<HostId, Peer>,
     /// Members and addresses that are left out.
-    pub problems: Vec<Problem>,
+    pub problems: BTreeSet<Problem>,
 }
 
 /// A member as it is seen from here.
@@ -55,15 +59,19 @@ pub struct Peer {
     pub generation: u32,
 }
 
-/// What `me` must see of the fleet.
+/// What `me` must see of `members`, whose fleet has these settings.
 ///
 /// Of two claims to one address one holds, whichever arrived first: an overlay address belongs to
 /// the higher generation, a real address to the older claim, and ours are ours.
-pub fn view(me: &Me, membership: &Membership) -> View {
-    let own = membership.members.get(&me.id);
+///
+/// Members that have no claim in common ([`claims`]), not even by way of others, do not matter to
+/// each other: the view of all is the union of the views of such parts, each with our own record.
+pub fn view(me: &Me, fleet: &FleetSettings, members: &Members) -> View {
+    let own = members.get(&me.id);
     let mut others: Vec<&MemberRecord> =
-        membership.members.values().map(Arc::as_ref).filter(|m| m.id != me.id).collect();
-    let mut problems = Vec::new();
+        members.values().map(Arc::as_ref).filter(|m| m.id != me.id).collect();
+    let mut problems = BTreeSet::new();
+    others.retain(|member| is_listed(fleet, member, &mut problems));
 
     let own_overlays = own.into_iter().flat_map(|own| own.overlays.iter().copied());
     let mut overlays = Claims::new("overlay", &me.id, own_overlays.chain(me.overlays.clone()));
@@ -71,7 +79,7 @@ pub fn view(me: &Me, membership: &Membership) -> View {
     let mut named: Vec<_> = others
         .into_iter()
         .map(|member| {
-            let carried = carried(membership, member, &mut problems);
+            let carried = carried(fleet, member, &mut problems);
             (member, overlays.grant(member, carried, &mut problems))
         })
         .filter(|(_, overlays)| !overlays.is_empty())
@@ -82,9 +90,9 @@ pub fn view(me: &Me, membership: &Membership) -> View {
     named.sort_by_key(|(m, _)| (m.since, &m.id));
     let mut peers = BTreeMap::new();
     for (member, mut overlays) in named {
-        let visible = visible(me, member);
+        let visible = visible(me, &fleet.networks, member);
         problems.extend(unreachable(me, member, &overlays, &visible));
-        let visible = outside(membership, member, visible, &mut problems);
+        let visible = outside(fleet, member, visible, &mut problems);
         let reals = reals.grant(member, visible, &mut problems);
         overlays.retain(|overlay| {
             let family = IpFamily::of(*overlay);
@@ -95,21 +103,49 @@ pub fn view(me: &Me, membership: &Membership) -> View {
             peers.insert(member.id.clone(), Peer { overlays, reals, generation });
         }
     }
-    problems.sort();
     View { peers, problems }
+}
+
+/// The addresses for which `member` may contend with others in the view of `me`: what another
+/// member that claims none of them comes to does not depend on it.
+pub fn claims(me: &Me, networks: &Networks, member: &MemberRecord) -> Vec<IpAddr> {
+    let mut claims = visible(me, networks, member);
+    if member.id == me.id {
+        claims.extend(member.private.iter());
+    }
+    claims.extend(&member.overlays);
+    claims
+}
+
+/// The key of problems with a member.
+pub fn key(id: &HostId) -> String {
+    format!("members/{id}")
+}
+
+/// Whether `member` is in a network that the fleet's settings list.
+fn is_listed(
+    fleet: &FleetSettings,
+    member: &MemberRecord,
+    problems: &mut BTreeSet<Problem>,
+) -> bool {
+    let checked = fleet.networks.check(&member.network);
+    if let Err(unlisted) = &checked {
+        problems.insert(problem(member, format!("{unlisted}; left out")));
+    }
+    checked.is_ok()
 }
 
 /// The overlay addresses of `member` that lie in the fleet's ranges and that an address of their
 /// own family carries.
 fn carried(
-    membership: &Membership,
+    fleet: &FleetSettings,
     member: &MemberRecord,
-    problems: &mut Vec<Problem>,
+    problems: &mut BTreeSet<Problem>,
 ) -> Vec<IpAddr> {
     let mut overlays = member.overlays.clone();
     overlays.retain(|overlay| {
         let family = IpFamily::of(*overlay);
-        let what = if !membership.fleet.is_overlay(*overlay) {
+        let what = if !fleet.is_overlay(*overlay) {
             format!("{overlay} is in no overlay range of the fleet; refused")
         } else if member.private.of(family).or(member.public.of(family)).is_none() {
             format!(
@@ -119,16 +155,17 @@ fn carried(
         } else {
             return true;
         };
-        problems.push(problem(member, what));
+        problems.insert(problem(member, what));
         false
     });
     overlays
 }
 
 /// The real addresses by which `member` can be reached from here, the preferred ones first.
-fn visible(me: &Me, member: &MemberRecord) -> Vec<IpAddr> {
+fn visible(me: &Me, networks: &Networks, member: &MemberRecord) -> Vec<IpAddr> {
     // Another network's private addresses may be the same as ours and mean other hosts.
-    let private = member.private.iter().filter(|_| member.network == me.network);
+    let adjoins = networks.adjoin(&me.network, &member.network);
+    let private = member.private.iter().filter(|_| adjoins);
     let mut visible: Vec<_> = private.collect();
     for public in member.public.iter() {
         if !visible.contains(&public) {
@@ -163,15 +200,15 @@ fn unreachable(
 
 /// Those of a member's real addresses that are no overlay addresses.
 fn outside(
-    membership: &Membership,
+    fleet: &FleetSettings,
     member: &MemberRecord,
     mut reals: Vec<IpAddr>,
-    problems: &mut Vec<Problem>,
+    problems: &mut BTreeSet<Problem>,
 ) -> Vec<IpAddr> {
     reals.retain(|&address| {
-        let overlay = membership.fleet.is_overlay(address);
+        let overlay = fleet.is_overlay(address);
         if overlay {
-            problems.push(problem(
+            problems.insert(problem(
                 member,
                 format!("real address {address} is in an overlay range; refused"),
             ));
@@ -201,13 +238,13 @@ impl<'a> Claims<'a> {
         &mut self,
         member: &'a MemberRecord,
         mut addresses: Vec<IpAddr>,
-        problems: &mut Vec<Problem>,
+        problems: &mut BTreeSet<Problem>,
     ) -> Vec<IpAddr> {
         addresses.retain(|&address| {
             let owner = *self.owners.entry(address).or_insert(&member.id);
             if owner != &member.id {
                 let kind = self.kind;
-                problems.push(problem(
+                problems.insert(problem(
                     member,
                     format!("{kind} address {address} belongs to {owner}; refused"),
                 ));
@@ -219,7 +256,7 @@ impl<'a> Claims<'a> {
 }
 
 fn problem(member: &MemberRecord, what: String) -> Problem {
-    Problem { key: format!("members/{}", member.id), what }
+    Problem { key: key(&member.id), what }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Fleets: a directory registry and the configuration of the hosts in it.
+//! Fleets: a registry and the configuration of the hosts in it.
 
 use std::{
     fmt::Write as _,
@@ -16,22 +16,93 @@ use crate::{
     family::Family,
     host::Host,
     instance::{FLEETS, fresh_instance, sweep},
+    servers::{EtcdCtl, Kazoo},
     topology::{Site, UPLINK},
 };
 
-/// A directory registry with fleet settings, and room for its hosts' files.
+/// A registry with fleet settings, and room for its hosts' files.
 #[derive(Debug)]
 pub struct Fleet {
     dir: TempDir,
     families: Vec<Family>,
+    /// `None`: a directory of the fleet's own.
+    served: Option<Served>,
+}
+
+/// A registry that is kept by servers.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// The keys of the hosts' `[registry]`, without `ttl`.
+    pub table: String,
+    pub operator: Operator,
+}
+
+/// How an operator reads and writes a server's keys.
+#[derive(Clone, Debug)]
+pub enum Operator {
+    Etcd(EtcdCtl),
+    ZooKeeper(Kazoo),
+}
+
+/// What the keys of the tests' fleets begin with.
+pub const PREFIX: &str = "/neti";
+
+impl Served {
+    pub fn etcd(endpoints: &[String], operator: EtcdCtl) -> Self {
+        let table = format!("kind = \"etcd\"\nendpoints = {endpoints:?}\n");
+        Self { table, operator: Operator::Etcd(operator) }
+    }
+
+    pub fn zookeeper(endpoints: &[String], operator: Kazoo) -> Self {
+        let table = format!("kind = \"zookeeper\"\nendpoints = {endpoints:?}\n");
+        Self { table, operator: Operator::ZooKeeper(operator) }
+    }
+}
+
+impl Operator {
+    /// Writes a key of the tree.
+    pub fn put(&self, key: &str, content: &str) -> Result<()> {
+        let key = format!("{PREFIX}/{key}");
+        match self {
+            Self::Etcd(etcd) => etcd.put(&key, content),
+            Self::ZooKeeper(kazoo) => kazoo.put(&key, content),
+        }
+    }
+
+    /// The text of a key of the tree; `None` where there is none.
+    pub fn get(&self, key: &str) -> Result<Option<String>> {
+        let key = format!("{PREFIX}/{key}");
+        match self {
+            Self::Etcd(etcd) => etcd.get(&key),
+            Self::ZooKeeper(kazoo) => kazoo.get(&key),
+        }
+    }
+
+    /// Removes a key of the tree.
+    pub fn delete(&self, key: &str) -> Result<()> {
+        let key = format!("{PREFIX}/{key}");
+        match self {
+            Self::Etcd(etcd) => etcd.delete(&key).map(drop),
+            Self::ZooKeeper(kazoo) => kazoo.delete(&key).map(drop),
+        }
+    }
 }
 
 impl Fleet {
-    /// A registry with these settings; `overlay` is the usual range of each family if they do not say.
+    /// A directory with these settings; `overlay` is the usual range of each family if they do not say.
     pub fn new(families: impl AsRef<[Family]>, settings: Value) -> Result<Self> {
+        Self::on(families.as_ref(), None, settings)
+    }
+
+    /// The same on servers.
+    pub fn served(families: impl AsRef<[Family]>, served: Served, settings: Value) -> Result<Self> {
+        Self::on(families.as_ref(), Some(served), settings)
+    }
+
+    fn on(families: &[Family], served: Option<Served>, settings: Value) -> Result<Self> {
         let prefix = format!("{FLEETS}{}-", std::process::id());
         let dir = tempfile::Builder::new().prefix(&prefix).tempdir()?;
-        let fleet = Self { dir, families: families.as_ref().to_vec() };
+        let fleet = Self { dir, families: families.to_vec(), served };
         fs::create_dir(fleet.registry())?;
         fleet.set(settings)?;
         Ok(fleet)
@@ -58,6 +129,9 @@ impl Fleet {
 
     /// Writes a registry file as an operator's tool would: beside it, then renamed.
     pub fn put(&self, key: &str, content: &str) -> Result<()> {
+        if let Some(served) = &self.served {
+            return served.operator.put(key, content);
+        }
         let path = self.registry().join(key);
         let directory = path.parent().context("a registry key has a directory")?;
         fs::create_dir_all(directory)?;
@@ -95,6 +169,9 @@ impl Fleet {
 
     /// Removes a member's record.
     pub fn remove_member(&self, id: &str) -> Result<()> {
+        if let Some(served) = &self.served {
+            return served.operator.delete(&format!("members/{id}"));
+        }
         let path = self.registry().join("members").join(id);
         fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))
     }
@@ -118,14 +195,14 @@ impl Fleet {
             [public] => writeln!(text, "public = \"{public}\"")?,
             [v4, v6, ..] => writeln!(text, "public = [\"{v4}\", \"{v6}\"]")?,
         }
-        let registry = self.registry();
-        write!(
-            text,
-            "{}\n[registry]\nkind = \"directory\"\npath = \"{}\"\nttl = {:?}\n",
-            options.extra,
-            registry.display(),
-            options.ttl
-        )?;
+        let table = match (&options.registry, &self.served) {
+            (Some(table), _) => table.clone(),
+            (None, Some(served)) => served.table.clone(),
+            (None, None) => {
+                format!("kind = \"directory\"\npath = \"{}\"\n", self.registry().display())
+            }
+        };
+        write!(text, "{}\n[registry]\n{table}ttl = {:?}\n", options.extra, options.ttl)?;
         fs::write(&config, text)?;
         Ok(Host::new(name, site, instance, config))
     }
@@ -140,10 +217,12 @@ pub struct HostOptions {
     pub extra: String,
     /// A unique one if none.
     pub instance: Option<String>,
+    /// The keys of `[registry]`, without `ttl`; the fleet's if none.
+    pub registry: Option<String>,
 }
 
 impl Default for HostOptions {
     fn default() -> Self {
-        Self { ttl: 60.0, extra: String::new(), instance: None }
+        Self { ttl: 60.0, extra: String::new(), instance: None, registry: None }
     }
 }

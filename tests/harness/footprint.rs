@@ -110,12 +110,13 @@ pub fn difference(
     lines
 }
 
-/// Files of a host's instance that are left under /sys/fs/bpf and /run.
+/// Files of a host's instance that are left under /sys/fs/bpf, /run and /var/lib.
 pub fn files(host: &Host) -> Vec<String> {
     let paths = [
         Path::new(PINS).join(&host.instance),
         Path::new(RUN).join(&host.instance),
         Path::new(RUN).join(format!("{}.lock", host.instance)),
+        host.state_file(),
     ];
     paths.iter().filter(|path| path.exists()).map(|path| path.display().to_string()).collect()
 }

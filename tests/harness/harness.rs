@@ -1,11 +1,13 @@
-//! Namespaces, hosts and packets for the tests, the demo and the benchmark.
+//! Namespaces, hosts and packets for the tests, the demo, the benchmark and the simulation.
 //!
 //! Everything here is owned: a namespace, a program or a running neti ends with the value that stands for it, also when
 //! a test panics, and nothing is looked for or killed by name. Tests are therefore independent and run in parallel.
 
 pub mod binary;
+pub mod bpf;
 pub mod container;
 pub mod family;
+pub mod figures;
 pub mod fleet;
 pub mod footprint;
 pub mod host;
@@ -15,13 +17,21 @@ pub mod netns;
 pub mod offload;
 pub mod packets;
 pub mod process;
+pub mod progress;
+pub mod servers;
 pub mod socket;
 pub mod stage;
+pub mod statistics;
 pub mod topology;
 pub mod traces;
 pub mod traffic;
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{self, ErrorKind},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Error, Result};
 
 /// How long anything may take before a test calls it hung. Far above what a loaded machine needs: nothing here measures
 /// time.
@@ -47,4 +57,12 @@ pub fn within(limit: Duration, mut ask: impl FnMut() -> bool) -> bool {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// A reader that has seen enough is no failure.
+pub fn unless_closed(error: Error) -> Result<()> {
+    let closed = error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == ErrorKind::BrokenPipe);
+    if closed { Ok(()) } else { Err(error.context("print the report")) }
 }

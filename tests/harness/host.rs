@@ -20,6 +20,8 @@ use crate::{
 pub const PINS: &str = "/sys/fs/bpf/neti";
 /// Where a running daemon keeps its files.
 pub const RUN: &str = "/run/neti";
+/// Where it keeps what a reboot must not take.
+pub const STATE: &str = "/var/lib/neti/state";
 
 /// A host and its neti, which is undone (`neti down`) when dropped.
 #[derive(Debug)]
@@ -134,6 +136,12 @@ impl Host {
         Ok(daemon.wait(PATIENCE))
     }
 
+    /// Sends the daemon a signal.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.daemon.as_mut().context("neti was not launched")?.signal(signal);
+        Ok(())
+    }
+
     /// `neti down`.
     pub fn down(&mut self) -> Result<Output> {
         self.run_neti(&["down", "--config", &self.config.to_string_lossy()])
@@ -141,12 +149,12 @@ impl Host {
 
     /// The path of something it pinned, `maps/NAME` or `links/NAME`, whatever the layout's version.
     pub fn pin(&self, name: &str) -> Result<PathBuf> {
-        let instance = Path::new(PINS).join(&self.instance);
-        let versions = fs::read_dir(&instance)
-            .with_context(|| format!("list {}", instance.display()))?
-            .collect::<std::io::Result<Vec<_>>>()?;
-        let found = versions.iter().map(|version| version.path().join(name)).find(|p| p.exists());
-        found.with_context(|| format!("{}: no {name} is pinned in any version", instance.display()))
+        pin(&self.instance, name)
+    }
+
+    /// The file that a reboot leaves it.
+    pub fn state_file(&self) -> PathBuf {
+        Path::new(STATE).join(format!("{}.jsonl", self.instance))
     }
 
     /// Runs `neti ARGUMENTS` on the host to its end.
@@ -258,6 +266,16 @@ impl Drop for Host {
             eprintln!("--- neti on {} printed:\n{}---", self.name, self.log());
         }
     }
+}
+
+/// The path of something that an instance pinned, `maps/NAME` or `links/NAME`, whatever the layout's version.
+pub fn pin(instance: &str, name: &str) -> Result<PathBuf> {
+    let instance = Path::new(PINS).join(instance);
+    let versions = fs::read_dir(&instance)
+        .with_context(|| format!("list {}", instance.display()))?
+        .collect::<std::io::Result<Vec<_>>>()?;
+    let found = versions.iter().map(|version| version.path().join(name)).find(|p| p.exists());
+    found.with_context(|| format!("{}: no {name} is pinned in any version", instance.display()))
 }
 
 /// Starts neti on all of them, together, and waits until each has all the others in its maps.

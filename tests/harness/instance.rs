@@ -1,7 +1,7 @@
 //! Names that say which process made something, so that what a killed one left can be told and removed.
 
 use std::{
-    env, fs,
+    env, fs, io,
     path::Path,
     sync::{
         OnceLock,
@@ -9,10 +9,14 @@ use std::{
     },
 };
 
-use crate::host::{PINS, RUN};
+use tempfile::TempDir;
+
+use crate::host::{PINS, RUN, STATE};
 
 /// What the names of fleets' directories begin with, under the directory for temporary files.
 pub(crate) const FLEETS: &str = "neti-fleet-";
+/// The same of registry servers' directories.
+const SERVERS: &str = "neti-server-";
 
 /// An instance name that says which process made it, so that [`sweep`] can tell whose it was.
 pub fn fresh_instance() -> String {
@@ -20,12 +24,18 @@ pub fn fresh_instance() -> String {
     format!("t{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
 }
 
+/// A directory for a registry server's files, removed with its owner.
+pub(crate) fn server_directory() -> io::Result<TempDir> {
+    sweep();
+    tempfile::Builder::new().prefix(&format!("{SERVERS}{}-", std::process::id())).tempdir()
+}
+
 /// Removes pins and files of test processes that were killed before they could. Once per process.
 pub(crate) fn sweep() {
     static SWEPT: OnceLock<()> = OnceLock::new();
     SWEPT.get_or_init(|| {
         let temporary = env::temp_dir();
-        for directory in [Path::new(PINS), Path::new(RUN), &temporary] {
+        for directory in [Path::new(PINS), Path::new(RUN), Path::new(STATE), &temporary] {
             for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
                 let name = entry.file_name();
                 let pid = name.to_str().and_then(owner);
@@ -39,8 +49,9 @@ pub(crate) fn sweep() {
     });
 }
 
-/// The process in the name of an instance ([`fresh_instance`]) or of a fleet's directory.
+/// The process in the name of an instance ([`fresh_instance`]) or of a fleet's or a server's directory.
 fn owner(name: &str) -> Option<u32> {
-    let rest = name.strip_prefix(FLEETS).or(name.strip_prefix('t'))?;
+    let mut prefixes = [FLEETS, SERVERS, "t"].into_iter();
+    let rest = prefixes.find_map(|prefix| name.strip_prefix(prefix))?;
     rest.split_once('-')?.0.parse().ok()
 }

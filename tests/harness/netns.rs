@@ -223,13 +223,18 @@ impl Netns {
         Ok(())
     }
 
-    fn finish(&self, mut command: Command, input: &str) -> Result<Output> {
+    /// Runs a command made by [`Netns::command`] to its end, with this input.
+    pub(crate) fn finish(&self, mut command: Command, input: &str) -> Result<Output> {
         let what = describe(&command);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let run = || -> io::Result<Output> {
             let mut child = on_spawner(move || command.spawn())?;
             if let Some(mut stdin) = child.stdin.take() {
-                stdin.write_all(input.as_bytes())?;
+                match stdin.write_all(input.as_bytes()) {
+                    // It ended without reading on, and its status says why.
+                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                    written => written?,
+                }
             }
             child.wait_with_output()
         };

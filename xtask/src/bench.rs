@@ -12,7 +12,7 @@ use clap::Args;
 use crate::{
     build,
     run::{cargo, root, shown, target_dir},
-    setup,
+    setup::{self, Extent},
 };
 
 #[derive(Args)]
@@ -33,7 +33,7 @@ pub struct Options {
 
 /// Builds and measures.
 pub fn run(options: &Options) -> Result<()> {
-    setup::run()?;
+    setup::run(Extent::Basic)?;
     let neti = build::neti(true)?;
     shown(build::progress(&mut cargo(&["build", "--package", "neti-bench"])))?;
     let mut command = Command::new(target_dir()?.join("debug").join("neti-bench"));

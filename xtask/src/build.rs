@@ -6,12 +6,12 @@ use anyhow::Result;
 
 use crate::{
     run::{cargo, shown, target_dir},
-    setup,
+    setup::{self, Extent},
 };
 
 /// Builds `neti` and says where it is.
 pub fn run(release: bool) -> Result<()> {
-    setup::run()?;
+    setup::run(Extent::Basic)?;
     println!("{}", neti(release)?.display());
     Ok(())
 }

@@ -7,13 +7,13 @@ use anyhow::{Context, Result, bail};
 use crate::{
     demo,
     run::{cargo, root, shown, target_dir, with_toolchain},
-    setup::{self, BPF_TOOLCHAIN, Compiler},
+    setup::{self, BPF_TOOLCHAIN, Compiler, Extent},
     test,
 };
 
 /// Runs it all; the first thing that fails ends it.
 pub fn run() -> Result<()> {
-    setup::run()?;
+    setup::run(Extent::Registries)?;
     step("format");
     shown(&mut cargo(&["fmt", "--all", "--check"]))?;
     step("lints of the host's crates");

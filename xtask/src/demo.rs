@@ -8,7 +8,7 @@ use clap::Args;
 use crate::{
     build,
     run::{cargo, root, shown, target_dir},
-    setup,
+    setup::{self, Extent},
 };
 
 #[derive(Args)]
@@ -27,7 +27,7 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// The demo in this family, built and ready to run.
 pub fn command(family: &str) -> Result<Command> {
-    setup::run()?;
+    setup::run(Extent::Basic)?;
     let neti = build::neti(false)?;
     shown(build::progress(&mut cargo(&["build", "--package", "neti-demo"])))?;
     let mut command = Command::new(target_dir()?.join("debug").join("neti-demo"));

@@ -8,11 +8,13 @@ mod ci;
 mod demo;
 mod run;
 mod setup;
+mod simulate;
 mod test;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use setup::Extent;
 
 /// Set up, build, test and show neti.
 #[derive(Parser)]
@@ -28,7 +30,13 @@ enum Task {
     ///
     /// On Debian 12 as root it installs exactly what is missing; elsewhere it says what to install. Every other command
     /// runs it first.
-    Setup,
+    ///
+    /// Example: cargo xtask setup --registries
+    Setup {
+        /// Also the registries that the tests run against: etcd, ZooKeeper with a Java runtime, and their clients.
+        #[arg(long)]
+        registries: bool,
+    },
     /// Build the `neti` binary, with the kernel programs inside.
     ///
     /// Example: cargo xtask build --release
@@ -70,17 +78,31 @@ enum Task {
     ///
     /// Example: cargo xtask bench --family v6 --quick --json figures.json
     Bench(bench::Options),
+    /// Put one real host into a large fleet, whose other members exist in the registry alone.
+    ///
+    /// Starts a registry, fills it with members, starts neti as it is deployed, and measures: how long it takes until
+    /// the kernel's maps hold all members; then, while members move, leave and come back at a steady rate, how long it
+    /// takes from the registry's acknowledgement of a change until the maps hold it, and what the daemon takes of the
+    /// processor; the same while nothing changes; and its memory.
+    ///
+    /// It needs root, works in network namespaces of its own and leaves nothing behind. The exit status says whether
+    /// everything arrived; no figure is ever judged.
+    ///
+    /// Example: cargo xtask simulate --members 100000 --churn 100/s --registry etcd
+    Simulate(simulate::Options),
     /// Everything that a change must pass: format, lints, tests, demo.
     Ci,
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Task::Setup => setup::run(),
+        Task::Setup { registries: false } => setup::run(Extent::Basic),
+        Task::Setup { registries: true } => setup::run(Extent::Registries),
         Task::Build { release } => build::run(release),
         Task::Test { filter, arguments } => test::run(filter.as_deref(), &arguments),
         Task::Demo(options) => demo::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Simulate(options) => simulate::run(&options),
         Task::Ci => ci::run(),
     };
     match done {

@@ -15,20 +15,21 @@ use plan::Plan;
 use crate::run::{quiet, root};
 
 pub use machine::{Compiler, compiler};
+pub use plan::Extent;
 
 /// The rustup toolchain that stands for Debian's compiler.
 pub const BPF_TOOLCHAIN: &str = "neti-bpf";
 
-/// Installs what is missing, or says what to install.
-pub fn run() -> Result<()> {
-    let machine = Machine::look();
+/// Installs what is missing of this extent, or says what to install.
+pub fn run(extent: Extent) -> Result<()> {
+    let machine = Machine::look(extent);
     let plan = plan::plan(&machine);
     if let Some(text) = plan.for_the_reader(&machine) {
         bail!("{text}");
     }
     carry_out(&plan)?;
     // A second look: that a package was installed does not prove that what was missing is there.
-    match plan::plan(&Machine::look()) {
+    match plan::plan(&Machine::look(extent)) {
         left if left.is_empty() => Ok(()),
         left => bail!("set up, and yet this machine lacks {}", left.what().join(", ")),
     }
@@ -68,7 +69,7 @@ fn install(packages: &[&str]) -> Result<()> {
     quiet(apt(&["install", "--yes", "--no-install-recommends", "--no-remove"]).args(packages))
 }
 
-/// Keeps packages that carry a server (nginx) from starting it, by Debian's policy-rc.d.
+/// Keeps packages that carry a server (nginx, etcd) from starting it, by Debian's policy-rc.d.
 struct NoServices;
 
 impl NoServices {

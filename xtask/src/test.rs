@@ -13,12 +13,12 @@ use digest::Digest;
 use crate::{
     build,
     run::{cargo, shown},
-    setup,
+    setup::{self, Extent},
 };
 
 /// Runs the tests whose name contains `filter`, or all; `arguments` go to the test programs.
 pub fn run(filter: Option<&str>, arguments: &[String]) -> Result<()> {
-    setup::run()?;
+    setup::run(Extent::Registries)?;
     let started = Instant::now();
     let neti = build::neti(false)?;
     if !std::io::stderr().is_terminal() {

@@ -129,6 +129,7 @@ async fn fleet(
     let index = uplink.map_or(0, |uplink| uplink.index);
     let mut findings = vec![
         ("fleet", overlap::check(netlink, index, &fleet.overlay).await.map(|()| good)),
+        ("network", host::network(config, &fleet).map(|()| config.network.clone())),
         ("twin ports", ports::check(fleet.twin_ports).map(|()| twins)),
     ];
     // What is wrong with the uplink's addresses is a finding of its own.

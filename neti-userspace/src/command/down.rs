@@ -8,7 +8,7 @@ use crate::{
     cli::Down,
     config::Config,
     loader::{attach, pins::Pins},
-    notrack, status,
+    notrack, saved, status,
     uplink::{self, lock, overlay},
 };
 
@@ -34,5 +34,6 @@ pub async fn teardown(netlink: &Handle, pins: &Pins) -> Result<()> {
     }
     notrack::remove(pins.instance())?;
     pins.remove()?;
+    saved::remove(pins.instance())?;
     status::remove(pins.instance())
 }

@@ -5,31 +5,40 @@
 //! when the programs are there to translate them. If a first start fails, everything it made is
 //! removed again; if a restart fails, the dataplane that was there goes on.
 
+mod following;
 pub mod host;
+mod join;
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    cell::OnceCell,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, Result, bail};
-use ipnet::IpNet;
+use following::{Following, follow};
+use join::{Joined, Seeker};
 use rtnetlink::Handle;
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 use super::{down::teardown, installed};
 use crate::{
-    addresses::{Addresses, IpFamily, list},
+    addresses::list,
     cli::Run,
     config::Config,
-    fleet::FleetSettings,
     loader::{self, Options, attach, permission, pins, pins::Pins},
-    membership::Membership,
+    membership::MemberRecord,
     notrack,
-    registry::{self, Registration, Registry},
+    registry::{self, Backend, Registration, Registry},
+    saved,
     shutdown::Shutdown,
-    status::Status,
-    store::{Store, kernel::KernelStore},
-    sync,
+    status::{Status, names},
+    store::kernel::KernelStore,
+    sync::{self, Follower},
     twins::Twins,
-    uplink::{self, Uplink, lock, overlap, overlay, ports},
+    uplink::{self, Uplink, lock, overlay},
     view::Me,
 };
 
@@ -50,7 +59,7 @@ pub async fn run(args: &Run) -> Result<()> {
 
     let restart = pins.exist();
     let started = tokio::select! {
-        started = start(args, &config, &netlink, uplink, &pins) => started.map(Some),
+        started = start(args, config, &netlink, uplink, &pins) => started.map(Some),
         signal = shutdown.requested() => {
             tracing::info!("{signal} while starting");
             Ok(None)
@@ -69,43 +78,46 @@ pub async fn run(args: &Run) -> Result<()> {
 
 /// A daemon whose dataplane is up.
 struct Daemon {
-    instance: String,
+    config: Config,
+    registry: Backend,
     me: Me,
-    membership: watch::Receiver<Arc<Membership>>,
-    store: KernelStore,
+    joined: Joined,
+    follower: Follower<KernelStore>,
+    /// What its first step came to.
+    synced: sync::Status,
     twins: Twins,
-    registration: Registration,
+    /// `None`: it is still to be announced.
+    registration: Option<Registration>,
     status: Status,
 }
 
 async fn start(
     args: &Run,
-    config: &Config,
+    config: Config,
     netlink: &Handle,
     uplink: Uplink,
     pins: &Pins,
 ) -> Result<Daemon> {
-    let registry = registry::open(config)?;
-    let fleet = registry.fleet().await?;
-    overlap::check(netlink, uplink.index, &fleet.overlay).await?;
-    if let Err(error) = ports::check(fleet.twin_ports) {
-        tracing::warn!("{error:#}");
-    }
-    let reals = host::reals(config, &uplink)?;
-    let (families, missing) = host::families(&uplink, &reals, &fleet)?;
-    for family in missing {
-        tracing::info!(
-            "uplink {}: no global {family} address: this host has no {family} overlay address",
-            uplink.name
-        );
-    }
-    let overlays = registry.claim(&config.host, &fleet, &families).await?;
-    let membership = registry.watch().await?;
-    let me = host::me(config, &uplink, overlays.iter().collect(), reals);
+    let registry = registry::open(&config)?;
+    let reals = host::reals(&config, &uplink)?;
+    let seeker = Seeker {
+        config: &config,
+        registry: &registry,
+        netlink,
+        uplink: &uplink,
+        pins,
+        reals: &reals,
+    };
+    let joined = tokio::select! {
+        joined = join::join(&seeker) => joined?,
+        never = patience() => match never {},
+    };
+    let Joined { overlays, ref ranges, .. } = joined;
+    let endpoints = host::endpoints(&config).await;
+    let me = host::me(&config, &uplink, overlays.iter().collect(), reals, endpoints);
 
     let xdp = attach::wants_xdp(&uplink, config.attach);
     let mut ebpf = loader::load(pins, Options { trace: args.trace_drops, xdp }).await?;
-    let ranges = routed(&fleet, overlays);
     // The fleet may have other ranges than at the last start, and the uplink another family. As in
     // `teardown`, routes go before the programs forget what they are to translate.
     if let Some(mut left) = installed::read(pins) {
@@ -119,21 +131,25 @@ async fn start(
         }
         overlay::remove(netlink, left.uplink, &left.addresses, &left.ranges).await?;
     }
-    let mut store = KernelStore::open(pins)?;
-    let mut have = store.read()?;
-    let snapshot = membership.borrow().clone();
-    let synced = sync::step(&me, &snapshot, &mut have, &mut store)?;
+    let mut follower = Follower::new(KernelStore::open(pins)?);
+    let synced = match &joined.snapshot {
+        Some(snapshot) => follower.step(&me, snapshot)?,
+        None => sync::Status { stale: joined.stale.clone(), ..sync::Status::default() },
+    };
 
     let tc = attach::available(&uplink);
     let means = attach::attach(&mut ebpf, pins, &uplink, config.attach, tc)?;
-    overlay::install(netlink, &uplink, overlays, &ranges).await?;
+    overlay::install(netlink, &uplink, overlays, ranges).await?;
     match config.notrack {
-        true => notrack::install(&config.instance, &ranges)?,
+        true => notrack::install(&config.instance, ranges)?,
         false => notrack::remove(&config.instance)?,
     }
-    let registration = registry.register(&host::record(config, &me)).await?;
+    let registration = match &joined.watch {
+        Some(_) => announce(&registry, &host::record(&config, &me)).await?,
+        None => None,
+    };
 
-    let mut status = host::status(config, &me, &ranges, means);
+    let mut status = host::status(&config, &me, ranges, means);
     status.update(&synced);
     status.write(&config.instance)?;
     tracing::info!(
@@ -145,59 +161,116 @@ async fn start(
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!("telling the service manager: {error}");
     }
-    Ok(Daemon {
-        instance: config.instance.clone(),
-        me,
-        membership,
-        store,
-        twins: Twins::open(pins)?,
-        registration,
-        status,
-    })
+    let twins = Twins::open(pins)?;
+    Ok(Daemon { config, registry, me, joined, follower, synced, twins, registration, status })
+}
+
+/// Announces `record`; an outage puts it off.
+async fn announce(registry: &Backend, record: &MemberRecord) -> Result<Option<Registration>> {
+    match registry.register(record).await {
+        Ok(registration) => Ok(Some(registration)),
+        Err(error) if error.is_outage() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Asks the service manager for patience as long as the start goes on: the registry may be away for
+/// longer than a start usually takes.
+async fn patience() -> std::convert::Infallible {
+    const PERIOD: Duration = Duration::from_secs(10);
+    loop {
+        let more = sd_notify::NotifyState::ExtendTimeoutUsec(3 * PERIOD.as_micros() as u32);
+        // Without a service manager there is nobody to ask.
+        let _ = sd_notify::notify(&[more]);
+        sleep(PERIOD).await;
+    }
 }
 
 impl Daemon {
     /// Follows the fleet until a signal asks to leave. The dataplane stays.
     async fn serve(self, mut shutdown: Shutdown) -> Result<()> {
-        let Self { instance, me, membership, store, twins, registration, status } = self;
+        let Self { config, registry, me, joined, follower, synced, twins, registration, status } =
+            self;
+        let instance = &config.instance;
+        let record = host::record(&config, &me);
         // The sender lives as long as the daemon: synchronising ends when it is gone.
         let (_me, me) = watch::channel(me);
-        let (publish, synced) = watch::channel(sync::Status::default());
+        let (publish, synced) = watch::channel(synced);
+        let names = tokio::spawn(names::follow(instance.clone(), synced.clone()));
+        let (snapshots, membership) = watch::channel(joined.snapshot);
+        let (tell, trouble) = watch::channel(None);
+        let registered = OnceCell::new();
+        if let Some(registration) = registration {
+            let _ = registered.set(registration);
+        }
+        let following = Following {
+            config: &config,
+            registry: &registry,
+            overlays: joined.overlays,
+            watch: joined.watch,
+            guard: joined.guard,
+            record,
+            registration: &registered,
+        };
+        let state = saved::keep(join::owner(&config), joined.overlays, membership.clone());
         let signal = tokio::select! {
-            ended = sync::run(me, membership, store, publish) => {
+            ended = sync::run(follower, me, membership, publish) => {
                 ended.context("following the fleet")?;
-                bail!("the registry's watch ended; start neti again");
+                bail!("following the fleet ended");
             }
-            () = write_status(&instance, status, synced) => bail!("the status ended"),
+            ended = follow(following, &snapshots, &tell) => {
+                ended?;
+                bail!("following the registry ended");
+            }
+            () = state => bail!("the state file ended"),
+            () = write_status(instance, status, synced, trouble) => bail!("the status ended"),
             () = twins.collect() => bail!("the collection of twins ended"),
             signal = shutdown.requested() => signal,
         };
         tracing::info!("{signal}: leaving the fleet; the dataplane stays until `neti down`");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        registration.withdraw().await.context("withdrawing from the fleet")
+        // It ends with what it follows.
+        names.await.context("writing the names")?;
+        let Some(registration) = registered.into_inner() else { return Ok(()) };
+        // That the registry is away is no failure of ours: the record ends by itself.
+        match timeout(WITHDRAWAL, registration.withdraw()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("our record is left to expire: {error:#}"),
+            Err(_) => tracing::warn!("our record is left to expire: the registry does not answer"),
+        }
+        Ok(())
     }
 }
 
-/// Writes the status file whenever synchronising has come to something else.
+/// How long leaving the fleet may take.
+const WITHDRAWAL: Duration = Duration::from_secs(5);
+
+/// Writes the status file whenever synchronising has come to something else, or our record has.
 async fn write_status(
     instance: &str,
     mut status: Status,
     mut synced: watch::Receiver<sync::Status>,
+    mut trouble: watch::Receiver<Option<String>>,
 ) {
-    while synced.changed().await.is_ok() {
-        status.update(&synced.borrow_and_update());
+    loop {
+        let changed = tokio::select! {
+            changed = synced.changed() => {
+                status.update(&synced.borrow_and_update());
+                changed
+            }
+            changed = trouble.changed() => {
+                status.registration = trouble.borrow_and_update().clone();
+                changed
+            }
+        };
+        if changed.is_err() {
+            // The senders are gone with `sync::run` and `follow`, whose ends are the ones to report.
+            std::future::pending::<()>().await;
+        }
         if let Err(error) = status.write(instance) {
             tracing::warn!("{error:#}");
         }
     }
-    // The sender is gone with `sync::run`, whose end is the one to report.
-    std::future::pending().await
-}
-
-/// The overlay ranges of the families in which we have an overlay address.
-fn routed(fleet: &FleetSettings, overlays: Addresses) -> Vec<IpNet> {
-    let has_one = |range: &&IpNet| overlays.of(IpFamily::of_range(range)).is_some();
-    fleet.overlay.iter().filter(has_one).copied().collect()
 }
 
 /// Seconds since 1970; 0 on a clock that stands before.

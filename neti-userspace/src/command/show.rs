@@ -11,23 +11,27 @@ use anyhow::{Context, Result, bail};
 use crate::{
     cli::{Show, ShowArgs, ShowWhat},
     loader::pins::{self, Pins},
-    output::{self, Format},
+    output,
 };
 
 pub fn run(args: &Show) -> Result<()> {
     let out = &mut BufWriter::new(io::stdout().lock());
     match &args.what {
-        ShowWhat::Members(args) => output::rows(out, &members::read(&pins(args)?)?, format(args))?,
-        ShowWhat::Stats(args) => {
-            output::rows(out, &stats::read(&pins(&args.show)?, args.all)?, format(&args.show))?;
+        ShowWhat::Members(args) => {
+            output::rows(out, &members::read(&pins(args)?)?, args.printing.format())?
         }
-        ShowWhat::Status(args) => output::facts(out, &status::read(&pins(args)?)?, format(args))?,
+        ShowWhat::Stats(args) => {
+            output::rows(
+                out,
+                &stats::read(&pins(&args.show)?, args.all)?,
+                args.show.printing.format(),
+            )?;
+        }
+        ShowWhat::Status(args) => {
+            output::facts(out, &status::read(&pins(args)?)?, args.printing.format())?
+        }
     }
     out.flush().context("writing the output")
-}
-
-fn format(args: &ShowArgs) -> Format {
-    Format::of(args.json, args.pretty)
 }
 
 /// The pins of the instance asked for, which must have some.

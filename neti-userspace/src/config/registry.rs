@@ -64,6 +64,30 @@ pub enum Layout {
     Classic,
 }
 
+impl RegistryConfig {
+    /// The kind and where its tree is, wherever the servers are.
+    pub fn tree(&self) -> String {
+        match self {
+            Self::Directory { .. } => self.to_string(),
+            Self::Etcd(servers) => format!("etcd {}", servers.prefix),
+            Self::ZooKeeper { servers, .. } => format!("zookeeper {}", servers.prefix),
+        }
+    }
+
+    /// `HOST:PORT` of the servers for this host's network.
+    pub fn endpoints(&self) -> Vec<&str> {
+        let servers = match self {
+            Self::Directory { .. } => return Vec::new(),
+            Self::Etcd(servers) | Self::ZooKeeper { servers, .. } => servers,
+        };
+        let after_scheme = |endpoint: &'_ String| {
+            let start = endpoint.find("//").map_or(0, |slashes| slashes + 2);
+            start..endpoint.len()
+        };
+        servers.endpoints.iter().map(|endpoint| &endpoint[after_scheme(endpoint)]).collect()
+    }
+}
+
 impl fmt::Display for RegistryConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

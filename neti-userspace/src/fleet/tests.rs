@@ -151,7 +151,7 @@ fn errors_name_key_value_and_what_is_right() {
         ),
         (r#""echo": "on""#, "echo = \"on\": must be true or false"),
         (r#""twin_ports": "9000-8000""#, "twin_ports = \"9000-8000\": must be a range of ports"),
-        (r#""overlays": []"#, "overlays = []: unknown key; known are overlay, mode,"),
+        (r#""overlays": []"#, "overlays = []: unknown key; known are overlay,"),
     ];
     let whole = whole.map(|(text, error)| (text.to_owned(), error.to_owned()));
     let overlays = overlays.map(|(range, error)| {

@@ -19,6 +19,7 @@ use aya::{
 /// `enum bpf_cmd`.
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 const BPF_MAP_DELETE_BATCH: libc::c_long = 27;
 const BPF_LINK_DETACH: libc::c_long = 34;
@@ -36,6 +37,50 @@ struct Batch {
     map_fd: u32,
     elem_flags: u64,
     flags: u64,
+}
+
+/// Elements of one call of [`lookup_all`].
+const LOOKUPS: usize = 4096;
+
+/// All elements of a hash map. One that changes meanwhile may be missed or be there twice.
+pub fn lookup_all<K: Pod, V: Pod>(map: &MapData) -> io::Result<Vec<(K, V)>> {
+    let mut all = Vec::new();
+    let mut room = LOOKUPS;
+    // Of a hash map: the bucket to go on with.
+    let mut next: Option<u32> = None;
+    loop {
+        let mut keys = Vec::<K>::with_capacity(room);
+        let mut values = Vec::<V>::with_capacity(room);
+        let mut after = 0u32;
+        let mut batch = Batch {
+            in_batch: next.as_ref().map_or(0, |bucket| std::ptr::from_ref(bucket) as u64),
+            out_batch: std::ptr::from_mut(&mut after) as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            ..Batch::of(map, room)
+        };
+        let ended = match batch.call(BPF_MAP_LOOKUP_BATCH) {
+            Ok(()) => false,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+            // A bucket holds more elements than there is room for.
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) && batch.count == 0 => {
+                room *= 2;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let count = room.min(batch.count as usize);
+        // SAFETY: the kernel has written so many keys and values, of which any bytes are valid.
+        unsafe {
+            keys.set_len(count);
+            values.set_len(count);
+        }
+        all.extend(keys.into_iter().zip(values));
+        if ended {
+            return Ok(all);
+        }
+        next = Some(after);
+    }
 }
 
 /// Inserts or overwrites all `keys` with `values` in one call.

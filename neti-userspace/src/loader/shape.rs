@@ -1,5 +1,5 @@
 //! Compares a pinned map with the one in the object before it is used again: aya takes a pinned map
-//! of another key size or capacity without a word.
+//! of another key size, capacity or flags without a word.
 
 use std::{fmt, path::Path};
 
@@ -26,12 +26,17 @@ struct Shape {
     key: u32,
     value: u32,
     entries: u32,
+    /// `BPF_F_*`: how it allocates.
+    flags: u32,
 }
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, key, value, entries } = self;
-        write!(f, "type {kind}, key of {key} bytes, value of {value} bytes, {entries} entries")
+        let Self { kind, key, value, entries, flags } = self;
+        write!(
+            f,
+            "type {kind}, key of {key} bytes, value of {value} bytes, {entries} entries, flags {flags:#x}"
+        )
     }
 }
 
@@ -52,6 +57,7 @@ pub fn pinned_maps(object: &[u8]) -> Result<Vec<Declared>> {
                 key: map.key_size(),
                 value: map.value_size(),
                 entries: map.max_entries(),
+                flags: map.map_flags(),
             },
         })
         .collect())
@@ -85,5 +91,6 @@ fn pinned_shape(path: &Path) -> Result<Shape> {
         key: info.key_size(),
         value: info.value_size(),
         entries: info.max_entries(),
+        flags: info.map_flags(),
     })
 }

@@ -9,6 +9,7 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net};
 use neti_common::family::Family;
+use proptest::prelude::*;
 
 use crate::{
     addresses::{Addresses, IpFamily},
@@ -82,6 +83,7 @@ pub fn me() -> Me {
         uplink_index: 7,
         on_link: vec!["10.0.0.0/24".parse().unwrap()],
         vlans: [0, 100].into(),
+        endpoints: Vec::new(),
     }
 }
 
@@ -171,6 +173,41 @@ pub fn membership(records: impl IntoIterator<Item = MemberRecord>) -> Membership
         members: records.into_iter().map(|record| (record.id.clone(), Arc::new(record))).collect(),
         problems: Vec::new(),
         stale: None,
+        outages: 0,
         confirmed: None,
+        held: None,
     }
+}
+
+/// Records with few addresses, so that claims collide.
+pub fn records() -> impl Strategy<Value = Vec<MemberRecord>> {
+    let address = |range: Vec<&'static str>| {
+        let family = prop::sample::select(&IpFamily::ALL);
+        (family, prop::sample::select(range)).prop_map(|(family, text)| ip(&said(family, text)))
+    };
+    let overlay =
+        || address(vec!["100.64.0.0", "100.64.0.1", "100.64.0.2", "100.64.0.3", "10.0.0.9"]);
+    let reals = || {
+        let few = vec!["10.0.0.8", "10.0.0.9", "10.0.0.10", "10.0.0.11", "10.0.0.12", "100.64.0.4"];
+        prop::collection::vec(address(few), 0..3).prop_map(|reals| {
+            let mut addresses = Addresses::default();
+            for real in reals {
+                addresses.insert(real);
+            }
+            addresses
+        })
+    };
+    let overlays = prop::collection::btree_set(overlay(), 1..4);
+    let fields = ("[a-h]|hudson", overlays, reals(), reals(), any::<bool>(), 1u32..3, 0u64..4);
+    let record = fields.prop_map(|(name, overlays, private, public, here, generation, since)| {
+        MemberRecord {
+            overlays: overlays.into_iter().collect(),
+            private,
+            public,
+            ..record(&name, "100.64.0.1", if here { "ec2" } else { "vpc" })
+                .generation(generation)
+                .since(since)
+        }
+    });
+    prop::collection::vec(record, 0..8)
 }

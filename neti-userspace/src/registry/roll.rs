@@ -22,6 +22,7 @@ pub struct Roll {
     /// By key.
     problems: BTreeMap<String, String>,
     stale: Option<Stale>,
+    outages: u64,
     confirmed: Option<Confirmation>,
     revision: u64,
 }
@@ -35,6 +36,7 @@ impl Roll {
             members: Members::new(),
             problems: BTreeMap::new(),
             stale: None,
+            outages: 0,
             confirmed: None,
             revision: 0,
         })
@@ -133,6 +135,7 @@ impl Roll {
         }
         warn!("{registry}: {why}; the last known fleet is kept");
         self.stale = Some(Stale { since: SystemTime::now(), why });
+        self.outages += 1;
         true
     }
 
@@ -163,7 +166,9 @@ impl Roll {
             members: self.members.clone(),
             problems: self.problems.iter().map(problem).collect(),
             stale: self.stale.clone(),
+            outages: self.outages,
             confirmed: self.confirmed.clone(),
+            held: None,
         })
     }
 

@@ -12,7 +12,8 @@ use crate::{
 fn sample<F: Family>(records: impl IntoIterator<Item = MemberRecord>) -> FamilyState<F> {
     let me = me().said(kind::<F>());
     let membership = membership(records.into_iter().map(|record| record.said(kind::<F>())));
-    family(&me, &membership.fleet, &view(&me, &membership))
+    let view = view(&me, &membership.fleet, &membership.members);
+    with_settings(family(&me, &view), &me, &membership.fleet)
 }
 
 fn sierra() -> MemberRecord {
@@ -77,7 +78,7 @@ fn everybody_is_redirected_in_a_family_without_a_gateway() {
     let me = Me { on_link: vec!["::/0".parse().unwrap()], ..me().dual() };
     let six = IpFamily::V6;
     let membership = membership([walden(), sierra().said(six)]);
-    let state = state(&me, &membership.fleet, &view(&me, &membership));
+    let state = state(&me, &membership.fleet, &view(&me, &membership.fleet, &membership.members));
     assert_eq!(state.v4.overlays.values().map(|path| path.flags).collect::<Vec<_>>(), [0]);
     let flags = state.v6.overlays.values().map(|path| path.flags).collect::<Vec<_>>();
     assert_eq!(flags, [path_flag::REDIRECT]);
@@ -107,7 +108,7 @@ fn each_family_has_its_own_addresses_of_a_host() {
     let dual =
         record("a", "100.64.0.2,fd00::6440:2", "ec2").private("10.0.0.11").private("fd00::b");
     let membership = membership([dual]);
-    let both = state(&me, &membership.fleet, &view(&me, &membership));
+    let both = state(&me, &membership.fleet, &view(&me, &membership.fleet, &membership.members));
     let path = both.v4.overlays[&[100, 64, 0, 2]];
     assert_eq!((path.real, path.reals), ([10, 0, 0, 11], [[10, 0, 0, 11], [0; 4]]));
     let path = both.v6.overlays[&at::<V6>("100.64.0.2")];
@@ -123,7 +124,8 @@ fn in_a_family_without_overlay_addresses_a_peer_is_let_in_and_nothing_translated
     let without = record("b", "100.64.0.3", "ec2").private("10.0.0.12").private("fd00::c");
     for (me, record) in [(me(), a), (me().dual(), without)] {
         let membership = membership([record]);
-        let state = state(&me, &membership.fleet, &view(&me, &membership));
+        let state =
+            state(&me, &membership.fleet, &view(&me, &membership.fleet, &membership.members));
         assert_eq!((state.v4.overlays.len(), state.v6.overlays.len()), (1, 0));
         let member = state.v6.members.values().next().unwrap();
         assert_eq!((member.overlay_count, member.overlays[0]), (0, V6::UNSPECIFIED));
@@ -180,4 +182,20 @@ fn the_settings_of_a_family_that_nobody_uses_are_valid_all_the_same() {
 fn a_host_has_the_same_number_everywhere() {
     // The published vector of FNV-1a for "foobar".
     assert_eq!(number(&id("foobar")), 0xbf9c_f968);
+}
+
+#[test]
+fn the_registrys_servers_are_in_the_settings_of_their_family() {
+    let endpoints = vec![
+        "192.0.2.7:2379".parse().unwrap(),
+        "[2001:db8::7]:2379".parse().unwrap(),
+        "192.0.2.8:2380".parse().unwrap(),
+    ];
+    let me = Me { endpoints, ..me() };
+    let membership = membership([]);
+    let state = state(&me, &membership.fleet, &view(&me, &membership.fleet, &membership.members));
+    let used = state.v4.settings.endpoints.iter().filter(|one| one.port != [0, 0]);
+    let used: Vec<_> = used.map(|one| (one.address, u16::from_be_bytes(one.port))).collect();
+    assert_eq!(used, [([192, 0, 2, 7], 2379), ([192, 0, 2, 8], 2380)]);
+    assert_eq!(state.v6.settings.endpoints.iter().filter(|one| one.port != [0, 0]).count(), 1);
 }

@@ -163,7 +163,8 @@ fn entries<K: Pod + Ord, V: Pod>(
     map: &HashMap<MapData, K, V>,
     name: &'static str,
 ) -> Result<BTreeMap<K, V>> {
-    map.iter().collect::<Result<_, _>>().context(name)
+    let entries = bpf::lookup_all(map.map()).with_context(|| format!("map {name}: reading it"))?;
+    Ok(entries.into_iter().collect())
 }
 
 fn put<K: Pod, V: Pod>(

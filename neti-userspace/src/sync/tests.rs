@@ -9,6 +9,7 @@ use crate::{
         MemberRecord,
         sample::{ip, me, membership, record},
     },
+    state::MapState,
     store::memory::MemoryStore,
 };
 
@@ -58,16 +59,21 @@ impl Shared {
 struct Bench {
     store: Shared,
     me: watch::Sender<Me>,
-    membership: watch::Sender<Arc<Membership>>,
+    membership: watch::Sender<Option<Arc<Membership>>>,
     status: watch::Receiver<Status>,
     run: tokio::task::JoinHandle<Result<()>>,
 }
 
 fn start(store: Shared, first: Membership) -> Bench {
     let (me, me_receiver) = watch::channel(me());
-    let (membership, membership_receiver) = watch::channel(Arc::new(first));
+    let (membership, membership_receiver) = watch::channel(Some(Arc::new(first)));
     let (status_sender, status) = watch::channel(Status::default());
-    let run = tokio::spawn(run(me_receiver, membership_receiver, store.clone(), status_sender));
+    let run = tokio::spawn(run(
+        Follower::new(store.clone()),
+        me_receiver,
+        membership_receiver,
+        status_sender,
+    ));
     Bench { store, me, membership, status, run }
 }
 
@@ -84,10 +90,10 @@ async fn the_store_follows_members_and_ourselves() {
     assert_eq!(bench.status.borrow().peers, 1);
 
     let walden = record("walden", "100.64.0.3", "vpc").private("10.0.0.12");
-    bench.membership.send_replace(Arc::new(Membership {
+    bench.membership.send_replace(Some(Arc::new(Membership {
         revision: 2,
         ..membership([sierra(), walden.clone()])
-    }));
+    })));
     bench.status.wait_for(|status| status.revision == 2).await.unwrap();
     assert_eq!(bench.store.members(), [[10, 0, 0, 11]]);
     let key = bench.status.borrow().problems[0].key.clone();
@@ -106,7 +112,7 @@ async fn the_store_follows_members_and_ourselves() {
 async fn what_is_there_already_is_not_written_again() {
     let store = Shared::default();
     let snapshot = membership([sierra()]);
-    step(&me(), &snapshot, &mut MapState::empty(), &mut store.clone()).unwrap();
+    Follower::new(store.clone()).step(&me(), &snapshot).unwrap();
     let mut bench = start(store, snapshot);
     bench.status.changed().await.unwrap();
     assert_eq!(bench.store.applied(), 1);
@@ -118,9 +124,10 @@ async fn an_outage_is_told_and_changes_nothing() {
     bench.status.changed().await.unwrap();
     let stale = Stale { since: std::time::SystemTime::now(), why: "gone".to_owned() };
     let stale = Some(stale);
-    bench
-        .membership
-        .send_replace(Arc::new(Membership { stale: stale.clone(), ..membership([sierra()]) }));
+    bench.membership.send_replace(Some(Arc::new(Membership {
+        stale: stale.clone(),
+        ..membership([sierra()])
+    })));
     bench.status.wait_for(|status| status.stale == stale).await.unwrap();
     assert_eq!((bench.store.members().len(), bench.store.applied()), (1, 1));
 }
@@ -138,7 +145,7 @@ async fn a_later_error_is_told_and_tried_again() {
     let mut bench = start(Shared::default(), membership([]));
     bench.status.changed().await.unwrap();
     bench.store.set_failing(true);
-    bench.membership.send_replace(Arc::new(membership([sierra()])));
+    bench.membership.send_replace(Some(Arc::new(membership([sierra()]))));
     bench.status.wait_for(|status| !status.problems.is_empty()).await.unwrap();
     let problem = bench.status.borrow().problems[0].clone();
     assert_eq!(problem.key, "maps");

@@ -1,10 +1,14 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{
-    addresses::Addresses,
-    membership::sample::{id, ip, me, membership, record, said, these},
+use crate::membership::{
+    Membership,
+    sample::{id, me, membership, record, records, said, these},
 };
+
+fn view(me: &Me, membership: &Membership) -> View {
+    super::view(me, &membership.fleet, &membership.members)
+}
 
 fn texts(addresses: &[IpAddr]) -> Vec<String> {
     addresses.iter().map(ToString::to_string).collect()
@@ -207,39 +211,6 @@ fn a_member_that_is_out_of_reach_is_told_of_by_family() {
     }
 }
 
-/// Records with few addresses, so that claims collide.
-fn records() -> impl Strategy<Value = Vec<MemberRecord>> {
-    let address = |range: Vec<&'static str>| {
-        let family = prop::sample::select(&IpFamily::ALL);
-        (family, prop::sample::select(range)).prop_map(|(family, text)| ip(&said(family, text)))
-    };
-    let overlay =
-        || address(vec!["100.64.0.0", "100.64.0.1", "100.64.0.2", "100.64.0.3", "10.0.0.9"]);
-    let reals = || {
-        let few = vec!["10.0.0.8", "10.0.0.9", "10.0.0.10", "10.0.0.11", "10.0.0.12", "100.64.0.4"];
-        prop::collection::vec(address(few), 0..3).prop_map(|reals| {
-            let mut addresses = Addresses::default();
-            for real in reals {
-                addresses.insert(real);
-            }
-            addresses
-        })
-    };
-    let overlays = prop::collection::btree_set(overlay(), 1..4);
-    let fields = ("[a-h]|hudson", overlays, reals(), reals(), any::<bool>(), 1u32..3, 0u64..4);
-    let record = fields.prop_map(|(name, overlays, private, public, here, generation, since)| {
-        MemberRecord {
-            overlays: overlays.into_iter().collect(),
-            private,
-            public,
-            ..record(&name, "100.64.0.1", if here { "ec2" } else { "vpc" })
-                .generation(generation)
-                .since(since)
-        }
-    });
-    prop::collection::vec(record, 0..8)
-}
-
 /// Ourselves with one family, the other, or both.
 fn ourselves() -> impl Strategy<Value = Me> {
     prop::sample::select(vec![me(), me().said(IpFamily::V6), me().dual()])
@@ -303,3 +274,5 @@ proptest! {
         prop_assert_eq!(before.peers, after.peers);
     }
 }
+
+mod networks;

@@ -113,7 +113,7 @@ fn a_map_of_another_shape_is_refused() {
     other.pin(&path).unwrap();
     let error = format!("{:#}", loader::make_maps(pins, false).unwrap_err());
     assert!(error.starts_with("map members4: "), "{error}");
-    assert!(error.contains("value of 8 bytes, 7 entries, but must have"), "{error}");
+    assert!(error.contains("value of 8 bytes, 7 entries, flags 0x0, but must have"), "{error}");
     assert!(error.contains("neti down"), "{error}");
 }
 

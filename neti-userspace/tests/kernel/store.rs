@@ -53,8 +53,8 @@ fn says_that_a_map_is_full() {
     let full = MapState { v4: members(1..=v4), v6: members(1..=v6), ..MapState::empty() };
     store.apply(&diff(&MapState::empty(), &full)).unwrap();
     for (name, room, more) in [
-        (V4::MAPS.members, v4, MapState { v4: members(1..=v4 + 1), ..MapState::empty() }),
-        (V6::MAPS.members, v6, MapState { v6: members(1..=v6 + 1), ..MapState::empty() }),
+        (V4::MAPS.members, v4, MapState { v4: members(v4 + 1..=v4 + 1), ..MapState::empty() }),
+        (V6::MAPS.members, v6, MapState { v6: members(v6 + 1..=v6 + 1), ..MapState::empty() }),
     ] {
         let error = store.apply(&diff(&MapState::empty(), &more)).unwrap_err();
         assert_eq!(error.to_string(), format!("map {name}: full; it has room for {room} entries"));

@@ -1,10 +1,11 @@
 //! The hosts that are measured: a pair without neti, and the same with it.
 
-use std::{collections::BTreeMap, fs, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use anyhow::{Context, Result};
 use harness::{
     family::Family,
+    figures,
     host::{Fleet, Host, HostOptions, start_all},
     netns::Netns,
     topology::{Lan, Site},
@@ -75,12 +76,7 @@ impl Lab {
     pub fn memory(&self) -> Result<BTreeMap<String, u64>> {
         let resident = |host: &Host| {
             let pid = host.pid().with_context(|| format!("neti on {} does not run", host.name))?;
-            let status = fs::read_to_string(format!("/proc/{pid}/status"))
-                .with_context(|| format!("neti on {} has ended", host.name))?;
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-            let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-            let kib = kib.with_context(|| format!("/proc/{pid}/status has no VmRSS"))?;
-            Ok((host.name.clone(), kib))
+            Ok((host.name.clone(), figures::memory(pid)?.resident))
         };
         self.hosts().into_iter().map(resident).collect()
     }

@@ -4,15 +4,12 @@
 //! Times on one machine wander, so nothing here is ever judged by one: the ways are measured in turn, round after
 //! round, and compared within a round. The exit status tells whether everything worked, never how fast it was.
 
-mod bpf;
 mod join;
 mod lab;
 mod programs;
-mod progress;
 mod report;
 mod rounds;
 mod server;
-mod statistics;
 mod workload;
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
@@ -22,9 +19,10 @@ use clap::Parser;
 use harness::{
     family::Family,
     interrupt::{self, interrupted},
+    progress::Progress,
+    unless_closed,
 };
 use lab::Lab;
-use progress::Progress;
 use report::Report;
 
 /// Measure what neti costs. `cargo xtask bench --help` says more.
@@ -94,7 +92,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         let exists = directory.is_none_or(|directory| directory.is_dir());
         ensure!(exists, "--json {}: no such directory", file.display());
     }
-    let mut progress = Progress::new();
+    let mut progress = Progress::start();
     progress.show("starting the hosts");
     let lab = Lab::new(arguments.family)?;
     let traces = lab.traces();
@@ -107,7 +105,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let report = measured?;
     ensure!(left.is_empty(), "not everything could be removed");
-    report.print(&mut std::io::stdout().lock()).or_else(report::unless_closed)?;
+    report.print(&mut std::io::stdout().lock()).or_else(unless_closed)?;
     match &arguments.json {
         Some(file) => fs::write(file, format!("{:#}\n", report.json()))
             .with_context(|| format!("write {}", file.display())),

@@ -7,17 +7,18 @@ use std::{io::Write as _, net::SocketAddr, os::fd::OwnedFd};
 
 use anyhow::{Context, Result, ensure};
 use harness::{
-    PATIENCE, interrupt,
+    PATIENCE,
+    bpf::{self, Kind},
+    interrupt,
     packets::Link,
+    statistics::Spread,
     topology::{INTERNET, UPLINK},
     traffic::dial,
 };
 
 use crate::{
-    bpf::{self, Kind},
     lab::{Lab, host_options},
     server::PORT,
-    statistics::Spread,
 };
 
 /// How often each packet runs.

@@ -1,16 +1,12 @@
 //! All figures: a table of 80 columns, or JSON.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::{self, ErrorKind, Write},
-};
+use std::{collections::BTreeMap, fs, io::Write};
 
-use anyhow::{Error, Result};
-use harness::family::Family;
+use anyhow::Result;
+use harness::{family::Family, statistics::Spread};
 use serde_json::{Map, Value, json};
 
-use crate::{programs::Cost, rounds::Series, statistics::Spread};
+use crate::{programs::Cost, rounds::Series};
 
 /// Everything measured.
 pub struct Report {
@@ -82,14 +78,6 @@ impl Report {
             "programs": programs,
         })
     }
-}
-
-/// A reader that has seen enough is no failure.
-pub fn unless_closed(error: Error) -> Result<()> {
-    let closed = error
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == ErrorKind::BrokenPipe);
-    if closed { Ok(()) } else { Err(error.context("print the report")) }
 }
 
 fn rows(out: &mut impl Write, series: &Series) -> Result<()> {

@@ -1,12 +1,11 @@
 //! Rounds: every workload by every way, again and again, so that what the machine does besides meets all of them.
 
 use anyhow::Result;
-use harness::interrupt;
+use harness::{interrupt, progress::Progress};
 
 use crate::{
     Plan,
     lab::Way,
-    progress::Progress,
     workload::{Metric, Workload},
 };
 

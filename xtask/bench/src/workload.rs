@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use harness::{family::Family, interrupt, netns::Netns};
+use harness::{family::Family, interrupt, netns::Netns, statistics::percentile};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
@@ -15,7 +15,6 @@ use crate::{
     Plan,
     lab::Way,
     server::{self, PORT},
-    statistics::percentile,
 };
 
 /// A figure that a workload gives.

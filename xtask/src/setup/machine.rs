@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     BPF_TOOLCHAIN,
-    plan::{TOOLS, Tool},
+    plan::{Extent, PYTHON, Probe, Tool},
 };
 use crate::run::answer;
 
@@ -35,13 +35,15 @@ pub struct Machine {
     /// The lints of the compiler in use (or about to be) are there.
     pub lints: bool,
     pub linker: bool,
-    /// The tools of the tests and the demo that are not there.
+    /// Which tools were looked for.
+    pub extent: Extent,
+    /// Those that are not there.
     pub missing: Vec<Tool>,
 }
 
 impl Machine {
-    /// Looks at this machine.
-    pub fn look() -> Self {
+    /// Looks at this machine, for tools of this extent.
+    pub fn look(extent: Extent) -> Self {
         let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
         let path = env::var_os("PATH").unwrap_or_default();
         let compiler = compiler();
@@ -58,7 +60,8 @@ impl Machine {
             },
             // Run, not just found: it is linked with a library that may be gone.
             linker: answer(Command::new("bpf-linker").arg("--version")).is_some(),
-            missing: TOOLS.into_iter().filter(|tool| !on_path(tool.program, &path)).collect(),
+            extent,
+            missing: extent.tools().filter(|tool| !is_there(tool.probe, &path)).collect(),
         }
     }
 }
@@ -95,6 +98,16 @@ fn is_debian12(release: &str) -> bool {
     is("ID", "debian") && is("VERSION_ID", "12")
 }
 
+fn is_there(probe: Probe, path: &OsStr) -> bool {
+    match probe {
+        Probe::Program(program) => on_path(program, path),
+        Probe::File(file) => Path::new(file).is_file(),
+        Probe::Module(name) => {
+            answer(Command::new(PYTHON).args(["-c", &format!("import {name}")])).is_some()
+        }
+    }
+}
+
 /// Looks in the `sbin`s too: a user's PATH often lacks them, root's has them.
 fn on_path(program: &str, path: &OsStr) -> bool {
     env::split_paths(path)
@@ -124,6 +137,16 @@ mod tests {
         assert!(!on_path(&name, OsStr::new("/nonexistent")));
         assert!(on_path("sh", OsStr::new("/usr/bin")));
         fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn files_and_modules_are_found() {
+        let is_there = |probe| is_there(probe, OsStr::new(""));
+        assert!(is_there(Probe::File("/etc/os-release")));
+        assert!(!is_there(Probe::File("/etc")), "a directory");
+        assert!(!is_there(Probe::File("/nonexistent")));
+        assert!(!is_there(Probe::Module("neti_has_no_such_module")));
+        assert_eq!(is_there(Probe::Module("json.tool")), Path::new(PYTHON).exists());
     }
 
     #[test]

@@ -5,19 +5,75 @@ use super::{
     machine::{Compiler, Machine},
 };
 
-/// A program of the tests and the demo, and the Debian package that brings it.
+/// Something that is built with or run, and the Debian package that brings it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tool {
-    pub program: &'static str,
+    pub probe: Probe,
     pub package: &'static str,
 }
 
-const fn tool(program: &'static str, package: &'static str) -> Tool {
-    Tool { program, package }
+/// How a tool is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// A program on the PATH.
+    Program(&'static str),
+    /// A file, by its whole path.
+    File(&'static str),
+    /// A module of the distribution's own Python, [`PYTHON`].
+    Module(&'static str),
 }
 
-/// Everything that the tests and the demo run.
-pub const TOOLS: [Tool; 8] = [
+impl Probe {
+    /// What it is called in a list of what is missing.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Program(name) | Self::File(name) | Self::Module(name) => name,
+        }
+    }
+}
+
+/// How much of what is here is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// What building, the demo and the benchmark need.
+    Basic,
+    /// The real registry servers of the tests too.
+    Registries,
+}
+
+impl Extent {
+    /// The tools that belong to it.
+    pub fn tools(self) -> impl Iterator<Item = Tool> {
+        let registries: &[Tool] = match self {
+            Self::Basic => &[],
+            Self::Registries => &REGISTRIES,
+        };
+        TOOLS.iter().chain(registries).copied()
+    }
+
+    /// The command that sets all of it up.
+    fn command(self) -> &'static str {
+        match self {
+            Self::Basic => "cargo xtask setup",
+            Self::Registries => "cargo xtask setup --registries",
+        }
+    }
+}
+
+const fn tool(program: &'static str, package: &'static str) -> Tool {
+    Tool { probe: Probe::Program(program), package }
+}
+
+const fn file(path: &'static str, package: &'static str) -> Tool {
+    Tool { probe: Probe::File(path), package }
+}
+
+const fn module(name: &'static str, package: &'static str) -> Tool {
+    Tool { probe: Probe::Module(name), package }
+}
+
+/// Everything that the build, the demo and most tests use.
+const TOOLS: [Tool; 10] = [
     tool("conntrack", "conntrack"),
     tool("curl", "curl"),
     tool("ip", "iproute2"),
@@ -26,7 +82,23 @@ pub const TOOLS: [Tool; 8] = [
     tool("nginx", "nginx-light"),
     tool("ping", "iputils-ping"),
     tool("tcpdump", "tcpdump"),
+    // etcd's client is generated from its protocol when it is built.
+    tool("protoc", "protobuf-compiler"),
+    file("/usr/include/google/protobuf/descriptor.proto", "libprotobuf-dev"),
 ];
+
+/// etcd and ZooKeeper, and what operators use with them. ZooKeeper's own package would bring a user and a desktop's Java;
+/// the library is the whole server.
+const REGISTRIES: [Tool; 5] = [
+    tool("etcd", "etcd-server"),
+    tool("etcdctl", "etcd-client"),
+    tool("java", "default-jre-headless"),
+    file("/usr/share/java/zookeeper.jar", "libzookeeper-java"),
+    module("kazoo.client", "python3-kazoo"),
+];
+
+/// The Python that Debian's packages are for, whatever else is called python3.
+pub const PYTHON: &str = "/usr/bin/python3";
 
 /// Debian's Rust compiler with a prebuilt core for the BPF target.
 const COMPILER_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"];
@@ -111,9 +183,10 @@ impl Plan {
             text += &format!("\n  {what:<24} {how}");
         }
         if machine.debian12 && !machine.root {
-            text += "\nAs root, `cargo xtask setup` installs all of it.";
+            text += &format!("\nAs root, `{}` installs all of it.", machine.extent.command());
         } else if !machine.debian12 {
-            text += "\nOn Debian 12, as root, `cargo xtask setup` installs all of it.";
+            let command = machine.extent.command();
+            text += &format!("\nOn Debian 12, as root, `{command}` installs all of it.");
         }
         Some(text)
     }
@@ -131,7 +204,8 @@ impl Plan {
         let package = |name: &&'static str| (*name, format!("apt-get install {name}"));
         lines.extend(self.packages.iter().map(package));
         let elsewhere = |tool: &Tool| {
-            (tool.program, format!("your distribution's package (Debian's is {})", tool.package))
+            let how = format!("your distribution's package (Debian's is {})", tool.package);
+            (tool.probe.name(), how)
         };
         lines.extend(self.tools.iter().map(elsewhere));
         if self.link {
@@ -164,6 +238,7 @@ mod tests {
             debian_compiler: true,
             lints: true,
             linker: true,
+            extent: Extent::Basic,
             missing: Vec::new(),
         }
     }
@@ -174,7 +249,7 @@ mod tests {
             debian_compiler: false,
             lints: false,
             linker: false,
-            missing: TOOLS.to_vec(),
+            missing: Extent::Basic.tools().collect(),
             ..complete()
         }
     }
@@ -219,10 +294,37 @@ mod tests {
     fn a_fresh_machine_gets_everything() {
         let plan = plan(&fresh());
         assert!(plan.link && plan.linker);
-        for package in ["rustc-web", "libstd-rust-web-dev-bpf", "llvm-22-dev", "nginx-light"] {
+        for package in ["rustc-web", "libstd-rust-web-dev-bpf", "llvm-22-dev", "libprotobuf-dev"] {
             assert!(plan.packages.contains(&package), "{package}");
         }
         assert_eq!(plan.for_the_reader(&fresh()), None);
+    }
+
+    #[test]
+    fn registries_are_only_for_who_asks() {
+        let packages = |extent: Extent| {
+            let missing = extent.tools().collect();
+            plan(&Machine { extent, missing, ..complete() }).packages
+        };
+        let (basic, registries) = (packages(Extent::Basic), packages(Extent::Registries));
+        assert_eq!(registries[..basic.len()], basic);
+        let wanted = [
+            "etcd-server",
+            "etcd-client",
+            "default-jre-headless",
+            "libzookeeper-java",
+            "python3-kazoo",
+        ];
+        assert_eq!(registries[basic.len()..], wanted);
+        let user = Machine {
+            extent: Extent::Registries,
+            root: false,
+            missing: vec![module("kazoo.client", "python3-kazoo")],
+            ..complete()
+        };
+        let text = plan(&user).for_the_reader(&user).unwrap();
+        assert!(text.contains("apt-get install python3-kazoo\n"), "{text}");
+        assert!(text.contains("`cargo xtask setup --registries`"), "{text}");
     }
 
     #[test]
@@ -237,16 +339,18 @@ mod tests {
 
     #[test]
     fn elsewhere_every_missing_thing_has_a_line() {
-        let machine = Machine { debian12: false, ..fresh() };
+        let extent = Extent::Registries;
+        let missing = extent.tools().collect();
+        let machine = Machine { debian12: false, extent, missing, ..fresh() };
         let text = plan(&machine).for_the_reader(&machine).unwrap();
-        for wanted in ["rustup toolchain install nightly --component rust-src", "nft ", "conntrack"]
-        {
+        let nightly = "rustup toolchain install nightly --component rust-src";
+        for wanted in [nightly, "nft ", "descriptor.proto ", "kazoo.client ", "libzookeeper-java"] {
             assert!(text.contains(wanted), "{wanted}: {text}");
         }
         assert!(text.contains("\n  bpf-linker               cargo install bpf-linker"), "{text}");
         assert!(!text.contains("apt-get"), "{text}");
         // A heading, the compiler, the tools, bpf-linker, and what Debian would do.
-        assert_eq!(text.lines().count(), 1 + 1 + TOOLS.len() + 1 + 1, "{text}");
+        assert_eq!(text.lines().count(), 1 + 1 + extent.tools().count() + 1 + 1, "{text}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! This host, put together from its configuration and its uplink.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Result, bail};
 use ipnet::IpNet;
@@ -49,6 +49,21 @@ pub fn reals(config: &Config, uplink: &Uplink) -> Result<Vec<IpAddr>> {
     Ok(reals)
 }
 
+/// Whether the fleet takes hosts of our network.
+///
+/// # Errors
+/// If its settings list networks, and not ours.
+pub fn network(config: &Config, fleet: &FleetSettings) -> Result<()> {
+    if let Err(unlisted) = fleet.networks.check(&config.network) {
+        bail!(
+            "{unlisted}; correct `network` in the configuration of host {}, or add it to `networks` \
+             in the fleet's settings",
+            config.host
+        );
+    }
+    Ok(())
+}
+
 /// The families of the fleet's overlay ranges in which we can have an overlay address, and those in
 /// which we cannot for want of a real one to carry it.
 ///
@@ -77,7 +92,28 @@ pub fn families(
     Ok((carried, missing))
 }
 
-pub fn me(config: &Config, uplink: &Uplink, overlays: Vec<IpAddr>, reals: Vec<IpAddr>) -> Me {
+/// The registry's servers, as far as their names can be resolved.
+pub async fn endpoints(config: &Config) -> Vec<SocketAddr> {
+    let mut found = Vec::new();
+    for endpoint in config.registry.endpoints() {
+        match tokio::net::lookup_host(endpoint).await {
+            Ok(addresses) => found.extend(addresses),
+            // Their answers are let in as all answers are.
+            Err(error) => tracing::warn!("registry server {endpoint}: {error}"),
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+pub fn me(
+    config: &Config,
+    uplink: &Uplink,
+    overlays: Vec<IpAddr>,
+    reals: Vec<IpAddr>,
+    endpoints: Vec<SocketAddr>,
+) -> Me {
     Me {
         id: config.host.clone(),
         network: config.network.clone(),
@@ -86,6 +122,7 @@ pub fn me(config: &Config, uplink: &Uplink, overlays: Vec<IpAddr>, reals: Vec<Ip
         uplink_index: uplink.index,
         on_link: uplink.other_next_hop.clone(),
         vlans: uplink.vlans.iter().copied().collect(),
+        endpoints,
     }
 }
 
@@ -129,8 +166,10 @@ pub fn status(config: &Config, me: &Me, ranges: &[IpNet], means: Means) -> Statu
         revision: 0,
         members: 0,
         stale: None,
+        held: None,
+        registration: None,
         problems: Vec::new(),
-        names: Default::default(),
+        problem_count: 0,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     membership::HostId,
     output::Row,
     state::FamilyState,
-    status,
+    status::names,
     store::{Store, kernel::KernelStore},
 };
 
@@ -58,8 +58,7 @@ impl Row for Shown {
 pub fn read(pins: &Pins) -> Result<Vec<Shown>> {
     let state = KernelStore::open(pins)?.read()?;
     // Without the daemon's file there are no names, and everything else all the same.
-    let names = status::read(pins.instance()).ok().flatten().map(|status| status.names);
-    let names = names.unwrap_or_default();
+    let names = names::read(pins.instance()).unwrap_or_default();
     Ok([members(&state.v4, &names), members(&state.v6, &names)].concat())
 }
 

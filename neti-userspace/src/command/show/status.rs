@@ -81,8 +81,18 @@ impl Facts for Shown {
             let age = stale.since.elapsed().unwrap_or_default().as_secs();
             facts.push(("stale", format!("for {age} s: {}", stale.why)));
         }
+        if let Some(held) = &daemon.held {
+            facts.push(("held", held.to_string()));
+        }
+        if let Some(wrong) = &daemon.registration {
+            facts.push(("own record", wrong.clone()));
+        }
         let problems = daemon.problems.iter();
         facts.extend(problems.map(|p| ("problem", format!("{}: {}", p.key, p.what))));
+        let more = daemon.problem_count.saturating_sub(daemon.problems.len());
+        if more > 0 {
+            facts.push(("problem", format!("and {more} more")));
+        }
         facts
     }
 }

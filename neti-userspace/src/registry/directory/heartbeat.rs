@@ -21,14 +21,17 @@ use tokio::{
 };
 
 use super::files;
-use crate::{membership::MemberRecord, registry::taken};
+use crate::{
+    membership::{MemberRecord, MemberState},
+    registry::{self, say, taken},
+};
 
 /// A record as it was written.
 #[derive(Debug, Clone)]
 pub struct Own {
     members: PathBuf,
     name: String,
-    bytes: Vec<u8>,
+    record: MemberRecord,
 }
 
 /// Sees to it that no other host keeps a record of our id alive.
@@ -66,7 +69,7 @@ pub fn announce(members: &Path, mut record: MemberRecord) -> Result<Own> {
     let now = now.as_millis() as u64;
     record.since = before.map_or(now, |before| before.since.min(now));
 
-    let own = Own { members: members.to_owned(), name, bytes: serde_json::to_vec(&record)? };
+    let own = Own { members: members.to_owned(), name, record };
     own.write()?;
     Ok(own)
 }
@@ -82,6 +85,9 @@ pub async fn keep(
         let own = own.clone();
         match timeout(period, &mut withdrawn).await {
             Ok(Ok(())) => {
+                let leave = own.clone();
+                spawn_blocking(move || leave.leave()).await??;
+                sleep(registry::LEAVING).await;
                 return spawn_blocking(move || files::remove(&own.members, &own.name)).await?;
             }
             Ok(Err(_dropped)) => return Ok(()),
@@ -89,17 +95,19 @@ pub async fn keep(
         }
         let touched = spawn_blocking(move || own.touch()).await?;
         let trouble = touched.err().map(|error| format!("cannot be kept alive: {error:#}"));
-        tell.send_if_modified(|told| {
-            let news = *told != trouble;
-            *told = trouble;
-            news
-        });
+        say(&tell, trouble);
     }
 }
 
 impl Own {
     fn write(&self) -> Result<()> {
-        files::write(&self.members, &self.name, &self.bytes)
+        files::write(&self.members, &self.name, &serde_json::to_vec(&self.record)?)
+    }
+
+    /// Says that the record is about to be removed.
+    fn leave(self) -> Result<()> {
+        let record = MemberRecord { state: MemberState::Leaving, ..self.record.clone() };
+        Self { record, ..self }.write()
     }
 
     /// Touches the record; writes it again if somebody has removed it.

@@ -12,7 +12,7 @@ use tokio::{
 use super::{Directory, *};
 use crate::{
     membership::sample::{id, record},
-    registry::Registry as _,
+    registry::{Registry as _, contract},
 };
 
 /// A registry of its own for each test.
@@ -56,6 +56,42 @@ impl Registry {
     async fn watch(&self, ttl: Duration) -> Watch {
         Watch(Directory::open(&self.root, ttl).unwrap().watch().await.unwrap())
     }
+}
+
+/// Directories with nothing in them.
+struct Empty;
+
+impl contract::Bench for Empty {
+    type Tree = TempDir;
+
+    async fn fresh(&self) -> Result<TempDir> {
+        Ok(tempfile::tempdir()?)
+    }
+}
+
+impl contract::Tree for TempDir {
+    fn open(&self, ttl: Duration) -> Result<impl registry::Registry + 'static> {
+        Directory::open(self.path(), ttl)
+    }
+
+    async fn put(&self, key: &str, text: &str) -> Result<()> {
+        let path = self.path().join(key);
+        std::fs::create_dir_all(path.parent().unwrap())?;
+        files::write(
+            path.parent().unwrap(),
+            path.file_name().unwrap().to_str().unwrap(),
+            text.as_bytes(),
+        )
+    }
+
+    async fn remove(&self, key: &str) -> Result<()> {
+        Ok(std::fs::remove_file(self.path().join(key))?)
+    }
+}
+
+#[tokio::test]
+async fn keeps_the_contract() {
+    contract::check(&Empty).await.unwrap();
 }
 
 struct Watch(watch::Receiver<Arc<Membership>>);

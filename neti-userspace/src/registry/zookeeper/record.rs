@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::Layout,
-    membership::MemberRecord,
+    membership::{MemberRecord, MemberState},
     registry::{RegistryError, Result, taken},
 };
 
@@ -81,6 +81,15 @@ impl Own {
     /// Whether this is the node that we have written last.
     pub fn is_ours(&self, stat: &Stat) -> bool {
         stat.ephemeral_owner == self.owner
+    }
+
+    /// What is written before our node is removed; the original's nodes cannot tell.
+    pub fn leaving(&self) -> Option<Vec<u8>> {
+        let record = MemberRecord { state: MemberState::Leaving, ..self.record.clone() };
+        match self.place.tree.layout {
+            Layout::Neti => serde_json::to_vec(&record).ok(),
+            Layout::Classic => None,
+        }
     }
 
     /// A node that another host keeps alive.

@@ -15,7 +15,7 @@ use super::{
     connection::{Link, backoff},
     record::Own,
 };
-use crate::registry::{self, RegistryError};
+use crate::registry::{self, LEAVING, RegistryError, say};
 
 /// How long a removal may take.
 const REMOVAL: Duration = Duration::from_secs(3);
@@ -126,11 +126,16 @@ impl Kept {
         }
     }
 
-    /// Removes the record.
+    /// Says that the host leaves, and removes the record.
     async fn leave(self) -> Result<()> {
         let place = self.own.place.clone();
         let (link, path) = (&place.link, self.own.path.as_str());
         let removal = async {
+            if let (Some(client), Some(leaving)) = (&self.client, self.own.leaving())
+                && client.set_data(path, &leaving, None).await.is_ok()
+            {
+                sleep(LEAVING).await;
+            }
             if let Some(client) = self.client
                 && matches!(client.delete(path, None).await, Ok(()) | Err(Error::NoNode))
             {
@@ -178,12 +183,4 @@ fn other_timeout(link: &Link, granted: Duration) -> Option<String> {
             asked.as_secs_f64(),
         )
     })
-}
-
-fn say(tell: &watch::Sender<Option<String>>, trouble: Option<String>) {
-    tell.send_if_modified(|told| {
-        let news = *told != trouble;
-        *told = trouble;
-        news
-    });
 }

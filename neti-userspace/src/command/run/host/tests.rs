@@ -96,8 +96,25 @@ fn announces_the_addresses_it_sends_from() {
     let reals = ["10.0.0.10", "203.0.113.10", "fd00:1::10"].map(|real| real.parse().unwrap());
     let overlays = vec!["100.64.3.7".parse().unwrap(), "fd64::7".parse().unwrap()];
     let config = config("public = \"203.0.113.10\"");
-    let record = record(&config, &me(&config, &uplink(&[]), overlays.clone(), reals.to_vec()));
+    let record =
+        record(&config, &me(&config, &uplink(&[]), overlays.clone(), reals.to_vec(), Vec::new()));
     assert_eq!(record.overlays, overlays);
     assert_eq!(record.private.to_string(), "10.0.0.10, fd00:1::10");
     assert_eq!(record.public.to_string(), "203.0.113.10");
+}
+
+#[test]
+fn a_network_that_the_fleet_does_not_list_is_named() {
+    let check = |networks: &str| {
+        let settings = format!(r#"{{"overlay": ["100.64.0.0/16"]{networks}}}"#);
+        let fleet = FleetSettings::parse("fleet", settings.as_bytes()).unwrap();
+        network(&config(""), &fleet).map_err(|error| error.to_string())
+    };
+    assert_eq!(check(""), Ok(()));
+    assert_eq!(check(r#", "networks": {"dc": {}, "ec2": {}}"#), Ok(()));
+    assert_eq!(
+        check(r#", "networks": {"dc": {}, "vpc": {}}"#).unwrap_err(),
+        "network \"ec2\" is not one of the fleet's settings, which list dc, vpc; correct `network` \
+         in the configuration of host hudson, or add it to `networks` in the fleet's settings"
+    );
 }

@@ -53,6 +53,22 @@ fn in_each_family(test: impl Fn(Registry, IpFamily)) {
 }
 
 #[test]
+fn who_finds_its_claim_writes_nothing() {
+    in_each_family(|registry, family| {
+        let six = &six(family);
+        let hudson = registry.claim("hudson", six).unwrap();
+        let tree = registry.directory().tree;
+        let changed = |directory: &Path| {
+            let metadata = std::fs::metadata(directory).unwrap();
+            (metadata.modified().unwrap(), std::fs::read_dir(directory).unwrap().count())
+        };
+        let before = [&tree.overlays, tree.hosts(family)].map(changed);
+        assert_eq!(registry.claim("hudson", six).unwrap(), hudson);
+        assert_eq!([&tree.overlays, tree.hosts(family)].map(changed), before);
+    });
+}
+
+#[test]
 fn an_address_stays_with_its_host() {
     in_each_family(|registry, family| {
         let six = &six(family);

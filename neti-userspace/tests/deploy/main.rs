@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "clippy.toml exempts test functions, not their helpers")]
 
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -11,12 +10,14 @@ use std::{
 use clap::{CommandFactory as _, Parser as _};
 use neti_userspace::{
     cli::{self, Cli},
-    config::{Attach, Config, RegistryConfig},
-    fleet::FleetSettings,
+    config::{Config, RegistryConfig},
     loader::pins,
-    status,
+    saved, status,
 };
 use yaml_rust2::{Yaml, YamlLoader};
+
+mod docs;
+mod example;
 
 const CONFIG: &str = "/etc/neti/neti.toml";
 
@@ -33,19 +34,6 @@ fn parse(text: &str) -> Config {
     Config::parse("test", text, "hudson").unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// The example with its commented-out keys in force.
-fn uncommented() -> String {
-    let lines = deploy("neti.example.toml");
-    let uncomment = |line: &str| {
-        let key = line.strip_prefix("# ").filter(|rest| {
-            rest.split_once(" = ")
-                .is_some_and(|(key, _)| !key.contains(|c: char| !c.is_lowercase()))
-        });
-        format!("{}\n", key.unwrap_or(line))
-    };
-    lines.lines().map(uncomment).collect()
-}
-
 /// Checks that a command line, without the program's name, is one that neti takes; gives its `--config`.
 fn arguments(words: &[&str]) -> Option<PathBuf> {
     let line = ["neti"].into_iter().chain(words.iter().copied());
@@ -57,100 +45,6 @@ fn arguments(words: &[&str]) -> Option<PathBuf> {
 }
 
 #[test]
-fn the_example_parses_as_it_stands_and_in_full() {
-    let minimal = parse(&deploy("neti.example.toml"));
-    let full = parse(&uncommented());
-    // Commented-out keys that have a default show it.
-    assert_eq!(full.instance, minimal.instance);
-    assert_eq!((full.attach, full.notrack), (Attach::Auto, false));
-    assert_eq!((minimal.attach, minimal.notrack), (full.attach, full.notrack));
-    assert_eq!(full.registry, minimal.registry);
-    let addresses = [full.private, full.public].map(|addresses| addresses.iter().count());
-    assert_eq!((addresses, full.labels.is_empty()), ([2, 2], false), "both families are shown");
-}
-
-#[test]
-fn the_example_has_every_key() {
-    let text = uncommented();
-    let written: BTreeSet<&str> =
-        text.lines().filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
-    macro_rules! keys {
-        ($type:path { $($key:ident),* }, $value:expr) => {{
-            // No `..`: a key that is added does not compile here until it is listed.
-            #[allow(irrefutable_let_patterns)]
-            let $type { $($key: _),* } = $value else { panic!("another kind of registry") };
-            [$(stringify!($key)),*]
-        }};
-    }
-    let config = parse(&text);
-    let top = keys!(
-        Config {
-            instance,
-            host,
-            network,
-            uplink,
-            private,
-            public,
-            role,
-            labels,
-            attach,
-            notrack,
-            registry
-        },
-        &config
-    );
-    let directory = keys!(RegistryConfig::Directory { path, ttl }, &config.registry);
-    for key in top.iter().chain(&directory).filter(|key| **key != "registry") {
-        assert!(written.contains(key), "{key} is not in deploy/neti.example.toml");
-    }
-    assert!(text.contains("\n[registry]\n") && written.contains("kind"));
-}
-
-#[test]
-fn the_fleet_settings_shown_parse_and_every_key_is_explained() {
-    let example = deploy("neti.example.toml");
-    let comments = || example.lines().filter_map(|line| line.strip_prefix("#   "));
-    let mut shown = String::new();
-    for line in comments().skip_while(|line| !line.starts_with('{')) {
-        shown += line;
-        if line.ends_with("\" }") {
-            break;
-        }
-    }
-    let settings = FleetSettings::parse("fleet", shown.as_bytes()).unwrap();
-    let least = FleetSettings::parse("fleet", br#"{"overlay": ["100.64.0.0/16"]}"#).unwrap();
-    assert_eq!(
-        settings,
-        FleetSettings {
-            overlay: settings.overlay.clone(),
-            allow: settings.allow.clone(),
-            open: settings.open.clone(),
-            ..least
-        },
-        "where there is a default it is shown"
-    );
-    let shown: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&shown).unwrap();
-    // As they are read, so that a key which is added there must be shown here.
-    let source = [
-        include_str!("../src/fleet.rs"),
-        include_str!("../src/fleet/allow.rs"),
-        include_str!("../src/fleet/ranges.rs"),
-    ]
-    .concat();
-    let read: BTreeSet<&str> = ["optional(\"", "list(\"", "tables(\"", "required(\""]
-        .iter()
-        .flat_map(|call| source.split(call).skip(1))
-        .filter_map(|rest| rest.split('"').next())
-        .filter(|key| !["from", "protocol", "ports"].contains(key))
-        .collect();
-    assert_eq!(shown.keys().map(String::as_str).collect::<BTreeSet<_>>(), read);
-    for key in shown.keys() {
-        let explained = comments().any(|line| line.split(' ').next() == Some(key));
-        assert!(explained, "{key} is not explained in deploy/neti.example.toml");
-    }
-}
-
-#[test]
 fn the_unit_starts_the_binary() {
     let unit = deploy("systemd/neti.service");
     let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
@@ -158,6 +52,9 @@ fn the_unit_starts_the_binary() {
     assert_eq!(words[0], "/usr/bin/neti");
     assert_eq!(arguments(&words[1..]), Some(CONFIG.into()));
     assert!(unit.contains(&format!("ReadWritePaths={}\n", pins::BPFFS)));
+    // The state file is below it.
+    let state = Path::new(saved::DIRECTORY).parent().unwrap().strip_prefix("/var/lib").unwrap();
+    assert!(unit.contains(&format!("StateDirectory={}\n", state.display())));
     assert!(
         unit.contains(&format!(
             "RuntimeDirectory={}\n",
@@ -232,9 +129,13 @@ fn the_daemonset_mounts_what_neti_uses() {
         let path = named(&container["volumeMounts"], name)["mountPath"].as_str().unwrap();
         (PathBuf::from(path), named(&pod["volumes"], name))
     };
-    for (name, wanted) in
-        [("bpf", Path::new(pins::BPFFS)), ("run", Path::new(status::RUN)), ("registry", registry)]
-    {
+    let state = Path::new(saved::DIRECTORY);
+    for (name, wanted) in [
+        ("bpf", Path::new(pins::BPFFS)),
+        ("run", Path::new(status::RUN)),
+        ("state", state),
+        ("registry", registry),
+    ] {
         let (path, volume) = mount(name);
         assert_eq!(path, wanted, "{name}");
         assert_eq!(volume["hostPath"]["path"].as_str().map(Path::new), Some(wanted), "{name}");

@@ -1,8 +1,9 @@
-//! The calls of bpf(2) that it takes to run a program which another process has loaded, on a packet of ours.
+//! The calls of bpf(2) that it takes to look into a map which another process has pinned, and to run a program which it
+//! has loaded on a packet of ours.
 
 use std::{
     ffi::CString,
-    io,
+    fs, io,
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd},
         unix::ffi::OsStrExt,
@@ -11,6 +12,7 @@ use std::{
 };
 
 /// `enum bpf_cmd`.
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
@@ -69,14 +71,66 @@ pub fn empty_program(kind: Kind) -> io::Result<OwnedFd> {
     unsafe { bpf(BPF_PROG_LOAD, &mut load) }.map(owned)
 }
 
+/// A pinned hash map whose values are read in a buffer of our own.
+pub struct HashMap {
+    fd: OwnedFd,
+    key_size: usize,
+    value: Vec<u8>,
+}
+
+impl HashMap {
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let mut map = Self { fd: pinned(path)?, key_size: 0, value: Vec::new() };
+        let size = |map: &Self, what| map.fact(what).map(|size| size as usize);
+        map.key_size = size(&map, "key_size")?;
+        map.value = vec![0; size(&map, "value_size")?];
+        Ok(map)
+    }
+
+    /// The value of `key`, if it is there.
+    pub fn get(&mut self, key: &[u8]) -> io::Result<Option<&[u8]>> {
+        #[repr(C)]
+        struct Lookup {
+            map_fd: u32,
+            _pad: u32,
+            key: u64,
+            value: u64,
+            flags: u64,
+        }
+        if key.len() != self.key_size {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut lookup = Lookup {
+            map_fd: self.fd.as_raw_fd() as u32,
+            _pad: 0,
+            key: key.as_ptr() as u64,
+            value: self.value.as_mut_ptr() as u64,
+            flags: 0,
+        };
+        // SAFETY: the key and the room for the value are of the map's sizes, and outlive the call.
+        match unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut lookup) } {
+            Ok(_) => Ok(Some(&self.value)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The memory it takes, in bytes.
+    pub fn memory(&self) -> io::Result<u64> {
+        self.fact("memlock")
+    }
+
+    /// What the kernel tells of it under this name in /proc.
+    fn fact(&self, name: &str) -> io::Result<u64> {
+        let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.fd.as_raw_fd()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let number = line.and_then(|number| number.trim().parse().ok());
+        number.ok_or_else(|| io::Error::other(format!("the kernel tells no {name} of a map")))
+    }
+}
+
 /// The program of the link that is pinned at `path`.
 pub fn program_of_link(path: &Path) -> io::Result<OwnedFd> {
-    #[repr(C)]
-    struct Get {
-        pathname: u64,
-        bpf_fd: u32,
-        file_flags: u32,
-    }
     /// The beginning of `struct bpf_link_info`.
     #[repr(C)]
     #[derive(Default)]
@@ -98,10 +152,7 @@ pub fn program_of_link(path: &Path) -> io::Result<OwnedFd> {
         next_id: u32,
         open_flags: u32,
     }
-    let pathname = CString::new(path.as_os_str().as_bytes())?;
-    let mut get = Get { pathname: pathname.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
-    // SAFETY: the path is a C string that outlives the call.
-    let link = owned(unsafe { bpf(BPF_OBJ_GET, &mut get) }?);
+    let link = pinned(path)?;
     let mut info = Info::default();
     let mut query = Query {
         bpf_fd: link.as_raw_fd() as u32,
@@ -160,6 +211,20 @@ pub fn run(program: &OwnedFd, frame: &mut [u8], interface: Option<u32>) -> io::R
     // SAFETY: the frame and the context are live and of the sizes given.
     unsafe { bpf(BPF_PROG_TEST_RUN, &mut test) }?;
     Ok(Ran { returned: test.retval, nanoseconds: test.duration })
+}
+
+/// What is pinned at `path`.
+fn pinned(path: &Path) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Get {
+        pathname: u64,
+        bpf_fd: u32,
+        file_flags: u32,
+    }
+    let pathname = CString::new(path.as_os_str().as_bytes())?;
+    let mut get = Get { pathname: pathname.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+    // SAFETY: the path is a C string that outlives the call.
+    unsafe { bpf(BPF_OBJ_GET, &mut get) }.map(owned)
 }
 
 fn owned(fd: i32) -> OwnedFd {

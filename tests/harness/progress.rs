@@ -12,7 +12,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub fn new() -> Self {
+    pub fn start() -> Self {
         let terminal = io::stderr().is_terminal();
         Self { terminal, started: Instant::now(), step: String::new() }
     }

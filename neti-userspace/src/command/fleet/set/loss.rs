@@ -1,0 +1,71 @@
+//! What hosts have and new settings would take away; `file` is what errors call
+//! these. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use anyhow::{Result, bail};
+
+use crate::{
+    addresses::list,
+    fleet::FleetSettings,
+    membership::{HostId, Members},
+};
+
+/// So many are named.
+const NAMED: usize = 3;
+
+/// Fails if addresses that are locked to hosts lie in the old ranges and in none of the new ones.
+pub fn of_addresses(
+    file: &str,
+    old: Option<&FleetSettings>,
+    new: &FleetSettings,
+    claims: &BTreeMap<IpAddr, HostId>,
+) -> Result<()> {
+    let was_there = |address: IpAddr| old.is_none_or(|old| old.is_overlay(address));
+    let lost =
+        claims.iter().filter(|(address, _)| was_there(**address) && !new.is_overlay(**address));
+    let lost: Vec<_> = lost.map(|(address, host)| format!("{address} ({host})")).collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "{file}: overlay = {}: would no longer contain {}; keep their range, `neti fleet release` \
+         hosts that are no more, or take the addresses away with --force",
+        list(&new.overlay),
+        some(&lost, "address that a host has", "addresses that hosts have"),
+    )
+}
+
+/// Fails if members are in networks that were listed and no longer are.
+pub fn of_networks(
+    file: &str,
+    old: &FleetSettings,
+    new: &FleetSettings,
+    members: &Members,
+) -> Result<()> {
+    let left_out =
+        |network: &str| old.networks.check(network).is_ok() && new.networks.check(network).is_err();
+    let lost = members.values().filter(|record| left_out(&record.network));
+    let (lost, networks): (Vec<_>, BTreeSet<_>) = lost
+        .map(|record| (format!("{} ({})", record.id, record.network), record.network.as_str()))
+        .unzip();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "{file}: networks: would leave out {}; list {}, or leave them out with --force",
+        some(&lost, "member", "members"),
+        list(networks),
+    )
+}
+
+/// `2 members: hudson (ec2), walden (vpc)`; of many only the first.
+fn some(lost: &[String], one: &str, more: &str) -> String {
+    let named = lost.iter().take(NAMED);
+    let rest = if lost.len() > NAMED { ", ..." } else { "" };
+    let what = if lost.len() == 1 { one } else { more };
+    format!("{} {what}: {}{rest}", lost.len(), list(named))
+}

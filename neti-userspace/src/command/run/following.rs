@@ -1,0 +1,119 @@
+//! Following the registry while the dataplane runs: what it tells goes through the guard, and our
+//! own record is announced and kept.
+
+use std::{cell::OnceCell, sync::Arc, time::Instant};
+
+use anyhow::{Result, bail};
+use tokio::{
+    sync::watch,
+    time::{sleep, sleep_until},
+};
+
+use super::join;
+use crate::{
+    addresses::Addresses,
+    config::Config,
+    guard::Guard,
+    membership::{MemberRecord, Membership},
+    registry::{Backend, Registration, Registry, retry},
+};
+
+/// What is in force; `None` while only the pinned maps know.
+pub type Snapshot = Option<Arc<Membership>>;
+
+/// What a running host follows, and what it announces.
+pub struct Following<'a> {
+    pub config: &'a Config,
+    pub registry: &'a Backend,
+    pub overlays: Addresses,
+    /// `None`: the registry has not been reached yet.
+    pub watch: Option<watch::Receiver<Arc<Membership>>>,
+    pub guard: Guard,
+    pub record: MemberRecord,
+    /// Ours, once it is there.
+    pub registration: &'a OnceCell<Registration>,
+}
+
+/// Publishes what is to be in force, and what is wrong with our record. It ends with an error only.
+pub async fn follow(
+    following: Following<'_>,
+    publish: &watch::Sender<Snapshot>,
+    trouble: &watch::Sender<Option<String>>,
+) -> Result<()> {
+    let Following { config, registry, overlays, watch, guard, record, registration } = following;
+    let watch = match watch {
+        Some(watch) => watch,
+        None => join::late(config, registry, overlays).await?,
+    };
+    tokio::select! {
+        ended = pass(watch, guard, publish) => ended,
+        () = announce(registry, &record, registration, trouble) => bail!("our record ended"),
+    }
+}
+
+/// Passes snapshots on through the guard.
+async fn pass(
+    mut watch: watch::Receiver<Arc<Membership>>,
+    mut guard: Guard,
+    publish: &watch::Sender<Snapshot>,
+) -> Result<()> {
+    loop {
+        let snapshot = watch.borrow_and_update().clone();
+        let now = Instant::now();
+        publish.send_replace(Some(guard.pass(&snapshot, now)));
+        let again = guard.again(now);
+        tokio::select! {
+            changed = watch.changed() => if changed.is_err() {
+                bail!("the registry's watch ended; start neti again");
+            },
+            () = sleep_until(again.unwrap_or(now).into()), if again.is_some() => {}
+        }
+    }
+}
+
+/// Announces our record, if that has not been done, and tells what is wrong with it.
+async fn announce(
+    registry: &Backend,
+    record: &MemberRecord,
+    registration: &OnceCell<Registration>,
+    trouble: &watch::Sender<Option<String>>,
+) {
+    let mut waits = retry::backoff();
+    while registration.get().is_none() {
+        match registry.register(record).await {
+            Ok(registered) => {
+                // Nobody else sets it.
+                let _ = registration.set(registered);
+            }
+            Err(error) => {
+                tell(trouble, Some(format!("cannot be announced: {error:#}")));
+                sleep(waits.next().unwrap_or_default()).await;
+            }
+        }
+    }
+    let Some(registration) = registration.get() else { return };
+    let mut told = registration.trouble();
+    loop {
+        let wrong = told.borrow_and_update().clone();
+        tell(trouble, wrong);
+        // The task that keeps the record has ended: what it said last is still true.
+        if told.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Says what is wrong with our record when that changes, in the log too.
+fn tell(trouble: &watch::Sender<Option<String>>, wrong: Option<String>) {
+    trouble.send_if_modified(|told| {
+        let changed = *told != wrong;
+        // An outage is told once, however the tries fail.
+        match (&*told, &wrong) {
+            (None, Some(wrong)) => tracing::warn!("our record: {wrong}"),
+            (Some(_), None) => tracing::info!("our record: all is well again"),
+            _ => {}
+        }
+        *told = wrong;
+        changed
+    });
+}

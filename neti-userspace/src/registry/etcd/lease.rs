@@ -1,0 +1,344 @@
+//! Our own record under a lease: written, kept alive, written again whatever ends it, removed at the
+//! end.
+//!
+//! The lease has the same id, which we choose, for as long as we run: so a record that we wrote is
+//! known to be ours even where the answer was lost.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use anyhow::{Context, anyhow};
+use etcd_client::{
+    Client, Compare, CompareOp, LeaseGrantOptions, LeaseKeepAliveStream, LeaseKeeper, PutOptions,
+    Txn, TxnOp,
+};
+use tokio::{
+    sync::{oneshot, watch},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+};
+
+use super::{
+    connection::{Connection, PATIENCE, Session},
+    errors::{Failure, Kind},
+    record::{self, Found, Verdict},
+    stream::{Stream, Watched},
+};
+use crate::{
+    membership::{MemberRecord, MemberState},
+    registry::{LEAVING, Registration, RegistryError, Result, retry, say, taken},
+};
+
+/// The longest wait between two attempts, but for as much again at random.
+const RETRY: Duration = Duration::from_secs(1);
+/// A removal that takes longer is given up: the lease ends by itself.
+const FAREWELL: Duration = Duration::from_secs(3);
+/// Of a record that somebody else changes in between.
+const ATTEMPTS: usize = 3;
+/// How often we look whether the record of another host is gone.
+const LOOK: Duration = Duration::from_millis(250);
+/// Without a word for so long, a server is asked for one.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// Our record and its lease.
+struct Own {
+    connection: Arc<Connection>,
+    key: String,
+    record: MemberRecord,
+    value: Vec<u8>,
+    lease: i64,
+    /// Whole seconds, as etcd counts.
+    ttl: i64,
+}
+
+/// A record that stands.
+#[derive(Debug, Clone, Copy)]
+struct Announced {
+    /// That of the store when the record was seen or written.
+    revision: i64,
+    /// What the server has granted, in seconds.
+    ttl: i64,
+}
+
+/// Announces `record` and starts to keep it alive.
+pub async fn register(
+    connection: Arc<Connection>,
+    record: &MemberRecord,
+    ttl: Duration,
+) -> Result<Registration> {
+    let key = connection.key(&format!("members/{}", record.id));
+    let mut record = record.clone();
+    let before = alone(&connection, &key, &record).await?;
+    record.since = record::since(&record, before.as_ref());
+    let own = Own {
+        value: serde_json::to_vec(&record).context("writing the record")?,
+        lease: rand::random_range(1..=i64::MAX),
+        ttl: ttl.as_secs_f64().ceil() as i64,
+        connection,
+        key,
+        record,
+    };
+    let asked = format!("writing {}", own.key);
+    let announced = own.announce(true).await;
+    let announced = announced.map_err(|failure| failure.error(&own.connection.what(&asked)))?;
+    Ok(Registration::start(|withdrawn, tell| own.keep(announced, withdrawn, tell)))
+}
+
+/// Sees to it that no other host keeps a record of our id alive, and gives the record that stands
+/// there.
+async fn alone(
+    connection: &Connection,
+    key: &str,
+    ours: &MemberRecord,
+) -> Result<Option<MemberRecord>> {
+    let error = |failure: Failure| failure.error(&connection.what(&format!("reading {key}")));
+    let mut before: Option<(i64, i64)> = None;
+    let mut deadline = None;
+    loop {
+        let found = find(connection, key).await.map_err(error)?.1;
+        let Some(found) = found else { return Ok(None) };
+        let Some(other) = record::parse(ours.id.as_str(), &found) else { return Ok(None) };
+        if other.real_addresses() == ours.real_addresses() {
+            return Ok(Some(other));
+        }
+        let left = left(connection, found.lease).await.map_err(error)?;
+        let is_kept = before.is_some_and(|(lease, before)| lease != found.lease || left > before);
+        before = Some((found.lease, left));
+        // What is left is told in whole seconds, and etcd looks for what has ended twice a second.
+        let wait = Duration::from_secs(left.max(0) as u64 + 2);
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + wait);
+        if is_kept || found.lease == 0 || Instant::now() > deadline {
+            let name = connection.name();
+            return Err(RegistryError::Other(anyhow!("{name}: {key}: {}", taken(ours, &other))));
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// What stands under a key, and the revision of the store.
+async fn find(
+    connection: &Connection,
+    key: &str,
+) -> std::result::Result<(i64, Option<Found>), Failure> {
+    let ask = |mut client: Client| {
+        let key = key.to_owned();
+        async move { client.get(key, None).await }
+    };
+    let mut answer = connection.try_ask(PATIENCE, ask).await?;
+    let revision = answer.header().map_or(0, |header| header.revision());
+    let found = answer.take_kvs().into_iter().next().map(|kv| Found {
+        revision: kv.mod_revision(),
+        lease: kv.lease(),
+        value: kv.into_key_value().1,
+    });
+    Ok((revision, found))
+}
+
+/// How many seconds a lease has left; less than 0: it is gone.
+async fn left(connection: &Connection, lease: i64) -> std::result::Result<i64, Failure> {
+    let ask = |mut client: Client| async move { client.lease_time_to_live(lease, None).await };
+    Ok(connection.try_ask(PATIENCE, ask).await?.ttl())
+}
+
+impl Own {
+    /// Keeps the record alive, as [`Registration::start`] has it.
+    async fn keep(
+        self,
+        announced: Announced,
+        mut withdrawn: oneshot::Receiver<()>,
+        tell: watch::Sender<Option<String>>,
+    ) -> anyhow::Result<()> {
+        let asked = tokio::select! {
+            asked = &mut withdrawn => asked,
+            () = self.stay(announced, &tell) => return Ok(()),
+        };
+        match asked {
+            Ok(()) => self.withdraw().await,
+            Err(_dropped) => Ok(()),
+        }
+    }
+
+    /// Sees to it that the record stands, for ever.
+    async fn stay(&self, announced: Announced, tell: &watch::Sender<Option<String>>) {
+        let mut announced = Ok(announced);
+        let mut waits = retry::backoff_up_to(RETRY);
+        loop {
+            let failure = match announced {
+                Ok(announced) => {
+                    let begun = Instant::now();
+                    let failure = self.hold(announced, tell).await;
+                    if begun.elapsed() > RETRY * 5 {
+                        waits = retry::backoff_up_to(RETRY);
+                    }
+                    failure
+                }
+                Err(failure) => failure,
+            };
+            say(tell, Some(format!("cannot be kept alive: {}: {}", self.key, failure.why)));
+            sleep(waits.next().unwrap_or(RETRY)).await;
+            announced = self.announce(false).await;
+        }
+    }
+
+    /// Sees to it that the record stands under our lease.
+    async fn announce(&self, starts: bool) -> std::result::Result<Announced, Failure> {
+        let ttl = self.grant().await?;
+        for _ in 0..ATTEMPTS {
+            let (revision, found) = find(&self.connection, &self.key).await?;
+            let found = found.as_ref();
+            match record::judge(&self.record, &self.value, self.lease, found, starts) {
+                Verdict::Ours => return Ok(Announced { revision, ttl }),
+                Verdict::Theirs(why) => return Err(Failure::new(Kind::Other, why)),
+                Verdict::Write => {}
+            }
+            if let Some(revision) = self.put(found.map_or(0, |found| found.revision)).await? {
+                return Ok(Announced { revision, ttl });
+            }
+        }
+        Err(Failure::new(Kind::Unreachable, "somebody else writes it again and again"))
+    }
+
+    /// Sees to it that our lease is there, and tells its time.
+    async fn grant(&self) -> std::result::Result<i64, Failure> {
+        let (id, ttl) = (self.lease, self.ttl);
+        let grant = |mut client: Client| {
+            let options = LeaseGrantOptions::new().with_id(id);
+            async move { client.lease_grant(ttl, Some(options)).await }
+        };
+        match self.connection.try_ask(PATIENCE, grant).await {
+            Err(failure) if failure.kind == Kind::LeaseExists => {
+                let ask =
+                    |mut client: Client| async move { client.lease_time_to_live(id, None).await };
+                Ok(self.connection.try_ask(PATIENCE, ask).await?.granted_ttl())
+            }
+            granted => Ok(granted?.ttl()),
+        }
+    }
+
+    /// Writes the record if its key was last written at the revision `before`. `None`: it was not.
+    async fn put(&self, before: i64) -> std::result::Result<Option<i64>, Failure> {
+        let key = self.key.as_str();
+        let put = PutOptions::new().with_lease(self.lease);
+        let txn = Txn::new()
+            .when([Compare::mod_revision(key, CompareOp::Equal, before)])
+            .and_then([TxnOp::put(key, self.value.as_slice(), Some(put))]);
+        let ask = |mut client: Client| {
+            let txn = txn.clone();
+            async move { client.txn(txn).await }
+        };
+        let answer = self.connection.try_ask(PATIENCE, ask).await?;
+        let revision = answer.header().map_or(0, |header| header.revision());
+        Ok(answer.succeeded().then_some(revision))
+    }
+
+    /// Keeps alive a record that stands until something ends it.
+    async fn hold(&self, announced: Announced, tell: &watch::Sender<Option<String>>) -> Failure {
+        let session = match self.connection.session().await {
+            Ok(session) => session,
+            Err(failure) => return failure,
+        };
+        let failure = tokio::select! {
+            failure = self.renew(&session, announced.ttl, tell) => failure,
+            failure = self.guard(&session, announced.revision) => failure,
+        };
+        self.connection.leave(&session, failure.kind).await;
+        failure
+    }
+
+    /// Renews the lease, three times per its time.
+    async fn renew(
+        &self,
+        session: &Session,
+        ttl: i64,
+        tell: &watch::Sender<Option<String>>,
+    ) -> Failure {
+        let period = Duration::from_secs(ttl.max(1) as u64) / 3;
+        let patience = period.clamp(Duration::from_millis(500), Duration::from_secs(3));
+        let mut client = session.client.clone();
+        let opened = answered(patience, client.lease_keep_alive(self.lease)).await;
+        let (mut keeper, mut answers) = match opened {
+            Ok(opened) => opened,
+            Err(failure) => return failure,
+        };
+        say(tell, self.other_ttl(ttl));
+        let mut ticks = interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            if let Err(failure) = once(&mut keeper, &mut answers, patience).await {
+                return failure;
+            }
+        }
+    }
+
+    /// Waits until the record is no longer as it stood at `revision`.
+    async fn guard(&self, session: &Session, revision: i64) -> Failure {
+        let watched = Watched { key: self.key.clone(), prefix: false, from: revision + 1 };
+        let mut stream = match Stream::open(&session.client, &[watched], SILENCE).await {
+            Ok(stream) => stream,
+            Err(failure) => return failure,
+        };
+        loop {
+            match stream.next().await {
+                Ok(response) if response.events().is_empty() => {}
+                Ok(_) => return Failure::new(Kind::Other, "it was removed or overwritten"),
+                Err(failure) => return failure,
+            }
+        }
+    }
+
+    /// What is to be said where the server has granted another time than was asked for.
+    fn other_ttl(&self, granted: i64) -> Option<String> {
+        (granted != self.ttl).then(|| {
+            format!(
+                "the server grants {granted} s where ttl asks for {} s: a host that dies is gone \
+                 after {granted} s",
+                self.ttl
+            )
+        })
+    }
+
+    /// Says that the host leaves, and removes the record with its lease.
+    async fn withdraw(&self) -> anyhow::Result<()> {
+        let lease = self.lease;
+        let record = MemberRecord { state: MemberState::Leaving, ..self.record.clone() };
+        let (key, value) = (self.key.clone(), serde_json::to_vec(&record)?);
+        let leave = |mut client: Client| {
+            let (key, value) = (key.clone(), value.clone());
+            async move { client.put(key, value, Some(PutOptions::new().with_lease(lease))).await }
+        };
+        if self.connection.try_ask(FAREWELL / 2, leave).await.is_ok() {
+            sleep(LEAVING).await;
+        }
+        let revoke = |mut client: Client| async move { client.lease_revoke(lease).await };
+        match self.connection.try_ask(FAREWELL, revoke).await {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.kind == Kind::NoLease => Ok(()),
+            Err(failure) => {
+                let what = self.connection.what(&format!("removing {}", self.key));
+                let error = failure.error(&what);
+                Err(anyhow!("{error}; the record ends by itself within {} s", self.ttl))
+            }
+        }
+    }
+}
+
+/// Renews a lease once.
+async fn once(
+    keeper: &mut LeaseKeeper,
+    answers: &mut LeaseKeepAliveStream,
+    patience: Duration,
+) -> std::result::Result<(), Failure> {
+    keeper.keep_alive().await?;
+    match answered(patience, answers.message()).await? {
+        Some(answer) if answer.ttl() > 0 => Ok(()),
+        Some(_) => Err(Failure::new(Kind::NoLease, "its lease has ended")),
+        None => Err(Failure::new(Kind::Unreachable, "the server ended the stream")),
+    }
+}
+
+async fn answered<T>(
+    patience: Duration,
+    answer: impl Future<Output = std::result::Result<T, etcd_client::Error>>,
+) -> std::result::Result<T, Failure> {
+    Ok(timeout(patience, answer).await.map_err(|_| Failure::silence(patience))??)
+}

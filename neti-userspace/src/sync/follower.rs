@@ -1,0 +1,204 @@
+//! Brings a store to what one host must see of each snapshot, at the cost of what changes.
+//!
+//! What must be there is defined by the pure functions [`view`] and [`state`] for the whole fleet. A
+//! snapshot differs from the one before in few members, so the view is made again of those whom the
+//! difference may matter to, and the maps are changed by what that comes to: the same as if
+//! everything were made again, which the tests hold.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    net::IpAddr,
+    sync::Arc,
+};
+
+use anyhow::Result;
+use tracing::{info, warn};
+
+use super::{Names, PROBLEMS, Status, claimants::Claimants};
+use crate::{
+    diff::{Changes, diff},
+    fleet::FleetSettings,
+    membership::{HostId, Members, Membership, Problem},
+    state::{peers, state},
+    store::Store,
+    view::{Me, View, key, view},
+};
+
+/// A store, and what was seen of the fleet when it was last brought in step.
+#[derive(Debug)]
+pub struct Follower<S> {
+    store: S,
+    seen: Option<Seen>,
+    /// Whether the store holds what was seen.
+    in_step: bool,
+    /// The registry's problems of which the log has heard.
+    told: Vec<Problem>,
+}
+
+/// The fleet as one host sees it.
+#[derive(Debug)]
+struct Seen {
+    me: Me,
+    fleet: Arc<FleetSettings>,
+    members: Members,
+    claimants: Claimants,
+    view: View,
+    names: Names,
+}
+
+impl<S: Store> Follower<S> {
+    /// Begins with whatever `store` holds.
+    pub fn new(store: S) -> Self {
+        Self { store, seen: None, in_step: false, told: Vec::new() }
+    }
+
+    /// Brings the store to what `me` must see of `membership`. After an error a part of the changes
+    /// may have been made; the next step begins with what the store then holds.
+    pub fn step(&mut self, me: &Me, membership: &Membership) -> Result<Status> {
+        self.tell(&membership.problems);
+        let in_step = mem::replace(&mut self.in_step, false);
+        let seen = match &mut self.seen {
+            Some(seen) if in_step && seen.me == *me && seen.fleet == membership.fleet => {
+                seen.follow(membership, &mut self.store)?;
+                seen
+            }
+            before => {
+                let have = match before {
+                    Some(before) if in_step => state(&before.me, &before.fleet, &before.view),
+                    _ => self.store.read()?,
+                };
+                let seen = Seen::afresh(me, membership);
+                let known = before.take().map(|before| before.view.problems).unwrap_or_default();
+                warn_of(seen.view.problems.difference(&known));
+                let want = state(me, &seen.fleet, &seen.view);
+                let seen = before.insert(seen);
+                apply(&mut self.store, &diff(&have, &want), membership.revision)?;
+                seen
+            }
+        };
+        self.in_step = true;
+        Ok(seen.status(membership))
+    }
+
+    /// Tells the log of those problems of the registry that it has not heard of.
+    fn tell(&mut self, problems: &[Problem]) {
+        if self.told != problems {
+            let told: BTreeSet<&Problem> = self.told.iter().collect();
+            warn_of(problems.iter().filter(|problem| !told.contains(problem)));
+            self.told = problems.to_vec();
+        }
+    }
+}
+
+impl Seen {
+    fn afresh(me: &Me, membership: &Membership) -> Self {
+        let Membership { fleet, members, .. } = membership;
+        let view = view(me, fleet, members);
+        Self {
+            me: me.clone(),
+            fleet: fleet.clone(),
+            members: members.clone(),
+            claimants: Claimants::of(me, fleet, members),
+            names: names(&view).collect(),
+            view,
+        }
+    }
+
+    /// Sees again those members whom the difference between the snapshots may matter to.
+    fn follow(&mut self, membership: &Membership, store: &mut impl Store) -> Result<()> {
+        let affected = self.claimants.note(&self.members, &membership.members);
+        if affected.is_empty() {
+            return Ok(());
+        }
+        let part = affected.iter().chain([&self.me.id]);
+        let part = part.filter_map(|id| membership.members.get_key_value(id));
+        let part: Members = part.map(|(id, member)| (id.clone(), member.clone())).collect();
+        let now = view(&self.me, &self.fleet, &part);
+        let before = take(&mut self.view, &affected);
+        let changes = diff(&peers(&self.me, &before), &peers(&self.me, &now));
+        warn_of(now.problems.difference(&before.problems));
+        rename(&mut self.names, &before, &now);
+        self.view.peers.extend(now.peers);
+        self.view.problems.extend(now.problems);
+        self.members = membership.members.clone();
+        apply(store, &changes, membership.revision)
+    }
+
+    fn status(&self, membership: &Membership) -> Status {
+        let problems = membership.problems.iter().chain(&self.view.problems);
+        Status {
+            revision: membership.revision,
+            peers: self.view.peers.len(),
+            stale: membership.stale.clone(),
+            held: membership.held.clone(),
+            problems: problems.take(PROBLEMS).cloned().collect(),
+            problem_count: membership.problems.len() + self.view.problems.len(),
+            names: self.names.clone(),
+        }
+    }
+}
+
+/// Applies what there is to apply.
+fn apply(store: &mut impl Store, changes: &Changes, revision: u64) -> Result<()> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    store.apply(changes)?;
+    info!(
+        revision,
+        put = changes.v4.put_members.len() + changes.v6.put_members.len(),
+        removed = changes.v4.remove_members.len() + changes.v6.remove_members.len(),
+        "maps changed"
+    );
+    Ok(())
+}
+
+/// Takes the part of a view out of it that is about these members.
+fn take(view: &mut View, ids: &BTreeSet<HostId>) -> View {
+    let mut taken = View::default();
+    for id in ids {
+        taken.peers.extend(view.peers.remove_entry(id));
+        let from = Problem { key: key(id), what: String::new() };
+        let about = view.problems.range(&from..).take_while(|problem| problem.key == from.key);
+        taken.problems.extend(about.cloned());
+    }
+    for problem in &taken.problems {
+        view.problems.remove(problem);
+    }
+    taken
+}
+
+/// Whose the overlay addresses are.
+fn names(view: &View) -> impl Iterator<Item = (IpAddr, HostId)> {
+    let peers = view.peers.iter();
+    peers.flat_map(|(id, peer)| peer.overlays.iter().map(move |overlay| (*overlay, id.clone())))
+}
+
+/// Changes the names from those of one part of the view to those of another. What stays as it is
+/// goes on being shared with those who have the names from before.
+fn rename(all: &mut Names, before: &View, now: &View) {
+    let now: BTreeMap<IpAddr, HostId> = names(now).collect();
+    for (overlay, _) in names(before).filter(|(overlay, _)| !now.contains_key(overlay)) {
+        all.remove(&overlay);
+    }
+    for (overlay, id) in now {
+        if all.get(&overlay) != Some(&id) {
+            all.insert(overlay, id);
+        }
+    }
+}
+
+/// Tells the log of some problems, and how many more there are.
+fn warn_of<'a>(mut problems: impl Iterator<Item = &'a Problem>) {
+    for Problem { key, what } in problems.by_ref().take(PROBLEMS) {
+        warn!("{key}: {what}");
+    }
+    let more = problems.count();
+    if more > 0 {
+        warn!("and {more} more problems");
+    }
+}
+
+#[cfg(test)]
+mod tests;

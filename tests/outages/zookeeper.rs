@@ -1,0 +1,68 @@
+//! What only ZooKeeper does: sessions.
+
+use anyhow::{Context, ensure};
+use harness::{
+    eventually,
+    fleet::{Operator, Served},
+    servers::{Kazoo, ZooKeeper, ZooKeeperOptions},
+    topology::pair,
+};
+
+use crate::{
+    Result,
+    stage::{FAMILY, Stage, says, stage, stage_of},
+};
+
+fn kazoo(stage: &Stage<ZooKeeper>) -> &Kazoo {
+    match &stage.operator {
+        Operator::ZooKeeper(kazoo) => kazoo,
+        Operator::Etcd(_) => unreachable!("the stage is ZooKeeper's"),
+    }
+}
+
+#[test]
+fn a_session_expires() -> Result {
+    stage::<ZooKeeper>()?.without_loss(|stage| {
+        for _ in 0..3 {
+            let owner = kazoo(stage).owner("/neti/members/right")?;
+            let before = owner.context("the record is of a session")?;
+            kazoo(stage).expire(before)?;
+            eventually("right has another session", || {
+                let owner = kazoo(stage).owner("/neti/members/right").ok().flatten();
+                owner.is_some_and(|owner| owner != before)
+            });
+            stage.knows_both()?;
+        }
+        stage.converges(61)
+    })
+}
+
+/// Every session there is, those that follow the fleet too.
+#[test]
+fn all_sessions_expire() -> Result {
+    stage::<ZooKeeper>()?.without_loss(|stage| {
+        for host in stage.hosts() {
+            for session in stage.server.sessions(host.real(FAMILY))? {
+                kazoo(stage).expire(session)?;
+            }
+        }
+        stage.converges(61)
+    })
+}
+
+/// A server grants sessions of 20 ticks at the most: whoever asks for more is told.
+#[test]
+fn a_session_shorter_than_asked_for_is_told() -> Result {
+    let pair = pair(FAMILY)?;
+    let site = pair.lan.attach("server", 20)?;
+    let options = ZooKeeperOptions { max_session: Some(1000), ..ZooKeeperOptions::default() };
+    let server = ZooKeeper::start(&site.netns, site.real(FAMILY), &options)?;
+    let served = Served::zookeeper(&[server.endpoint()], server.operator());
+    let stage = stage_of(pair, site, server, served)?;
+    says(&stage.left, "its session is shorter", |status| {
+        let wrong = status["registration"].as_str().unwrap_or_default();
+        wrong.contains("1 s") && wrong.contains("2 s")
+    });
+    ensure!(stage.left.members()? == ["right"]);
+    Ok(())
+}
