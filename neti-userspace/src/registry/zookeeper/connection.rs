@@ -4,7 +4,7 @@
 //! thousand members on its way must not hold up the signs of life that keep the record. A server
 //! keeps a session that owns nothing to itself (`localSessionsEnabled`).
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, path::Path, time::Duration};
 
 use anyhow::{Context, anyhow};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -121,11 +121,6 @@ impl Link {
         }
     }
 
-    #[cfg(test)]
-    pub fn password_file(&self) -> Option<std::path::PathBuf> {
-        self.servers.credentials.as_ref().map(|credentials| credentials.password_file.clone())
-    }
-
     /// What a session is opened with. Files are read each time: what they hold may be rotated.
     fn connector(&self) -> Result<Connector> {
         let mut connector = Client::connector()
@@ -180,10 +175,14 @@ impl Link {
             Ok(Err(error)) => format!("{server}: {error}"),
             Ok(Ok(_)) => {
                 let tls = match &self.servers.tls {
-                    Some(tls) => format!(", or is not vouched for by {}", tls.ca.display()),
+                    Some(tls) => format!(
+                        ", is not vouched for by {}, or does not take {}",
+                        tls.ca.display(),
+                        self.user()
+                    ),
                     None => ", or wants TLS".to_owned(),
                 };
-                format!("{server} listens, but hangs or has no quorum{tls}")
+                format!("{server} listens, but hangs, has no quorum{tls}")
             }
         }
     }
@@ -200,7 +199,7 @@ pub fn backoff() -> ExponentialBackoff {
 }
 
 fn tls_options(tls: &Tls) -> Result<TlsOptions> {
-    let wrong = |file: &std::path::Path, error: Error| anyhow!("{}: {error}", file.display());
+    let wrong = |file: &Path, error: Error| anyhow!("{}: {error}", file.display());
     let options = TlsOptions::new();
     let options = options.with_pem_ca(&read(&tls.ca)?).map_err(|error| wrong(&tls.ca, error))?;
     let Some((cert, key)) = &tls.identity else { return Ok(options) };
@@ -208,7 +207,7 @@ fn tls_options(tls: &Tls) -> Result<TlsOptions> {
     Ok(identified.map_err(|error| wrong(cert, error))?)
 }
 
-fn read(file: &std::path::Path) -> Result<String> {
+fn read(file: &Path) -> Result<String> {
     let text = std::fs::read_to_string(file);
     Ok(text.with_context(|| format!("{}: cannot be read", file.display()))?)
 }
