@@ -85,7 +85,8 @@ impl Server {
     }
 }
 
-fn table(kind: &str, endpoint: &str) -> String {
+/// The keys of a table `registry` that names one server.
+pub fn table(kind: &str, endpoint: &str) -> String {
     format!("kind = \"{kind}\"\nendpoints = [\"{endpoint}\"]\n")
 }
 
