@@ -1,7 +1,7 @@
 //! Promise: every registry keeps the same contract, on real servers.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     path::Path,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -21,8 +21,14 @@ use neti_userspace::{
     },
 };
 
-/// Servers on the loopback interface of a namespace of their own.
-const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+/// Servers have a namespace of their own, with this address. Operators are on 127.0.0.1.
+const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+fn place(label: &str) -> Result<Netns> {
+    let netns = Netns::new(label)?;
+    netns.ip(&format!("addr add {ADDRESS}/32 dev lo"))?;
+    Ok(netns)
+}
 
 /// A server in which every test has a prefix of its own.
 struct Server {
@@ -90,14 +96,14 @@ fn check(netns: &Netns, served: Served) -> Result<()> {
 
 #[test]
 fn etcd() -> Result<()> {
-    let netns = Netns::new("etcd")?;
+    let netns = place("etcd")?;
     let server = Etcd::start(&netns, ADDRESS, &EtcdOptions::default())?;
     check(&netns, Served::etcd(&[server.endpoint()], server.operator().clone()))
 }
 
 #[test]
 fn zookeeper() -> Result<()> {
-    let netns = Netns::new("zookeeper")?;
+    let netns = place("zookeeper")?;
     let server = ZooKeeper::start(&netns, ADDRESS, &ZooKeeperOptions::default())?;
     check(&netns, Served::zookeeper(&[server.endpoint()], server.operator()))
 }
@@ -105,10 +111,10 @@ fn zookeeper() -> Result<()> {
 /// With TLS, a certificate of the client's own, and a password.
 #[test]
 fn etcd_with_all_locks_on() -> Result<()> {
-    let netns = Netns::new("etcd-tls")?;
+    let netns = place("etcd-tls")?;
     let pki = Pki::new()?;
     let options = EtcdOptions {
-        tls: Some(pki.server(&["127.0.0.1"], true)?),
+        tls: Some(pki.server(&["192.0.2.1"], true)?),
         root_password: Some("root".to_owned()),
         ..EtcdOptions::default()
     };
@@ -125,10 +131,10 @@ fn etcd_with_all_locks_on() -> Result<()> {
 
 #[test]
 fn zookeeper_with_all_locks_on() -> Result<()> {
-    let netns = Netns::new("zookeeper-tls")?;
+    let netns = place("zookeeper-tls")?;
     let pki = Pki::new()?;
     let options = ZooKeeperOptions {
-        tls: Some(pki.server(&["127.0.0.1"], true)?),
+        tls: Some(pki.server(&["192.0.2.1"], true)?),
         ..ZooKeeperOptions::default()
     };
     let server = ZooKeeper::start(&netns, ADDRESS, &options)?;

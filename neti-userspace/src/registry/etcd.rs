@@ -14,6 +14,7 @@ use crate::{
     membership::{Confirmation, HostId, MemberRecord, Membership},
 };
 
+mod alone;
 mod audit;
 mod connection;
 mod errors;
@@ -22,12 +23,13 @@ mod following;
 mod lease;
 mod locks;
 mod outlet;
+mod pace;
 mod pages;
 mod record;
 mod stream;
 
 use connection::Connection;
-pub use following::Pace;
+pub use pace::Pace;
 
 pub struct Etcd {
     connection: Arc<Connection>,

@@ -169,7 +169,12 @@ impl Connection {
                 current.client = None;
                 current.number += 1;
             }
-            Kind::Refused | Kind::Compacted | Kind::NoLease | Kind::LeaseExists | Kind::Other => {}
+            Kind::Refused
+            | Kind::Compacted
+            | Kind::NoLease
+            | Kind::LeaseExists
+            | Kind::Taken
+            | Kind::Other => {}
         }
     }
 

@@ -30,6 +30,8 @@ pub enum Kind {
     NoLease,
     /// There is such a lease already.
     LeaseExists,
+    /// The record is another host's.
+    Taken,
     Other,
 }
 
@@ -49,7 +51,7 @@ impl Failure {
         match self.kind {
             Kind::Unreachable => RegistryError::Unreachable(text),
             Kind::Token | Kind::Refused => RegistryError::Refused(text),
-            Kind::Compacted | Kind::NoLease | Kind::LeaseExists | Kind::Other => {
+            Kind::Compacted | Kind::NoLease | Kind::LeaseExists | Kind::Taken | Kind::Other => {
                 RegistryError::Other(anyhow!(text))
             }
         }

@@ -17,7 +17,8 @@ use super::{
     errors::{Failure, Kind},
     followed::{Followed, Single, missing},
     outlet::Outlet,
-    pages::{Head, PAGE, Pages, Store, head},
+    pace::Pace,
+    pages::{Head, Pages, Store, head},
     stream::{Stream, Watched},
 };
 use crate::{
@@ -25,35 +26,6 @@ use crate::{
     registry::{RegistryError, Result, retry, roll::Roll},
 };
 
-/// How the fleet is followed.
-#[derive(Debug, Clone)]
-pub struct Pace {
-    /// Keys per page.
-    pub page: i64,
-    /// After this time everything is listed again, whether or not something was missed; in a fleet
-    /// of more than [`SMALL`] members after longer, so that lists cost no more per time.
-    pub relist: Duration,
-    /// Between two snapshots there is at least this time.
-    pub gap: Duration,
-    /// After this time without a word the server is asked for one.
-    pub silence: Duration,
-    /// The longest wait between two attempts during an outage, but for as much again at random.
-    pub retry: Duration,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self {
-            page: PAGE,
-            relist: Duration::from_secs(600),
-            gap: Duration::from_millis(10),
-            silence: Duration::from_secs(3),
-            retry: Duration::from_secs(1),
-        }
-    }
-}
-
-const SMALL: usize = 10_000;
 /// A stream that has lasted so long was no failure: another is opened at once.
 const LASTED: Duration = Duration::from_secs(5);
 /// Where that takes longer, it is an outage.
@@ -170,7 +142,7 @@ impl Follower {
             false => Ok(head(&self.connection).await),
         };
         let head = head.map_err(|_| Failure::silence(GRACE))??;
-        if self.is_another(&head) {
+        if self.is_another(&head, self.revision) {
             tracing::warn!(
                 "{}: the store was replaced or put back to what it was: it is read anew",
                 self.connection.name()
@@ -193,9 +165,10 @@ impl Follower {
         ])
     }
 
-    /// Whether revisions count anew. A watch from a revision that is yet to come would be silent.
-    fn is_another(&self, head: &Head) -> bool {
-        !head.store.continues(&self.store) || head.revision < self.revision
+    /// Whether revisions count anew in a store that was read when `revision` was reached. A watch
+    /// from a revision that is yet to come would be silent.
+    fn is_another(&self, head: &Head, revision: i64) -> bool {
+        !head.store.continues(&self.store) || head.revision < revision
     }
 
     /// Lists what there is at the revision of `head`. What fails half-way changes nothing.
@@ -223,7 +196,9 @@ impl Follower {
     /// Takes up what a stream tells until it ends.
     async fn read(&mut self, mut stream: Stream, out: &mut Outlet<'_>) -> Failure {
         let mut audit = None;
-        let mut relist = Instant::now() + self.relist();
+        // The revision before the list. Events may be ahead of the list by the time that it comes.
+        let mut begun = 0;
+        let mut relist = Instant::now() + self.pace.next_relist(self.followed.count());
         loop {
             out.publish_due(&mut self.followed.roll);
             let due = out.due();
@@ -237,7 +212,7 @@ impl Follower {
                     out.note(changed | (stream.is_open() && self.followed.roll.reached(name)));
                 }
                 part = Audit::next(&mut audit) => match part {
-                    Ok(Part::Head(head)) if self.is_another(&head) => {
+                    Ok(Part::Head(head)) if self.is_another(&head, begun) => {
                         return Failure::new(Kind::Unreachable, "another store answers");
                     }
                     Ok(Part::Head(head)) => out.note(self.singles(&head)),
@@ -260,19 +235,14 @@ impl Follower {
                 },
                 () = sleep_until(due.unwrap_or(relist)), if due.is_some() => {}
                 () = sleep_until(relist), if audit.is_none() => {
-                    relist = Instant::now() + self.relist();
+                    relist = Instant::now() + self.pace.next_relist(self.followed.count());
+                    begun = self.revision;
                     let listing = self.followed.list();
                     let pages = (self.members.clone(), self.pace.page);
                     audit = Some(Audit::start(self.connection.clone(), pages, listing));
                 }
             }
         }
-    }
-
-    /// When everything is to be listed again. Not all hosts do so at once.
-    fn relist(&self) -> Duration {
-        let size = (self.followed.count() as f64 / SMALL as f64).max(1.0);
-        self.pace.relist.mul_f64(size * rand::random_range(0.75..1.25))
     }
 
     /// Takes up what has changed.

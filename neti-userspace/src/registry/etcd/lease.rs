@@ -17,14 +17,15 @@ use tokio::{
 };
 
 use super::{
+    alone::{alone, find},
     connection::{Connection, PATIENCE, Session},
     errors::{Failure, Kind},
-    record::{self, Found, Verdict},
+    record::{self, Verdict},
     stream::{Stream, Watched},
 };
 use crate::{
     membership::{MemberRecord, MemberState},
-    registry::{LEAVING, Registration, RegistryError, Result, retry, say, taken},
+    registry::{LEAVING, Registration, Result, retry, say},
 };
 
 /// The longest wait between two attempts, but for as much again at random.
@@ -33,10 +34,10 @@ const RETRY: Duration = Duration::from_secs(1);
 const FAREWELL: Duration = Duration::from_secs(3);
 /// Of a record that somebody else changes in between.
 const ATTEMPTS: usize = 3;
-/// How often we look whether the record of another host is gone.
-const LOOK: Duration = Duration::from_millis(250);
 /// Without a word for so long, a server is asked for one.
 const SILENCE: Duration = Duration::from_secs(3);
+
+const TROUBLE: &str = "cannot be kept alive";
 
 /// Our record and its lease.
 struct Own {
@@ -82,62 +83,6 @@ pub async fn register(
     Ok(Registration::start(|withdrawn, tell| own.keep(announced, withdrawn, tell)))
 }
 
-/// Sees to it that no other host keeps a record of our id alive, and gives the record that stands
-/// there.
-async fn alone(
-    connection: &Connection,
-    key: &str,
-    ours: &MemberRecord,
-) -> Result<Option<MemberRecord>> {
-    let error = |failure: Failure| failure.error(&connection.what(&format!("reading {key}")));
-    let mut before: Option<(i64, i64)> = None;
-    let mut deadline = None;
-    loop {
-        let found = find(connection, key).await.map_err(error)?.1;
-        let Some(found) = found else { return Ok(None) };
-        let Some(other) = record::parse(ours.id.as_str(), &found) else { return Ok(None) };
-        if other.real_addresses() == ours.real_addresses() {
-            return Ok(Some(other));
-        }
-        let left = left(connection, found.lease).await.map_err(error)?;
-        let is_kept = before.is_some_and(|(lease, before)| lease != found.lease || left > before);
-        before = Some((found.lease, left));
-        // What is left is told in whole seconds, and etcd looks for what has ended twice a second.
-        let wait = Duration::from_secs(left.max(0) as u64 + 2);
-        let deadline = *deadline.get_or_insert_with(|| Instant::now() + wait);
-        if is_kept || found.lease == 0 || Instant::now() > deadline {
-            let name = connection.name();
-            return Err(RegistryError::Other(anyhow!("{name}: {key}: {}", taken(ours, &other))));
-        }
-        sleep(LOOK).await;
-    }
-}
-
-/// What stands under a key, and the revision of the store.
-async fn find(
-    connection: &Connection,
-    key: &str,
-) -> std::result::Result<(i64, Option<Found>), Failure> {
-    let ask = |mut client: Client| {
-        let key = key.to_owned();
-        async move { client.get(key, None).await }
-    };
-    let mut answer = connection.try_ask(PATIENCE, ask).await?;
-    let revision = answer.header().map_or(0, |header| header.revision());
-    let found = answer.take_kvs().into_iter().next().map(|kv| Found {
-        revision: kv.mod_revision(),
-        lease: kv.lease(),
-        value: kv.into_key_value().1,
-    });
-    Ok((revision, found))
-}
-
-/// How many seconds a lease has left; less than 0: it is gone.
-async fn left(connection: &Connection, lease: i64) -> std::result::Result<i64, Failure> {
-    let ask = |mut client: Client| async move { client.lease_time_to_live(lease, None).await };
-    Ok(connection.try_ask(PATIENCE, ask).await?.ttl())
-}
-
 impl Own {
     /// Keeps the record alive, as [`Registration::start`] has it.
     async fn keep(
@@ -160,6 +105,7 @@ impl Own {
     async fn stay(&self, announced: Announced, tell: &watch::Sender<Option<String>>) {
         let mut announced = Ok(announced);
         let mut waits = retry::backoff_up_to(RETRY);
+        let mut told = None;
         loop {
             let failure = match announced {
                 Ok(announced) => {
@@ -172,7 +118,11 @@ impl Own {
                 }
                 Err(failure) => failure,
             };
-            say(tell, Some(format!("cannot be kept alive: {}: {}", self.key, failure.why)));
+            // One outage is told once, although each attempt may fail in a way of its own.
+            let stands = tell.borrow().as_ref().is_some_and(|told| told.starts_with(TROUBLE));
+            if told.replace(failure.kind) != Some(failure.kind) || !stands {
+                say(tell, Some(format!("{TROUBLE}: {}: {}", self.key, failure.why)));
+            }
             sleep(waits.next().unwrap_or(RETRY)).await;
             announced = self.announce(false).await;
         }
@@ -186,7 +136,7 @@ impl Own {
             let found = found.as_ref();
             match record::judge(&self.record, &self.value, self.lease, found, starts) {
                 Verdict::Ours => return Ok(Announced { revision, ttl }),
-                Verdict::Theirs(why) => return Err(Failure::new(Kind::Other, why)),
+                Verdict::Theirs(why) => return Err(Failure::new(Kind::Taken, why)),
                 Verdict::Write => {}
             }
             if let Some(revision) = self.put(found.map_or(0, |found| found.revision)).await? {

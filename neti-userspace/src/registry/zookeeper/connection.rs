@@ -4,7 +4,7 @@
 //! thousand members on its way must not hold up the signs of life that keep the record. A server
 //! keeps a session that owns nothing to itself (`localSessionsEnabled`).
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, path::Path, time::Duration};
 
 use anyhow::{Context, anyhow};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -62,27 +62,29 @@ impl Link {
 
     /// A session that ends when the client is dropped.
     pub async fn connect(&self) -> Result<Client> {
-        let opened = self.open(self.connector()?).await;
+        let opened = self.open(self.connector()?, self.identity()?).await;
         self.opened(opened).await
     }
 
     /// A session that outlives the client and keeps what it owns until it expires: this one, if it
     /// still lives, else a new one.
     pub async fn hold(&self, session: Option<SessionInfo>) -> Result<Client> {
-        let connector = self.connector()?.with_detached();
+        let (connector, identity) = (self.connector()?.with_detached(), self.identity()?);
         if let Some(session) = session {
-            let again = self.open(connector.clone().with_session(session)).await;
+            let again = connector.clone().with_session(session);
+            let again = self.open(again, identity.clone()).await;
             if !matches!(again, Err(Error::SessionExpired)) {
                 return self.opened(again).await;
             }
         }
-        let opened = self.open(connector).await;
+        let opened = self.open(connector, identity).await;
         self.opened(opened).await
     }
 
     /// Ends a session, and with it what it owns.
     pub async fn close(&self, session: SessionInfo) -> Result<()> {
-        let client = match self.open(self.connector()?.with_session(session)).await {
+        let connector = self.connector()?.with_session(session);
+        let client = match self.open(connector, self.identity()?).await {
             Err(Error::SessionExpired) => return Ok(()),
             opened => self.opened(opened).await?,
         };
@@ -121,42 +123,57 @@ impl Link {
         }
     }
 
-    #[cfg(test)]
-    pub fn password_file(&self) -> Option<std::path::PathBuf> {
-        self.servers.credentials.as_ref().map(|credentials| credentials.password_file.clone())
-    }
-
     /// What a session is opened with. Files are read each time: what they hold may be rotated.
     fn connector(&self) -> Result<Connector> {
-        let mut connector = Client::connector()
+        let connector = Client::connector()
             .with_session_timeout(self.servers.ttl)
-            .with_connection_timeout(SILENCE)
-            .with_fail_eagerly();
-        if let Some(tls) = &self.servers.tls {
-            connector = connector.with_tls(tls_options(tls)?);
-        }
-        if let Some(credentials) = &self.servers.credentials {
-            let file = &credentials.password_file;
-            let text = read(file)?;
-            let password = text.lines().next().filter(|line| !line.is_empty());
-            let password = password.with_context(|| {
-                format!("{}: its first line must be the password", file.display())
-            })?;
-            let identity = format!("{}:{password}", credentials.user);
-            connector = connector.with_auth("digest", identity.as_bytes());
-        }
-        Ok(connector)
+            .with_connection_timeout(SILENCE);
+        Ok(match &self.servers.tls {
+            Some(tls) => connector.with_tls(tls_options(tls)?),
+            None => connector,
+        })
     }
 
-    async fn open(&self, connector: Connector) -> std::result::Result<Client, Error> {
-        let servers = self.servers.endpoints.join(",");
+    /// User and password, as the servers want them.
+    fn identity(&self) -> Result<Option<String>> {
+        let Some(credentials) = &self.servers.credentials else { return Ok(None) };
+        let file = &credentials.password_file;
+        let text = read(file)?;
+        let password = text.lines().next().filter(|line| !line.is_empty());
+        let password = password
+            .with_context(|| format!("{}: its first line must be the password", file.display()))?;
+        Ok(Some(format!("{}:{password}", credentials.user)))
+    }
+
+    /// Opens a session, and says who we are. Said together with the request for the session, a
+    /// server with TLS (ZooKeeper 3.8 at least) often answers that first, which the client cannot
+    /// read. One that wants to know before anything else (`enforce.auth.enabled`) is told so, until
+    /// its answers come in order.
+    async fn open(
+        &self,
+        connector: Connector,
+        identity: Option<String>,
+    ) -> std::result::Result<Client, Error> {
         let opening = async {
-            match self.servers.tls {
-                Some(_) => connector.secure_connect(&servers).await,
-                None => connector.connect(&servers).await,
+            let opened = self.try_each(connector.clone().with_fail_eagerly()).await;
+            let Some(identity) = identity else { return opened };
+            match opened {
+                Ok(client) => client.auth("digest", identity.as_bytes()).await.map(|()| client),
+                Err(Error::AuthFailed) => {
+                    self.try_each(connector.with_auth("digest", identity.as_bytes())).await
+                }
+                Err(error) => Err(error),
             }
         };
         timeout(PATIENCE, opening).await.unwrap_or(Err(Error::Timeout))
+    }
+
+    async fn try_each(&self, connector: Connector) -> std::result::Result<Client, Error> {
+        let servers = self.servers.endpoints.join(",");
+        match self.servers.tls {
+            Some(_) => connector.secure_connect(&servers).await,
+            None => connector.connect(&servers).await,
+        }
     }
 
     /// The client, or why there is none: the client itself does not tell.
@@ -180,10 +197,14 @@ impl Link {
             Ok(Err(error)) => format!("{server}: {error}"),
             Ok(Ok(_)) => {
                 let tls = match &self.servers.tls {
-                    Some(tls) => format!(", or is not vouched for by {}", tls.ca.display()),
+                    Some(tls) => format!(
+                        ", is not vouched for by {}, or does not take {}",
+                        tls.ca.display(),
+                        self.user()
+                    ),
                     None => ", or wants TLS".to_owned(),
                 };
-                format!("{server} listens, but hangs or has no quorum{tls}")
+                format!("{server} listens, but hangs, has no quorum{tls}")
             }
         }
     }
@@ -200,7 +221,7 @@ pub fn backoff() -> ExponentialBackoff {
 }
 
 fn tls_options(tls: &Tls) -> Result<TlsOptions> {
-    let wrong = |file: &std::path::Path, error: Error| anyhow!("{}: {error}", file.display());
+    let wrong = |file: &Path, error: Error| anyhow!("{}: {error}", file.display());
     let options = TlsOptions::new();
     let options = options.with_pem_ca(&read(&tls.ca)?).map_err(|error| wrong(&tls.ca, error))?;
     let Some((cert, key)) = &tls.identity else { return Ok(options) };
@@ -208,7 +229,7 @@ fn tls_options(tls: &Tls) -> Result<TlsOptions> {
     Ok(identified.map_err(|error| wrong(cert, error))?)
 }
 
-fn read(file: &std::path::Path) -> Result<String> {
+fn read(file: &Path) -> Result<String> {
     let text = std::fs::read_to_string(file);
     Ok(text.with_context(|| format!("{}: cannot be read", file.display()))?)
 }

@@ -22,6 +22,8 @@ pub struct Party {
     told: HashMap<Ipv4Addr, HostId>,
     /// And the addresses of those.
     holders: HashMap<HostId, Ipv4Addr>,
+    /// Nodes whose address a newer one with other real addresses has.
+    outdone: HashMap<Ipv4Addr, BTreeSet<String>>,
     /// Whose nodes or owner have changed since they were told.
     changed: BTreeSet<Ipv4Addr>,
     /// About nodes that are no members'.
@@ -96,9 +98,11 @@ impl Party {
         }
         let mut members = Told::new();
         for overlay in changed {
+            self.tell_outdone(overlay, age);
             let Some(names) = self.nodes.get(&overlay) else { continue };
-            let newest = names.iter().max_by_key(|name| age.get(*name));
-            let Some(member) = newest.and_then(|name| Member::parse(name).ok()) else { continue };
+            let Some(member) = newest(names, age).and_then(|name| Member::parse(name).ok()) else {
+                continue;
+            };
             // An id that has another address already names one member only.
             let owner = self.owners.get(&overlay).filter(|id| !self.holders.contains_key(*id));
             let Some(id) = owner.cloned().or_else(|| stand_in(overlay)) else { continue };
@@ -111,6 +115,30 @@ impl Party {
         let problems = std::mem::take(&mut self.problems);
         gone.chain(problems).chain(members).collect()
     }
+
+    /// Notes which nodes of an address are left out for a newer one, and which are no more.
+    fn tell_outdone(&mut self, overlay: Ipv4Addr, age: &HashMap<String, i64>) {
+        let names = self.nodes.get(&overlay);
+        let newest = names.and_then(|names| newest(names, age));
+        let differs = |name: &&String| {
+            newest.is_some_and(|newest| said(name.split_once('-')) != said(newest.split_once('-')))
+        };
+        let outdone: BTreeSet<String> =
+            names.into_iter().flatten().filter(differs).cloned().collect();
+        let before = self.outdone.remove(&overlay).unwrap_or_default();
+        let over = before.difference(&outdone).map(|name| (name.clone(), None));
+        self.problems.extend(over);
+        if let Some(newest) = newest.filter(|_| !outdone.is_empty()) {
+            let what = format!("overlay = {overlay}: is that of {newest} too, which is newer");
+            let told = outdone.iter().map(|name| (name.clone(), Some(Err(what.clone()))));
+            self.problems.extend(told);
+            self.outdone.insert(overlay, outdone);
+        }
+    }
+}
+
+fn newest<'a>(names: &'a BTreeSet<String>, age: &HashMap<String, i64>) -> Option<&'a String> {
+    names.iter().max_by_key(|name| age.get(*name))
 }
 
 /// What a name says, without what makes it its own.
@@ -156,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_has_not_ended_yet_changes_nothing() {
+    fn the_newest_node_of_an_address_counts() {
         let mut party = Party::default();
         party.owned(OVERLAY, Some(id("i-9")));
         let (old, new) = (name("b", "10.0.0.8"), name("a", "10.0.0.9"));
@@ -167,9 +195,10 @@ mod tests {
         party.left(&name("c", "10.0.0.8"));
         party.joined(&new);
         assert_eq!(party.disputed(), [new.clone(), old.clone()]);
-        assert_eq!(told(&mut party, &[(&old, 1), (&new, 2)]), ["i-9 at 10.0.0.9"]);
+        let what = format!("{old}: overlay = {OVERLAY}: is that of {new} too, which is newer");
+        assert_eq!(told(&mut party, &[(&old, 1), (&new, 2)]), [&what, "i-9 at 10.0.0.9"]);
         party.left(&old);
-        assert_eq!(told(&mut party, &[]), ["i-9 at 10.0.0.9"]);
+        assert_eq!(told(&mut party, &[]), [&format!("{old} gone"), "i-9 at 10.0.0.9"]);
     }
 
     #[test]

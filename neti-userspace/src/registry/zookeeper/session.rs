@@ -15,18 +15,18 @@ use super::{
     connection::{Link, backoff},
     record::Own,
 };
-use crate::registry::{self, LEAVING, say};
+use crate::registry::{self, LEAVING, RegistryError, say};
 
 /// How long a removal may take.
 const REMOVAL: Duration = Duration::from_secs(3);
 
 /// How long a client may try to connect again.
-const RECONNECTION: Duration = Duration::from_secs(2);
+const RECONNECTION: Duration = Duration::from_secs(1);
 
 /// A record, and the session that owns it.
 pub struct Kept {
     own: Own,
-    session: SessionInfo,
+    pub session: SessionInfo,
     client: Option<Client>,
 }
 
@@ -52,24 +52,24 @@ pub async fn keep(
 }
 
 impl Kept {
-    #[cfg(test)]
-    pub fn session(&self) -> &SessionInfo {
-        &self.session
-    }
-
     async fn stay(&mut self, tell: &watch::Sender<Option<String>>) -> Infallible {
         let mut waits = backoff();
-        let mut well = false;
+        let mut told = false;
         loop {
-            if well {
-                waits = backoff();
-            }
-            well = false;
+            let mut well = false;
             let error = match self.hold(&mut well, tell).await {
                 Ok(never) => match never {},
                 Err(error) => error,
             };
-            say(tell, Some(format!("cannot be kept alive: {error}")));
+            if well {
+                (waits, told) = (backoff(), false);
+            }
+            // Of an outage the first word is enough; each try has another.
+            let outage = matches!(error, RegistryError::Unreachable(_));
+            if !(outage && told) {
+                say(tell, Some(format!("cannot be kept alive: {error}")));
+            }
+            told = outage;
             // The session goes on without its client.
             self.client = None;
             if let Some(wait) = waits.next() {
@@ -117,9 +117,11 @@ impl Kept {
                         self.own.announce(client, Duration::ZERO).await?;
                     }
                 }
-                left = state.changed() => if let Err(error) = again(left, &mut state, tell).await {
-                    return Err(place.link.error(&path, error));
-                },
+                left = state.changed() => {
+                    let back = timeout(RECONNECTION, again(left, &mut state)).await;
+                    back.unwrap_or(Err(Error::ConnectionLoss))
+                        .map_err(|error| place.link.error(&path, error))?;
+                }
             }
         }
     }
@@ -155,16 +157,16 @@ impl Kept {
 async fn again(
     mut state: SessionState,
     states: &mut StateWatcher,
-    tell: &watch::Sender<Option<String>>,
 ) -> std::result::Result<(), Error> {
     loop {
         match state {
             SessionState::SyncConnected => return Ok(()),
             SessionState::AuthFailed => return Err(Error::AuthFailed),
             SessionState::Expired => return Err(Error::SessionExpired),
-            _ => say(tell, Some("cannot be kept alive: the connection is lost".to_owned())),
+            SessionState::Closed => return Err(Error::ClientClosed),
+            SessionState::Disconnected | SessionState::ConnectedReadOnly => {}
         }
-        state = timeout(RECONNECTION, states.changed()).await.map_err(|_| Error::ConnectionLoss)?;
+        state = states.changed().await;
     }
 }
 

@@ -78,6 +78,9 @@ impl Standing {
     }
 }
 
+/// What the settings call the threshold.
+const THRESHOLD: &str = "max_removals";
+
 /// What errors call the settings.
 pub fn name(place: &Place) -> String {
     place.link.place(&place.tree.path("fleet"))
@@ -105,7 +108,9 @@ pub async fn write(
     }
     let mut writer = client.new_multi_writer();
     put(place, &mut writer, &path, standing.fleet.as_ref(), text)?;
-    if place.tree.layout == Layout::Classic {
+    if place.tree.layout == Layout::Classic
+        && (names_threshold(text) || standing.threshold.is_none())
+    {
         let settings = FleetSettings::parse(&name(place), text.as_bytes())?;
         let threshold = settings.max_removals.to_string();
         let node = place.tree.path(MAX_REMOVALS);
@@ -142,6 +147,11 @@ fn put(
     added.map_err(|error| place.link.error(path, error))
 }
 
+fn names_threshold(text: &str) -> bool {
+    let settings = serde_json::from_str::<Map<String, Value>>(text);
+    settings.is_ok_and(|settings| settings.contains_key(THRESHOLD))
+}
+
 /// The settings with this threshold in place of their own.
 fn with_threshold(text: &[u8], threshold: &[u8]) -> std::result::Result<Vec<u8>, String> {
     let threshold = String::from_utf8_lossy(threshold);
@@ -153,7 +163,7 @@ fn with_threshold(text: &[u8], threshold: &[u8]) -> std::result::Result<Vec<u8>,
     let Ok(mut settings) = serde_json::from_slice::<Map<String, Value>>(text) else {
         return Ok(text.to_vec());
     };
-    if settings.insert("max_removals".to_owned(), number.into()) == Some(number.into()) {
+    if settings.insert(THRESHOLD.to_owned(), number.into()) == Some(number.into()) {
         return Ok(text.to_vec());
     }
     let text = serde_json::to_vec_pretty(&settings).context("writing the settings");
@@ -173,6 +183,7 @@ mod tests {
         };
         assert_eq!(settings(b"40"), 40);
         assert_eq!(settings(b" 40\n"), 40);
+        assert!(names_threshold(r#"{"max_removals": 7}"#) && !names_threshold("{}"));
         assert_eq!(with_threshold(text, b"7").unwrap(), text);
         assert_eq!(with_threshold(b"{", b"7").unwrap(), b"{");
         let what = with_threshold(text, b"many").unwrap_err();

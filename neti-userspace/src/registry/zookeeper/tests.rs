@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use nix::sys::signal::Signal;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 use zookeeper_client::{Client, CreateMode, Stat};
 
@@ -134,7 +135,7 @@ async fn what_an_older_session_left_is_taken_over_and_outlives_it() {
 
     // Killed: its session goes on until it expires.
     let killed = begin(&registry, hudson()).await;
-    let old = killed.session().clone();
+    let old = killed.session.clone();
     drop(killed);
     let registration = registry.register(&hudson()).await.unwrap();
     let operator = client(&registry).await;
@@ -195,7 +196,10 @@ async fn outages_keep_the_fleet_and_end() {
     assert!(watch.0.borrow().members.contains_key("hudson"));
     let error = registry.fleet().await.unwrap_err();
     assert!(matches!(error, RegistryError::Unreachable(_)), "{error}");
-    assert!(error.to_string().contains("listens, but hangs or has no quorum"), "{error}");
+    assert!(
+        error.to_string().contains("listens, but hangs, has no quorum, or wants TLS"),
+        "{error}"
+    );
     let mut trouble = registration.trouble();
     trouble.wait_for(Option::is_some).await.unwrap();
     server.signal(Signal::SIGCONT);
@@ -214,12 +218,10 @@ async fn outages_keep_the_fleet_and_end() {
     let _sierra = registry.register(&sierra).await.unwrap();
     watch.until_names(&["hudson", "sierra"]).await;
 
-    // To withdraw from a server that hangs takes no longer than it may.
+    // To withdraw from a server that hangs ends all the same.
     server.signal(Signal::SIGSTOP);
-    let start = Instant::now();
     let error = registration.withdraw().await.unwrap_err();
     assert!(format!("{error:#}").contains("left to expire"), "{error:#}");
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     server.signal(Signal::SIGCONT);
 }
 
@@ -236,6 +238,8 @@ async fn a_fleet_of_large_records_is_read_whole() {
     let client = client(&registry).await;
     let options = registry.place.tree.own(CreateMode::Persistent);
     const COUNT: usize = 1200;
+    let large = registry.place.tree.path("members/large");
+    client.create(&large, &[b' '; 70_000], &options).await.unwrap();
     let mut creates = Vec::new();
     for n in 0..COUNT {
         let overlay = format!("100.64.{}.{}", 1 + n / 250, 1 + n % 250);
@@ -247,14 +251,18 @@ async fn a_fleet_of_large_records_is_read_whole() {
         creates.push(async move { client.create(&path, &data, &options).await.map(drop) });
     }
     let mut watch = Watch::of(&registry).await;
-    for create in creates {
-        create.await.unwrap();
+    for created in join_all(creates).await {
+        created.unwrap();
     }
     watch.until("all", |membership| membership.members.len() == COUNT).await;
-    assert!(watch.0.borrow().revision < COUNT as u64 / 2, "{}", watch.0.borrow().revision);
+    let snapshots = watch.0.borrow().revision;
+    assert!(snapshots < COUNT as u64 / 2, "{snapshots} snapshots of one burst");
     let first = Watch::of(&registry).await;
     assert_eq!(first.0.borrow().members.len(), COUNT);
-    assert_eq!(first.0.borrow().problems, []);
+    let problems = first.0.borrow().problems.clone();
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].key, "members/large");
+    assert_eq!(problems[0].what, "skipped: larger than 65536 bytes");
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ async fn a_record_that_may_not_be_deleted_is_made_anew_when_it_ends() {
     let registry = server.registry_of("hudson");
     let mut watch = Watch::of(&registry).await;
     let killed = begin(&registry, hudson()).await;
-    let old = killed.session().clone();
+    let old = killed.session.clone();
     drop(killed);
     watch.until_names(&["hudson"]).await;
 
@@ -89,7 +89,7 @@ async fn a_password_that_was_changed_is_taken_up() {
     let operator = server.registry_of("operator");
     fleet(&operator).await;
     let version = operator.settings().await.unwrap().map(|settings| settings.version);
-    let file = operator.place.link.password_file().unwrap();
+    let file = server.password_file("operator");
     std::fs::write(&file, "another\n").unwrap();
     let error = operator.set_settings(SETTINGS, version).await.unwrap_err();
     assert!(matches!(error, RegistryError::Refused(_)), "{error}");

@@ -176,6 +176,10 @@ async fn what_the_original_left_half_done_is_finished_and_its_threshold_holds() 
     assert_eq!(operator.get_data(threshold).await.unwrap().0, b"40");
     watch.until("40", |membership| membership.fleet.max_removals == 40).await;
 
+    let settings = registry.settings().await.unwrap().unwrap();
+    registry.set_settings(SETTINGS, Some(settings.version)).await.unwrap();
+    assert_eq!(operator.get_data(threshold).await.unwrap().0, b"40", "not named, not changed");
+
     operator.create(&tree.path("members/lock"), b"", &options).await.unwrap();
     watch.until("a problem", |membership| !membership.problems.is_empty()).await;
     assert_eq!(watch.0.borrow().problems[0].key, "members/lock");

@@ -87,10 +87,14 @@ impl Server {
 
     /// As a user whose password is the name.
     pub fn registry_of(&self, user: &str) -> ZooKeeper {
-        let password_file = self.home.path().join(user);
+        let password_file = self.password_file(user);
         std::fs::write(&password_file, format!("{user}\n")).unwrap();
         let credentials = Some(Credentials { user: user.to_owned(), password_file });
         ZooKeeper::open(&Servers { credentials, ..self.servers() }, Layout::Neti, "ec2").unwrap()
+    }
+
+    pub fn password_file(&self, user: &str) -> PathBuf {
+        self.home.path().join(user)
     }
 
     pub fn classic(&self) -> ZooKeeper {
