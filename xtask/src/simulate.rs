@@ -26,6 +26,9 @@ pub struct Options {
     /// Where the fleet is registered.
     #[arg(long, default_value = "etcd", value_parser = ["etcd", "zookeeper", "directory"])]
     registry: String,
+    /// The host reaches etcd through its grpc-proxy.
+    #[arg(long)]
+    proxy: bool,
     /// For how long members change.
     #[arg(long, default_value_t = 20)]
     seconds: u32,
@@ -45,6 +48,9 @@ pub fn run(options: &Options) -> Result<()> {
         .args(["--registry", &options.registry, "--seconds", &options.seconds.to_string()])
         .env("NETI_BIN", neti)
         .current_dir(root());
+    if options.proxy {
+        command.arg("--proxy");
+    }
     if let Some(file) = &options.json {
         // Relative to where we were called.
         let file =

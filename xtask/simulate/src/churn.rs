@@ -1,7 +1,7 @@
 //! Members move, leave and come back at a steady rate, and somebody looks when the host's maps know.
 //!
-//! Of ten changes eight are of a private address; one is a member that leaves, and one its return, so that never more
-//! than one is away and nothing looks like a registry that has lost its fleet.
+//! Of ten changes eight are of a private address; one is a member that says that it leaves, and one its return, so that
+//! never more than one is away and nothing looks like a registry that has lost its fleet.
 
 use std::{
     net::Ipv4Addr,
@@ -100,8 +100,9 @@ async fn make(
         let turn = if number % 10 == 9 { number - 5 } else { number };
         let member = &mut here[turn as usize * step % count];
         let leaves = number % 10 == 4;
-        if !leaves {
-            member.move_away(number);
+        match leaves {
+            true => member.leave(),
+            false => member.move_to(number),
         }
         let change =
             Change { address: member.private(), present: !leaves, acknowledged: None, seen: None };
@@ -110,12 +111,7 @@ async fn make(
             changes.push(change);
             changes.len() - 1
         };
-        match number % 10 {
-            4 => writer.remove(member).await,
-            9 => writer.add(member).await,
-            _ => writer.change(member).await,
-        }
-        .with_context(|| format!("change {number}"))?;
+        writer.change(member).await.with_context(|| format!("change {number}"))?;
         let acknowledged = Instant::now();
         let mut changes = changes.lock().unwrap_or_else(PoisonError::into_inner);
         changes[index].acknowledged = Some(acknowledged);

@@ -36,6 +36,9 @@ struct Arguments {
     registry: Kind,
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
+    /// The host reaches etcd through its grpc-proxy.
+    #[arg(long)]
+    proxy: bool,
     /// Also write all figures to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -70,9 +73,10 @@ fn run(arguments: &Arguments) -> Result<()> {
         let exists = directory.is_none_or(|directory| directory.is_dir());
         ensure!(exists, "--json {}: no such directory", file.display());
     }
+    ensure!(!arguments.proxy || arguments.registry == Kind::Etcd, "--proxy: only etcd has one");
     let mut progress = Progress::start();
     progress.step("starting the registry");
-    let lab = Lab::new(arguments.registry)?;
+    let lab = Lab::new(arguments.registry, arguments.proxy)?;
     let traces = lab.traces();
     let measured = stages::all(arguments, &mut progress, lab);
     progress.done();

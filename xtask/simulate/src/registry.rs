@@ -85,7 +85,8 @@ impl Server {
     }
 }
 
-fn table(kind: &str, endpoint: &str) -> String {
+/// The keys of a table `registry` that names one server.
+pub fn table(kind: &str, endpoint: &str) -> String {
     format!("kind = \"{kind}\"\nendpoints = [\"{endpoint}\"]\n")
 }
 
@@ -124,32 +125,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes the record of a member that is there, and comes back when that is acknowledged, as all of these do.
+    /// Writes the record of a member that is there, and comes back when that is acknowledged.
     pub async fn change(&self, member: &Member) -> Result<()> {
         match self {
             Self::Directory(path) => directory::replace(path, member),
             Self::Etcd(client) => etcd::put(client, member).await,
             Self::ZooKeeper(client) => zookeeper::set(client, member).await,
-        }
-    }
-
-    /// Removes the record of a member.
-    pub async fn remove(&self, member: &Member) -> Result<()> {
-        match self {
-            Self::Directory(path) => directory::remove(path, member),
-            Self::Etcd(client) => etcd::delete(client, member).await,
-            Self::ZooKeeper(client) => zookeeper::delete(client, member).await,
-        }
-    }
-
-    /// Writes the record of a member that is not there.
-    pub async fn add(&self, member: &Member) -> Result<()> {
-        match self {
-            Self::Directory(path) => directory::replace(path, member),
-            Self::Etcd(client) => etcd::put(client, member).await,
-            Self::ZooKeeper(client) => {
-                zookeeper::create(client, std::slice::from_ref(member)).await
-            }
         }
     }
 

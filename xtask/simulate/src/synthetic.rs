@@ -29,11 +29,12 @@ pub fn settings() -> String {
 pub struct Member {
     number: u32,
     private: Ipv4Addr,
+    leaves: bool,
 }
 
 impl Member {
     pub fn new(number: u32) -> Self {
-        Self { number, private: plus(PRIVATES, number) }
+        Self { number, private: plus(PRIVATES, number), leaves: false }
     }
 
     pub fn id(&self) -> String {
@@ -57,19 +58,26 @@ impl Member {
         plus(PUBLICS, self.number)
     }
 
-    /// Gives it a private address that nobody had; `serial` is another each time.
-    pub fn move_away(&mut self, serial: u32) {
+    /// Gives it a private address that nobody had, also if it has left; `serial` is another each time.
+    pub fn move_to(&mut self, serial: u32) {
         self.private = plus(MOVED, serial);
+        self.leaves = false;
+    }
+
+    /// Makes it say that it leaves.
+    pub fn leave(&mut self) {
+        self.leaves = true;
     }
 
     /// Its record.
     pub fn record(&self) -> Vec<u8> {
         let network = if self.is_here() { HERE } else { ELSEWHERE };
+        let state = if self.leaves { "leaving" } else { "up" };
         let record: Value = json!({
             "id": self.id(), "overlays": [self.overlay()], "private": self.private,
             "public": self.public(), "network": network, "role": "web",
             "labels": { "rack": format!("b{}", self.number % 40) }, "version": "0.1.0",
-            "generation": 1, "since": 1_700_000_000_000u64, "state": "up",
+            "generation": 1, "since": 1_700_000_000_000u64, "state": state,
         });
         record.to_string().into_bytes()
     }

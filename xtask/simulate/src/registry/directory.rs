@@ -22,8 +22,3 @@ pub fn replace(root: &Path, member: &Member) -> Result<()> {
     fs::rename(&draft, members.join(member.id()))
         .with_context(|| format!("rename {}", draft.display()))
 }
-
-pub fn remove(root: &Path, member: &Member) -> Result<()> {
-    let path = root.join("members").join(member.id());
-    fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))
-}

@@ -32,12 +32,6 @@ pub async fn put(client: &Client, member: &Member) -> Result<()> {
     Ok(())
 }
 
-pub async fn delete(client: &Client, member: &Member) -> Result<()> {
-    let delete = client.kv_client().delete(key(member), None).await;
-    delete.with_context(|| format!("delete {}", key(member)))?;
-    Ok(())
-}
-
 fn key(member: &Member) -> String {
     format!("{PREFIX}/members/{}", member.id())
 }

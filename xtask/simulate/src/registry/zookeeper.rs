@@ -39,11 +39,6 @@ pub async fn set(client: &Client, member: &Member) -> Result<()> {
     Ok(())
 }
 
-pub async fn delete(client: &Client, member: &Member) -> Result<()> {
-    let delete = client.delete(&path(member), None).await;
-    delete.with_context(|| format!("delete {}", path(member)))
-}
-
 fn options() -> CreateOptions<'static> {
     CreateMode::Persistent.with_acls(Acls::anyone_all())
 }
