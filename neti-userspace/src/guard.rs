@@ -5,9 +5,9 @@
 //! - A member that says that it leaves is let go at once.
 //! - A record that vanishes without that word is waited for: [`GRACE`], and after an outage of the
 //!   registry, in which nobody could show a sign of life, [`SETTLING`].
-//! - Members that stay away are let go as long as they are few ([`limit`]) within [`WINDOW`]. More
-//!   than that are held until they come back, an operator confirms that they are meant to go, or the
-//!   settings allow it.
+//! - Members that stay away are let go as long as few have vanished ([`limit`]) within [`WINDOW`],
+//!   those who are still waited for included. Otherwise they are held until they come back, an operator
+//!   confirms that they are meant to go, or the settings allow it.
 //!
 //! Whoever is not let go stays in the fleet as it was, while whatever else changes is taken. Pure: the
 //! caller tells the time.
@@ -104,7 +104,8 @@ impl Guard {
 
         let limit = limit(snapshot.fleet.max_removals, self.passed.len() + self.gone.len());
         let confirmed = self.confirms(snapshot, waited);
-        self.held = if confirmed || self.gone.len() + going.len() <= limit {
+        let vanished = self.gone.len() + waited;
+        self.held = if confirmed || vanished <= limit || going.is_empty() {
             for (id, _) in going.drain(..) {
                 self.missing.remove(&id);
                 if !confirmed {
@@ -115,7 +116,7 @@ impl Guard {
         } else {
             let names = going.iter().take(NAMED).map(|(id, _)| id.clone()).collect();
             let since = self.held.take().map_or_else(SystemTime::now, |held| held.since);
-            Some(self.tell(Held { count: going.len(), limit, since, names }))
+            Some(self.tell(Held { count: going.len(), vanished, limit, since, names }))
         };
         if confirmed {
             kept.clear();

@@ -18,6 +18,7 @@ use thiserror::Error;
 use crate::{
     addresses::{self, Addresses, IpFamily, NoHost},
     fleet::FleetSettings,
+    guard::WINDOW,
 };
 
 /// The id of a host: 1 to 64 characters out of `A-Z a-z 0-9 . _ -`, not beginning with a dot, so
@@ -278,6 +279,8 @@ pub struct Confirmation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     pub count: usize,
+    /// How many have vanished of late, those included.
+    pub vanished: usize,
     /// So many could have gone.
     pub limit: usize,
     #[serde(with = "unix_seconds")]
@@ -288,12 +291,13 @@ pub struct Held {
 
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { count, limit, names, .. } = self;
+        let Self { count, vanished, limit, names, .. } = self;
         let more = if names.len() < *count { ", ..." } else { "" };
         write!(
             f,
-            "{count} members have vanished from the registry at once, more than {limit}, and are \
-             held: {}{more}; if they are meant to go, run `neti fleet confirm`",
+            "{vanished} members have vanished from the registry within {} s, more than {limit}; \
+             {count} of them are held: {}{more}; if they are meant to go, run `neti fleet confirm`",
+            WINDOW.as_secs(),
             addresses::list(names)
         )
     }

@@ -80,10 +80,27 @@ impl Operator {
 
     /// Removes a key of the tree.
     pub fn delete(&self, key: &str) -> Result<()> {
-        let key = format!("{PREFIX}/{key}");
+        self.delete_all([key.to_owned()])
+    }
+
+    /// Removes keys of the tree at once.
+    pub fn delete_all(&self, keys: impl IntoIterator<Item = String>) -> Result<()> {
+        let keys: Vec<_> = keys.into_iter().map(|key| format!("{PREFIX}/{key}")).collect();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         match self {
-            Self::Etcd(etcd) => etcd.delete(&key).map(drop),
-            Self::ZooKeeper(kazoo) => kazoo.delete(&key).map(drop),
+            Self::Etcd(etcd) => etcd.delete_all(&keys),
+            Self::ZooKeeper(kazoo) => kazoo.delete_all(&keys),
+        }
+    }
+
+    /// Writes keys of the tree at once, or nearly so.
+    pub fn put_all(&self, pairs: &[(String, String)]) -> Result<()> {
+        let pairs: Vec<_> =
+            pairs.iter().map(|(key, value)| (format!("{PREFIX}/{key}"), value)).collect();
+        let pairs = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        match self {
+            Self::Etcd(etcd) => etcd.put_all(pairs),
+            Self::ZooKeeper(kazoo) => kazoo.put_all(pairs),
         }
     }
 }
@@ -143,14 +160,31 @@ impl Fleet {
 
     /// Adds a member that runs no neti: its record is written, and stays until its ttl is over.
     pub fn add_member(&self, id: &str, overlay: IpAddr, network: &str, real: IpAddr) -> Result<()> {
-        let record = json!({
-            "id": id, "overlays": [overlay], "private": real, "public": null, "network": network,
-            "role": "", "labels": {}, "version": "0.1.0", "generation": 1, "state": "up",
-        });
-        self.put(&format!("overlays/{overlay}"), id)?;
-        let hosts = if overlay.is_ipv4() { "hosts" } else { "hosts6" };
-        self.put(&format!("{hosts}/{id}"), &overlay.to_string())?;
-        self.put(&format!("members/{id}"), &record.to_string())
+        self.add_members([(id, overlay, real)], network)
+    }
+
+    /// The same with many, each with an id, an overlay and a real address.
+    pub fn add_members<'a>(
+        &self,
+        members: impl IntoIterator<Item = (&'a str, IpAddr, IpAddr)>,
+        network: &str,
+    ) -> Result<()> {
+        let mut pairs = Vec::new();
+        for (id, overlay, real) in members {
+            let record = json!({
+                "id": id, "overlays": [overlay], "private": real, "public": null,
+                "network": network, "role": "", "labels": {}, "version": "0.1.0",
+                "generation": 1, "state": "up",
+            });
+            let hosts = if overlay.is_ipv4() { "hosts" } else { "hosts6" };
+            pairs.push((format!("overlays/{overlay}"), id.to_owned()));
+            pairs.push((format!("{hosts}/{id}"), overlay.to_string()));
+            pairs.push((format!("members/{id}"), record.to_string()));
+        }
+        match &self.served {
+            Some(served) => served.operator.put_all(&pairs),
+            None => pairs.iter().try_for_each(|(key, value)| self.put(key, value)),
+        }
     }
 
     /// Claims all addresses of a range for hosts that do not exist, but for the first few, which it returns. The first

@@ -62,18 +62,33 @@ pub const FAMILY: Family = Family::V4;
 
 /// Two hosts that know each other by one server.
 pub fn stage<S: Registry>() -> anyhow::Result<Stage<S>> {
+    stage_with(TTL)
+}
+
+/// The same with records that live for so many seconds.
+pub fn stage_with<S: Registry>(ttl: f64) -> anyhow::Result<Stage<S>> {
     let pair = pair(FAMILY)?;
     let site = pair.lan.attach("server", 20)?;
     let server = S::start_at(&site.netns, site.real(FAMILY))?;
     let served = server.served();
-    stage_of(pair, site, server, served)
+    stage_for(pair, site, server, served, ttl)
 }
 
 /// The same by servers that run already.
 pub fn stage_of<S>(pair: Pair, site: Site, server: S, served: Served) -> anyhow::Result<Stage<S>> {
+    stage_for(pair, site, server, served, TTL)
+}
+
+fn stage_for<S>(
+    pair: Pair,
+    site: Site,
+    server: S,
+    served: Served,
+    ttl: f64,
+) -> anyhow::Result<Stage<S>> {
     let operator = served.operator.clone();
     let fleet = Fleet::served(FAMILY, served, json!({ "mode": "enforce" }))?;
-    let options = HostOptions { ttl: TTL, ..HostOptions::default() };
+    let options = HostOptions { ttl, ..HostOptions::default() };
     let mut left = fleet.host_with("left", &pair.left, &options)?;
     let mut right = fleet.host_with("right", &pair.right, &options)?;
     start_all(&mut [&mut left, &mut right])?;

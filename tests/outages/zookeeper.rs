@@ -26,8 +26,9 @@ fn a_session_expires() -> Result {
         for _ in 0..3 {
             let owner = kazoo(stage).owner("/neti/members/right")?;
             let before = owner.context("the record is of a session")?;
-            kazoo(stage).expire(before)?;
             eventually("right has another session", || {
+                // Its owner may take the session back before it is closed.
+                let _ = kazoo(stage).expire(before);
                 let owner = kazoo(stage).owner("/neti/members/right").ok().flatten();
                 owner.is_some_and(|owner| owner != before)
             });
@@ -43,7 +44,8 @@ fn all_sessions_expire() -> Result {
     stage::<ZooKeeper>()?.without_loss(|stage| {
         for host in stage.hosts() {
             for session in stage.server.sessions(host.real(FAMILY))? {
-                kazoo(stage).expire(session)?;
+                // One that asked a question only is over meanwhile.
+                let _ = kazoo(stage).expire(session);
             }
         }
         stage.converges(61)

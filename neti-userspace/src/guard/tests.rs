@@ -109,6 +109,17 @@ fn one_by_one_is_as_bad_as_at_once() {
 }
 
 #[test]
+fn who_is_waited_for_counts_too() {
+    let mut bench = Bench::new(200);
+    for gone in 1..50 {
+        assert_eq!(bench.look(&fleet(gone..200)).1, 0, "{gone}");
+        bench.now += GRACE / 60;
+    }
+    bench.now += GRACE;
+    assert_eq!(bench.look(&fleet(49..200)), (199, 48), "of those that vanish in a row none goes");
+}
+
+#[test]
 fn after_a_while_a_few_more_may_go() {
     let mut bench = Bench::new(200);
     assert_eq!(bench.see(20..200), (180, 0));
@@ -173,7 +184,9 @@ fn it_says_what_is_held() {
     bench.see(12..100);
     bench.see(50..100);
     let told = bench.guard.held.clone().unwrap().to_string();
-    assert!(told.starts_with("38 members have vanished from the registry at once, more than 19, and are held: host-12, host-13, "), "{told}");
+    let begins = "49 members have vanished from the registry within 60 s, more than 19; 38 of them are \
+                  held: host-12, host-13, ";
+    assert!(told.starts_with(begins), "{told}");
     assert!(told.ends_with(", ...; if they are meant to go, run `neti fleet confirm`"), "{told}");
 }
 

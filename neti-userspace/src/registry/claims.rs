@@ -135,7 +135,13 @@ async fn take(
 
 /// The address that is ours after an attempt to lock this one; `None` if somebody else has it.
 async fn attempt(locks: &impl Locks, id: &HostId, address: IpAddr) -> Result<Option<IpAddr>> {
-    match locks.lock(id, address).await? {
+    let locked = locks.lock(id, address).await.map_err(|error| match error {
+        RegistryError::Refused(why) => RegistryError::Refused(format!(
+            "{why}; where hosts may not lock addresses, an operator does: `neti fleet claim {id}`"
+        )),
+        error => error,
+    });
+    match locked? {
         Lock::Done => Ok(Some(address)),
         Lock::AddressTaken => Ok(None),
         // Another process with our id was quicker: its address is ours.

@@ -78,6 +78,13 @@ impl EtcdCtl {
         self.run(&["del", key]).map(drop)
     }
 
+    /// Deletes many keys in one transaction.
+    pub fn delete_all(&self, keys: &[&str]) -> Result<()> {
+        let deletions: String = keys.iter().map(|key| format!("del {key}\n")).collect();
+        // Without a condition, and without anything for the case that it does not hold.
+        self.feed(&["txn"], &format!("\n{deletions}\n\n")).map(drop)
+    }
+
     /// Deletes everything that begins with `prefix`.
     pub fn delete_prefix(&self, prefix: &str) -> Result<()> {
         self.run(&["del", prefix, "--prefix"]).map(drop)

@@ -66,7 +66,12 @@ impl Kazoo {
 
     /// Deletes a node and what is below it; one that is not there is left alone.
     pub fn delete(&self, path: &str) -> Result<()> {
-        self.operate("delete", json!([path])).map(drop)
+        self.delete_all(&[path])
+    }
+
+    /// The same with many nodes, at once.
+    pub fn delete_all(&self, paths: &[&str]) -> Result<()> {
+        self.operate("delete", json!([paths])).map(drop)
     }
 
     /// Replaces a node's ACL.

@@ -4,7 +4,7 @@ import json
 import sys
 
 from kazoo.client import KazooClient
-from kazoo.exceptions import NodeExistsError, NoNodeError
+from kazoo.exceptions import NodeExistsError, NoNodeError, NotEmptyError
 from kazoo.security import ACL, Id
 
 MASK = (1 << 48) - 1
@@ -36,11 +36,14 @@ def ls(client, path):
         return []
 
 
-def delete(client, path):
-    try:
-        client.delete(path, recursive=True)
-    except NoNodeError:
-        pass
+def delete(client, paths):
+    for path, deletion in [(path, client.delete_async(path)) for path in paths]:
+        try:
+            deletion.get()
+        except NoNodeError:
+            pass
+        except NotEmptyError:
+            client.delete(path, recursive=True)
 
 
 def set_acl(client, path, entries):

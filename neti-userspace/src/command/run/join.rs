@@ -62,11 +62,11 @@ pub async fn join(seeker: &Seeker<'_>) -> Result<Joined> {
         None
     });
     let what = seeker.config.registry.to_string();
-    let answered = match is_left(seeker, saved.as_ref()) {
-        true => ask(seeker).await,
-        false => retry::until_reached(&what, || ask(seeker)).await,
-    };
-    match answered {
+    if !is_left(seeker, saved.as_ref()) {
+        let asked = retry::until_reached(&what, || ask(seeker)).await?;
+        return Ok(asked.guarded(seeker, None));
+    }
+    match ask(seeker).await {
         Ok(asked) => Ok(asked.guarded(seeker, saved)),
         Err(error) if error.is_outage() => from_last_time(seeker, saved, &error).await,
         Err(error) => Err(error.into()),
