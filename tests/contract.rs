@@ -1,7 +1,7 @@
 //! Promise: every registry keeps the same contract, on real servers.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::Path,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::Result;
 use harness::{
+    family::{Family, addr_add},
     fleet::Served,
     netns::Netns,
     servers::{Etcd, EtcdOptions, Pki, ZooKeeper, ZooKeeperOptions},
@@ -21,12 +22,16 @@ use neti_userspace::{
     },
 };
 
-/// Servers have a namespace of their own, with this address. Operators are on 127.0.0.1.
-const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+/// Servers have a namespace of their own, with one of these addresses. Operators are on 127.0.0.1.
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
 
-fn place(label: &str) -> Result<Netns> {
-    let netns = Netns::new(label)?;
-    netns.ip(&format!("addr add {ADDRESS}/32 dev lo"))?;
+fn place(address: IpAddr) -> Result<Netns> {
+    let netns = Netns::new("registry")?;
+    if address.is_ipv6() {
+        netns.enable_ipv6()?;
+    }
+    netns.ip(addr_add(address, Family::of(address).bits(), "lo").trim())?;
     Ok(netns)
 }
 
@@ -96,29 +101,29 @@ fn check(netns: &Netns, served: Served) -> Result<()> {
 
 #[test]
 fn etcd() -> Result<()> {
-    let netns = place("etcd")?;
-    let server = Etcd::start(&netns, ADDRESS, &EtcdOptions::default())?;
+    let netns = place(V4)?;
+    let server = Etcd::start(&netns, V4, &EtcdOptions::default())?;
     check(&netns, Served::etcd(&[server.endpoint()], server.operator().clone()))
 }
 
 #[test]
 fn zookeeper() -> Result<()> {
-    let netns = place("zookeeper")?;
-    let server = ZooKeeper::start(&netns, ADDRESS, &ZooKeeperOptions::default())?;
+    let netns = place(V4)?;
+    let server = ZooKeeper::start(&netns, V4, &ZooKeeperOptions::default())?;
     check(&netns, Served::zookeeper(&[server.endpoint()], server.operator()))
 }
 
-/// With TLS, a certificate of the client's own, and a password.
+/// With TLS, a certificate of the client's own, and a password, over IPv6.
 #[test]
 fn etcd_with_all_locks_on() -> Result<()> {
-    let netns = place("etcd-tls")?;
+    let netns = place(V6)?;
     let pki = Pki::new()?;
     let options = EtcdOptions {
-        tls: Some(pki.server(&["192.0.2.1"], true)?),
+        tls: Some(pki.server(&[&V6.to_string()], true)?),
         root_password: Some("root".to_owned()),
         ..EtcdOptions::default()
     };
-    let server = Etcd::start(&netns, ADDRESS, &options)?;
+    let server = Etcd::start(&netns, V6, &options)?;
     let operator = server.operator().clone();
     operator.add_user("neti", Some("secret"), &[("readwrite", "/neti/")])?;
     let mut served = Served::etcd(&[server.endpoint()], operator);
@@ -131,13 +136,13 @@ fn etcd_with_all_locks_on() -> Result<()> {
 
 #[test]
 fn zookeeper_with_all_locks_on() -> Result<()> {
-    let netns = place("zookeeper-tls")?;
+    let netns = place(V6)?;
     let pki = Pki::new()?;
     let options = ZooKeeperOptions {
-        tls: Some(pki.server(&["192.0.2.1"], true)?),
+        tls: Some(pki.server(&[&V6.to_string()], true)?),
         ..ZooKeeperOptions::default()
     };
-    let server = ZooKeeper::start(&netns, ADDRESS, &options)?;
+    let server = ZooKeeper::start(&netns, V6, &options)?;
     let mut served = Served::zookeeper(&[server.endpoint()], server.operator());
     let secret = tempfile::NamedTempFile::new()?;
     std::fs::write(secret.path(), "secret\n")?;

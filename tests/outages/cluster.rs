@@ -1,85 +1,130 @@
 //! Three servers, of which one leads.
 
+use std::net::IpAddr;
+
 use anyhow::Context;
 use harness::{
     fleet::Served,
-    servers::{Cut, Ensemble, EtcdCluster, EtcdOptions, ZooKeeperOptions},
+    netns::Netns,
+    servers::{Cut, Ensemble, EtcdCluster, EtcdCtl, EtcdOptions, Kazoo, Server, ZooKeeperOptions},
     topology::{Site, pair},
 };
 
 use crate::{
     Result,
-    stage::{FAMILY, stage_of},
+    stage::{FAMILY, Stage, stage_of},
 };
 
-fn sites(pair: &harness::topology::Pair) -> anyhow::Result<Vec<Site>> {
-    (21..24).map(|last| pair.lan.attach(&format!("server-{last}"), last)).collect()
+trait Cluster: Sized {
+    fn start_at(places: &[(&Netns, IpAddr)]) -> anyhow::Result<Self>;
+
+    fn served(&self) -> Served;
+
+    /// The number of the server that leads, once one does.
+    fn leads(&self) -> anyhow::Result<usize>;
+
+    fn node(&mut self, number: usize) -> &mut Server;
 }
 
-/// Where the leader was no more is heard of, another one leads, and the hosts find it.
-#[test]
-fn etcd_loses_its_leader() -> Result {
+impl Cluster for EtcdCluster {
+    fn start_at(places: &[(&Netns, IpAddr)]) -> anyhow::Result<Self> {
+        Self::start(places, &EtcdOptions::default())
+    }
+
+    fn served(&self) -> Served {
+        let operator = self.nodes[0].operator().clone();
+        let operator = EtcdCtl { endpoints: self.endpoints().join(","), ..operator };
+        Served::etcd(&self.endpoints(), operator)
+    }
+
+    fn leads(&self) -> anyhow::Result<usize> {
+        self.leader()
+    }
+
+    fn node(&mut self, number: usize) -> &mut Server {
+        &mut self.nodes[number]
+    }
+}
+
+impl Cluster for Ensemble {
+    fn start_at(places: &[(&Netns, IpAddr)]) -> anyhow::Result<Self> {
+        Self::start(places, &ZooKeeperOptions::default())
+    }
+
+    fn served(&self) -> Served {
+        let operator = self.nodes[0].operator();
+        let operator = Kazoo { hosts: self.endpoints().join(","), ..operator };
+        Served::zookeeper(&self.endpoints(), operator)
+    }
+
+    fn leads(&self) -> anyhow::Result<usize> {
+        self.leader()
+    }
+
+    fn node(&mut self, number: usize) -> &mut Server {
+        &mut self.nodes[number]
+    }
+}
+
+/// Two hosts that know each other by three servers, and where these are.
+fn three<C: Cluster>() -> anyhow::Result<(Stage<C>, Vec<Site>)> {
     let pair = pair(FAMILY)?;
-    let sites = sites(&pair)?;
+    let sites = (21..24).map(|last| pair.lan.attach(&format!("server-{last}"), last));
+    let sites: Vec<Site> = sites.collect::<anyhow::Result<_>>()?;
     let places: Vec<_> = sites.iter().map(|site| (&site.netns, site.real(FAMILY))).collect();
-    let cluster = EtcdCluster::start(&places, &EtcdOptions::default())?;
-    let operator = harness::servers::EtcdCtl {
-        endpoints: cluster.endpoints().join(","),
-        ..cluster.nodes[0].operator().clone()
-    };
-    let served = Served::etcd(&cluster.endpoints(), operator);
+    let cluster = C::start_at(&places)?;
+    let served = cluster.served();
     let site = sites.first().context("three sites")?.clone();
-    let mut stage = stage_of(pair, site, cluster, served)?;
+    Ok((stage_of(pair, site, cluster, served)?, sites))
+}
+
+/// Where the leader was no more is heard of, another one leads, and the hosts find it. A server that is alone cannot
+/// decide anything, and is not taken at its word.
+fn a_leader_is_lost<C: Cluster>() -> Result {
+    let (mut stage, sites) = three::<C>()?;
     stage.without_loss(|stage| {
-        let leader = stage.server.leader()?;
-        stage.server.nodes[leader].kill();
+        let leader = stage.server.leads()?;
+        stage.server.node(leader).kill();
         stage.knows_both()?;
         stage.converges(61)?;
-        stage.server.nodes[leader].restart()?;
+        stage.server.node(leader).restart()?;
         stage.converges(62)?;
-        // A server that is alone cannot decide anything, and must not be taken at its word.
-        let cut = Cut::off(&sites[stage.server.leader()?].netns)?;
+        let cut = Cut::off(&sites[stage.server.leads()?].netns)?;
         stage.converges(63)?;
         cut.heal()
-    })?;
-    // Without a majority nobody can register, and nobody is forgotten.
-    stage.without_loss(|stage| {
-        let leader = stage.server.leader()?;
-        let lost = [leader, (leader + 1) % 3];
-        lost.iter().for_each(|node| stage.server.nodes[*node].kill());
-        stage.goes_stale()?;
-        lost.iter().try_for_each(|node| stage.server.nodes[*node].launch())?;
-        lost.iter().try_for_each(|node| stage.server.nodes[*node].wait_ready())?;
-        stage.converges(64)
     })
+}
+
+/// Without a majority nobody can register, and nobody is forgotten.
+fn the_majority_is_lost<C: Cluster>() -> Result {
+    let (mut stage, _sites) = three::<C>()?;
+    stage.without_loss(|stage| {
+        let leader = stage.server.leads()?;
+        let lost = [leader, (leader + 1) % 3];
+        lost.iter().for_each(|node| stage.server.node(*node).kill());
+        stage.goes_stale()?;
+        lost.iter().try_for_each(|node| stage.server.node(*node).launch())?;
+        lost.iter().try_for_each(|node| stage.server.node(*node).wait_ready())?;
+        stage.converges(61)
+    })
+}
+
+#[test]
+fn etcd_loses_its_leader() -> Result {
+    a_leader_is_lost::<EtcdCluster>()
+}
+
+#[test]
+fn etcd_loses_its_majority() -> Result {
+    the_majority_is_lost::<EtcdCluster>()
 }
 
 #[test]
 fn zookeeper_loses_its_leader() -> Result {
-    let pair = pair(FAMILY)?;
-    let sites = sites(&pair)?;
-    let places: Vec<_> = sites.iter().map(|site| (&site.netns, site.real(FAMILY))).collect();
-    let ensemble = Ensemble::start(&places, &ZooKeeperOptions::default())?;
-    let operator = harness::servers::Kazoo {
-        hosts: ensemble.endpoints().join(","),
-        ..ensemble.nodes[0].operator()
-    };
-    let served = Served::zookeeper(&ensemble.endpoints(), operator);
-    let site = sites.first().context("three sites")?.clone();
-    let mut stage = stage_of(pair, site, ensemble, served)?;
-    stage.without_loss(|stage| {
-        let leader = stage.server.leader()?;
-        stage.server.nodes[leader].kill();
-        stage.knows_both()?;
-        stage.converges(61)?;
-        stage.server.nodes[leader].restart()?;
-        stage.converges(62)?;
-        let leader = stage.server.leader()?;
-        let lost = [leader, (leader + 1) % 3];
-        lost.iter().for_each(|node| stage.server.nodes[*node].kill());
-        stage.goes_stale()?;
-        lost.iter().try_for_each(|node| stage.server.nodes[*node].launch())?;
-        lost.iter().try_for_each(|node| stage.server.nodes[*node].wait_ready())?;
-        stage.converges(63)
-    })
+    a_leader_is_lost::<Ensemble>()
+}
+
+#[test]
+fn zookeeper_loses_its_majority() -> Result {
+    the_majority_is_lost::<Ensemble>()
 }

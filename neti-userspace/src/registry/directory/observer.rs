@@ -58,7 +58,7 @@ impl Observer {
         let tick = (ttl / 10).clamp(Duration::from_millis(50), Duration::from_secs(1));
         let relist = ttl / 3;
         let mut watching = Some(watching);
-        let mut listed = Instant::now();
+        let (mut listed, mut expired) = (Instant::now(), Instant::now());
         loop {
             let touched = match &watching {
                 Some(watching) => watching.wait(tick),
@@ -78,7 +78,11 @@ impl Observer {
             };
             let changed = match looked {
                 // Only after looking: when this thread was held up, signs of life are waiting.
-                Ok(changed) => changed | self.roster.expire(Now::get()),
+                Ok(changed) if expired.elapsed() >= tick => {
+                    expired = Instant::now();
+                    changed | self.roster.expire(Now::get())
+                }
+                Ok(changed) => changed,
                 Err(error) => {
                     watching = None;
                     self.roster.roll.outage(&self.name, format!("cannot be read: {error:#}"))

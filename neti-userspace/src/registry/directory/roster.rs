@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    hash::{DefaultHasher, Hash, Hasher},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -40,9 +41,10 @@ struct Entry {
     stamp: Stamp,
     /// When it is counted as gone; `None` when it is.
     expires: Option<Instant>,
-    /// The file as it was read, or why it was not.
-    content: Result<Vec<u8>, String>,
-    record: Result<MemberRecord, String>,
+    /// A hash of the file, or of why it was not read.
+    content: u64,
+    /// It holds no record.
+    broken: bool,
 }
 
 impl Roster {
@@ -63,29 +65,26 @@ impl Roster {
         content: Result<Vec<u8>, String>,
         now: Now,
     ) -> bool {
-        let expires = Some(now.monotonic + self.ttl);
-        let Some(entry) = self.entries.get_mut(name) else {
+        let hash = hash(&content);
+        let alive = Some(now.monotonic + self.ttl);
+        let expires = match self.entries.get_mut(name) {
+            Some(entry) if entry.content == hash && entry.stamp == stamp => return false,
+            Some(entry) if entry.content == hash && entry.expires.is_some() => {
+                (entry.stamp, entry.expires) = (stamp, alive);
+                return false;
+            }
+            Some(_) => alive,
             // Whose last sign of life is older than the ttl at first sight was gone before we came.
             // If that is only a clock that is off, its next heartbeat will tell.
-            let age = now.wall.duration_since(stamp.modified).unwrap_or_default();
-            let expires = expires.filter(|_| age <= self.ttl);
-            let record = parse(name, &content);
-            let tell = expires.is_some() || record.is_err();
-            let told = record.clone();
-            self.entries.insert(name.to_owned(), Entry { stamp, expires, content, record });
-            return tell && self.roll.told(name, told);
+            None => {
+                let age = now.wall.duration_since(stamp.modified).unwrap_or_default();
+                alive.filter(|_| age <= self.ttl)
+            }
         };
-        if entry.content == content && entry.stamp == stamp {
-            return false;
-        }
-        let tell = entry.content != content || entry.expires.is_none();
-        if entry.content != content {
-            entry.record = parse(name, &content);
-            entry.content = content;
-        }
-        entry.stamp = stamp;
-        entry.expires = expires;
-        tell && self.roll.told(name, entry.record.clone())
+        let record = parse(name, content);
+        let broken = record.is_err();
+        self.entries.insert(name.to_owned(), Entry { stamp, expires, content: hash, broken });
+        (expires.is_some() || broken) && self.roll.told(name, record)
     }
 
     /// Notes that there is no such file.
@@ -107,7 +106,7 @@ impl Roster {
             if entry.expires.is_some_and(|expires| expires <= now.monotonic) {
                 entry.expires = None;
                 // What is broken stays reported until it is mended or removed.
-                changed |= entry.record.is_ok() && self.roll.gone(name);
+                changed |= !entry.broken && self.roll.gone(name);
             }
         }
         changed
@@ -122,9 +121,14 @@ impl Roster {
     }
 }
 
-fn parse(name: &str, content: &Result<Vec<u8>, String>) -> Result<MemberRecord, String> {
-    let bytes = content.as_ref().map_err(String::clone)?;
-    MemberRecord::parse(name, bytes).map_err(|error| error.to_string())
+fn parse(name: &str, content: Result<Vec<u8>, String>) -> Result<MemberRecord, String> {
+    MemberRecord::parse(name, &content?).map_err(|error| error.to_string())
+}
+
+fn hash(content: &Result<Vec<u8>, String>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]
