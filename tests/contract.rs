@@ -92,7 +92,7 @@ fn check(netns: &Netns, served: Served) -> Result<()> {
         runtime.block_on(async {
             // A server's first handshake may take seconds on a busy machine, which is not what is tested.
             let first = server.fresh().await?.open(Duration::from_secs(2))?;
-            registry::retry::until_reached("contract", || first.settings()).await?;
+            registry::retry::until_reached(|| first.settings()).await?;
             drop(first);
             contract::check(&server).await
         })

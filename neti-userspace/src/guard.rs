@@ -2,11 +2,11 @@
 //! while a registry is away; and a registry that suddenly knows far fewer members than before is
 //! more likely broken than right. Who is removed is cut off by all others.
 //!
-//! - A member that says that it leaves is let go at once.
+//! - A member that says that it leaves need not be waited for.
 //! - A record that vanishes without that word is waited for: [`GRACE`], and after an outage of the
 //!   registry, in which nobody could show a sign of life, [`SETTLING`].
-//! - Members that stay away are let go as long as few have vanished ([`limit`]) within [`WINDOW`],
-//!   those who are still waited for included. Otherwise they are held until they come back, an operator
+//! - Members that stay away or leave are let go as long as few do ([`limit`]) within [`WINDOW`], those
+//!   who are still waited for included. Otherwise they are held until they come back, an operator
 //!   confirms that they are meant to go, or the settings allow it.
 //!
 //! Whoever is not let go stays in the fleet as it was, while whatever else changes is taken. Pure: the
@@ -92,7 +92,8 @@ impl Guard {
         let (mut kept, mut going) = (Vec::new(), Vec::new());
         for (id, record, leaves) in self.vanished(snapshot) {
             let since = *self.missing.entry(id.clone()).or_insert(now);
-            if leaves || self.until(since) <= now {
+            // Nobody can be missed by a registry that is away.
+            if leaves || snapshot.stale.is_none() && self.until(since) <= now {
                 going.push((id, record));
             } else {
                 kept.push((id, record));

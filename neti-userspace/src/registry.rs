@@ -40,6 +40,9 @@ pub enum RegistryError {
     /// It does not take our credentials, or does not permit this to us.
     #[error("{0}")]
     Refused(String),
+    /// The fleet's settings are missing or broken.
+    #[error("{0}")]
+    Settings(String),
     /// Somebody else has changed it in the meantime.
     #[error("{0}")]
     Changed(String),
@@ -48,15 +51,16 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
-    /// Whether the same may succeed later, without anybody changing this host's configuration.
+    /// Whether it is the registry that fails, and not this host that does not fit into the fleet: who
+    /// knows the fleet from before goes on with that.
     pub fn is_outage(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::Refused(_))
+        matches!(self, Self::Unreachable(_) | Self::Refused(_) | Self::Settings(_))
     }
 }
 
 impl From<FleetError> for RegistryError {
     fn from(error: FleetError) -> Self {
-        Self::Other(error.into())
+        Self::Settings(error.to_string())
     }
 }
 
@@ -70,7 +74,8 @@ pub struct Settings {
     pub version: u64,
 }
 
-/// Every call ends within seconds, if need be with an error; what it began goes on by itself.
+/// Every call ends within seconds, if need be with an error, but for [`Registry::register`], which may
+/// have to wait for another record to end; what it began goes on by itself.
 pub trait Registry: Send + Sync {
     /// The settings that the fleet shares.
     fn fleet(&self) -> impl Future<Output = Result<FleetSettings>> + Send;

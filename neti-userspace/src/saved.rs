@@ -157,13 +157,16 @@ fn read_file(path: &Path, owner: &Owner) -> Result<Option<Saved>> {
         Err(error) => return Err(error).with_context(|| format!("{}", path.display())),
     };
     let saved = parse(BufReader::new(file), owner);
-    saved.with_context(|| format!("{}: no state of this version", path.display()))
+    saved.with_context(|| format!("{}: cannot be used", path.display()))
 }
 
 fn parse(file: impl BufRead, owner: &Owner) -> Result<Option<Saved>> {
     let mut lines = file.lines();
     let first = lines.next().context("it is empty")??;
     let header: Header = serde_json::from_str(&first).context("line 1")?;
+    if header.format > FORMAT {
+        bail!("format = {}: of a later neti; this one reads up to {FORMAT}", header.format);
+    }
     if header.host != owner.host || header.fleet != owner.fleet {
         return Ok(None);
     }

@@ -58,7 +58,29 @@ impl MapState {
     }
 }
 
+impl MapState {
+    /// The same for a host that is `me` on its uplink.
+    pub fn of_host(mut self, me: &Me) -> Self {
+        self.v4.set_host(me);
+        self.v6.set_host(me);
+        self
+    }
+
+    /// How many peers have overlay addresses here.
+    pub fn peers(&self) -> usize {
+        let v4 = self.v4.overlays.values().map(|path| path.host);
+        let v6 = self.v6.overlays.values().map(|path| path.host);
+        v4.chain(v6).collect::<BTreeSet<u32>>().len()
+    }
+}
+
 impl<F: Family> FamilyState<F> {
+    fn set_host(&mut self, me: &Me) {
+        self.settings.reals = fill(F::UNSPECIFIED, of::<F>(&me.reals));
+        self.settings.endpoints = fill(Endpoint::NONE, me.endpoints.iter().filter_map(endpoint));
+        self.settings.uplink = me.uplink_index;
+    }
+
     /// Maps that nobody has filled.
     pub fn empty() -> Self {
         Self {

@@ -19,10 +19,12 @@ pub async fn run(args: &Down) -> Result<()> {
         (None, None) => args.instance.name().to_owned(),
     };
     let _lock = lock::instance(&instance).context("end the daemon first")?;
-    teardown(&uplink::netlink()?, &Pins::new(&instance)).await
+    teardown(&uplink::netlink()?, &Pins::new(&instance)).await?;
+    saved::remove(&instance)
 }
 
-/// Removes everything of the instance. The settings maps tell what there is, so they go last, and a
+/// Removes everything of the instance but its state file, which a start that failed still needs. The
+/// settings maps tell what there is, so they go last, and a
 /// teardown that failed half-way can be repeated.
 ///
 /// The routes go first: without them nothing is sent to an overlay address any more, and the
@@ -34,6 +36,5 @@ pub async fn teardown(netlink: &Handle, pins: &Pins) -> Result<()> {
     }
     notrack::remove(pins.instance())?;
     pins.remove()?;
-    saved::remove(pins.instance())?;
     status::remove(pins.instance())
 }

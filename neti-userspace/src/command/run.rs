@@ -60,6 +60,7 @@ pub async fn run(args: &Run) -> Result<()> {
     let restart = pins.exist();
     let started = tokio::select! {
         started = start(args, config, &netlink, uplink, &pins) => started.map(Some),
+        never = patience() => match never {},
         signal = shutdown.requested() => {
             tracing::info!("{signal} while starting");
             Ok(None)
@@ -108,10 +109,7 @@ async fn start(
         pins,
         reals: &reals,
     };
-    let joined = tokio::select! {
-        joined = join::join(&seeker) => joined?,
-        never = patience() => match never {},
-    };
+    let joined = join::join(&seeker).await?;
     let Joined { overlays, ref ranges, .. } = joined;
     let endpoints = host::endpoints(&config).await;
     let me = host::me(&config, &uplink, overlays.iter().collect(), reals, endpoints);
@@ -134,7 +132,7 @@ async fn start(
     let mut follower = Follower::new(KernelStore::open(pins)?);
     let synced = match &joined.snapshot {
         Some(snapshot) => follower.step(&me, snapshot)?,
-        None => sync::Status { stale: joined.stale.clone(), ..sync::Status::default() },
+        None => sync::Status { stale: joined.stale.clone(), ..follower.adopt(&me)? },
     };
 
     let tc = attach::available(&uplink);

@@ -1,10 +1,11 @@
 //! Asking a registry again and again while nobody answers.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, mem::discriminant, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder, Retryable};
+use tokio::time::sleep;
 
-use super::Result;
+use super::{RegistryError, Result};
 
 /// Waits of 0.1 s, then ever longer up to 5 s, each with as much again at random, so that the hosts
 /// of a fleet do not all come back at the same moment.
@@ -22,40 +23,43 @@ pub fn backoff_up_to(longest: Duration) -> ExponentialBackoff {
         .build()
 }
 
-/// Asks until it is done, whatever the errors. The log hears of the first: `what` begins the line.
-pub async fn until_done<T, F>(what: &str, ask: impl FnMut() -> F) -> T
+/// Between two tries of a host that waits, at most, but for as much again at random.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// Asks until it is done, whatever the errors. The log hears of an error when it is of another kind
+/// than the one before.
+pub async fn until_done<T, F>(mut ask: impl FnMut() -> F) -> T
 where
     F: Future<Output = Result<T>>,
 {
-    let mut ask = ask;
-    let mut told = false;
-    let mut waits = backoff();
+    let mut told = None;
+    let mut waits = backoff_up_to(LONGEST);
     loop {
         match ask().await {
             Ok(done) => return done,
-            Err(error) if !told => {
-                told = true;
-                tracing::warn!("{what}: {error:#}; trying again");
+            Err(error) => {
+                let kind = Some(discriminant(&error));
+                if told != kind {
+                    told = kind;
+                    tracing::warn!("{error:#}; trying again");
+                }
             }
-            Err(_) => {}
         }
-        tokio::time::sleep(waits.next().unwrap_or_default()).await;
+        sleep(waits.next().unwrap_or(LONGEST)).await;
     }
 }
 
-/// Asks until the answer is something else than that nobody answers. The log hears of it once:
-/// `what` begins the line.
-pub async fn until_reached<T, F>(what: &str, ask: impl FnMut() -> F) -> Result<T>
+/// Asks until the answer is something else than that nobody answers. The log hears of it once.
+pub async fn until_reached<T, F>(ask: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {
     let mut told = false;
-    let tell = |error: &super::RegistryError, _| {
+    let tell = |error: &RegistryError, _| {
         if !std::mem::replace(&mut told, true) {
-            tracing::warn!("{what}: {error}; trying again until it can be reached");
+            tracing::warn!("{error}; trying again until it can be reached");
         }
     };
-    let unreachable =
-        |error: &super::RegistryError| matches!(error, super::RegistryError::Unreachable(_));
-    ask.retry(backoff()).sleep(tokio::time::sleep).when(unreachable).notify(tell).await
+    let unreachable = |error: &RegistryError| matches!(error, RegistryError::Unreachable(_));
+    ask.retry(backoff()).sleep(sleep).when(unreachable).notify(tell).await
 }

@@ -127,11 +127,13 @@ impl Roll {
         changed | news
     }
 
-    /// Notes that the registry cannot be followed: what is known is kept. Said once, however often
-    /// it is tried again. `registry` is what the log calls it.
+    /// Notes that the registry cannot be followed: what is known is kept. Logged once, however often
+    /// it is tried again; the last reason is kept. `registry` is what the log calls it.
     pub fn outage(&mut self, registry: &str, why: String) -> bool {
-        if self.stale.is_some() {
-            return false;
+        if let Some(stale) = &mut self.stale {
+            let news = stale.why != why;
+            stale.why = why;
+            return news;
         }
         warn!("{registry}: {why}; the last known fleet is kept");
         self.stale = Some(Stale { since: SystemTime::now(), why });

@@ -59,12 +59,10 @@ fn a_state_that_is_not_whole_is_none_of_ours() {
         ("{}\n", "line 1"),
         (&whole[..last], "it has 1 members, not 2"),
         (&whole[..last + 20], "line 3"),
+        (&whole.replacen("{\"format\":1", "{\"format\":9", 1), "of a later neti"),
     ] {
         fs::write(&path, text).unwrap();
         let error = format!("{:#}", read_file(&path, &owner()).unwrap_err());
-        assert!(
-            error.contains("default.jsonl: no state of this version") && error.contains(why),
-            "{error}"
-        );
+        assert!(error.contains("default.jsonl: cannot be used") && error.contains(why), "{error}");
     }
 }

@@ -199,3 +199,17 @@ fn the_registrys_servers_are_in_the_settings_of_their_family() {
     assert_eq!(used, [([192, 0, 2, 7], 2379), ([192, 0, 2, 8], 2380)]);
     assert_eq!(state.v6.settings.endpoints.iter().filter(|one| one.port != [0, 0]).count(), 1);
 }
+
+#[test]
+fn a_state_of_another_start_is_taken_over_as_it_is_but_for_who_we_are() {
+    let membership = membership([record("sierra", "100.64.0.2", "ec2").private("10.0.0.11")]);
+    let view = view(&me(), &membership.fleet, &membership.members);
+    let before = state(&me(), &membership.fleet, &view);
+    let now = Me { uplink_index: 9, reals: vec!["10.0.0.77".parse().unwrap()], ..me() };
+    let adopted = before.clone().of_host(&now);
+    assert_eq!((adopted.v4.settings.uplink, adopted.v6.settings.uplink), (9, 9));
+    assert_eq!(adopted.v4.settings.reals[0], [10, 0, 0, 77]);
+    assert_eq!(adopted.peers(), 1);
+    assert_eq!(adopted.v4.members, before.v4.members);
+    assert_eq!(adopted.of_host(&me()), before);
+}

@@ -44,10 +44,12 @@ pub async fn follow(instance: String, mut status: watch::Receiver<sync::Status>)
         let mut rest = Instant::now();
         if written != names {
             match write_beside(&instance, &names).await {
-                Ok(took) => rest += took * REST,
+                Ok(took) => {
+                    rest += took * REST;
+                    written = names;
+                }
                 Err(error) => tracing::warn!("{error:#}"),
             }
-            written = names;
         }
         open = status.changed().await.is_ok();
         // At the end nobody is made to wait.

@@ -53,6 +53,15 @@ impl<S: Store> Follower<S> {
         Self { store, seen: None, in_step: false, told: Vec::new() }
     }
 
+    /// Goes on with what the store holds while nobody tells what the fleet is: only who we are on the
+    /// uplink is brought in step.
+    pub fn adopt(&mut self, me: &Me) -> Result<Status> {
+        let have = self.store.read()?;
+        let want = have.clone().of_host(me);
+        self.store.apply(&diff(&have, &want))?;
+        Ok(Status { peers: want.peers(), ..Status::default() })
+    }
+
     /// Brings the store to what `me` must see of `membership`. After an error a part of the changes
     /// may have been made; the next step begins with what the store then holds.
     pub fn step(&mut self, me: &Me, membership: &Membership) -> Result<Status> {

@@ -1,7 +1,11 @@
 //! Following the registry while the dataplane runs: what it tells goes through the guard, and our
 //! own record is announced and kept.
 
-use std::{cell::OnceCell, sync::Arc, time::Instant};
+use std::{
+    cell::OnceCell,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, bail};
 use tokio::{
@@ -13,7 +17,7 @@ use super::join;
 use crate::{
     addresses::Addresses,
     config::Config,
-    guard::Guard,
+    guard::{Guard, SETTLING},
     membership::{MemberRecord, Membership},
     registry::{Backend, Registration, Registry, retry},
 };
@@ -41,9 +45,17 @@ pub async fn follow(
     trouble: &watch::Sender<Option<String>>,
 ) -> Result<()> {
     let Following { config, registry, overlays, watch, guard, record, registration } = following;
-    let watch = match watch {
-        Some(watch) => watch,
-        None => join::late(config, registry, overlays).await?,
+    let (watch, guard) = match watch {
+        Some(watch) => (watch, guard),
+        None => {
+            let watch = join::late(config, registry, overlays).await?;
+            if publish.borrow().is_none() {
+                // Only the pinned maps know who was there: the others have time to come back before
+                // they are replaced.
+                sleep(SETTLING).await;
+            }
+            (watch, guard.settling(Instant::now()))
+        }
     };
     tokio::select! {
         ended = pass(watch, guard, publish) => ended,
@@ -78,7 +90,7 @@ async fn announce(
     registration: &OnceCell<Registration>,
     trouble: &watch::Sender<Option<String>>,
 ) {
-    let mut waits = retry::backoff();
+    let mut waits = retry::backoff_up_to(RETRY);
     while registration.get().is_none() {
         match registry.register(record).await {
             Ok(registered) => {
@@ -103,17 +115,26 @@ async fn announce(
     }
 }
 
+/// Between two tries to announce our record, at most, but for as much again at random.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// Says what is wrong with our record when that changes, in the log too.
 fn tell(trouble: &watch::Sender<Option<String>>, wrong: Option<String>) {
     trouble.send_if_modified(|told| {
-        let changed = *told != wrong;
-        // An outage is told once, however the tries fail.
         match (&*told, &wrong) {
-            (None, Some(wrong)) => tracing::warn!("our record: {wrong}"),
+            (Some(before), Some(wrong)) if alike(before, wrong) => {}
+            (_, Some(wrong)) => tracing::warn!("our record: {wrong}"),
             (Some(_), None) => tracing::info!("our record: all is well again"),
-            _ => {}
+            (None, None) => {}
         }
+        let changed = *told != wrong;
         *told = wrong;
         changed
     });
+}
+
+/// Whether two troubles are one to a reader of the log: in an outage each try fails in its own words.
+fn alike(one: &str, other: &str) -> bool {
+    let kind = |text: &str| text.split(':').next().map(str::to_owned);
+    kind(one) == kind(other)
 }

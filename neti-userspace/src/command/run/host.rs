@@ -1,9 +1,15 @@
 //! This host, put together from its configuration and its uplink.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Result, bail};
+use futures_util::future::join_all;
 use ipnet::IpNet;
+use tokio::{net::lookup_host, time::timeout};
 
 use super::unix_now;
 use crate::{
@@ -92,19 +98,23 @@ pub fn families(
     Ok((carried, missing))
 }
 
-/// The registry's servers, as far as their names can be resolved.
+/// The registry's servers, as far as their names are resolved in time.
 pub async fn endpoints(config: &Config) -> Vec<SocketAddr> {
-    let mut found = Vec::new();
-    for endpoint in config.registry.endpoints() {
-        match tokio::net::lookup_host(endpoint).await {
-            Ok(addresses) => found.extend(addresses),
-            // Their answers are let in as all answers are.
-            Err(error) => tracing::warn!("registry server {endpoint}: {error}"),
-        }
-    }
-    found.sort();
-    found.dedup();
-    found
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let resolve = async |endpoint: &str| {
+        let found = timeout(PATIENCE, lookup_host(endpoint)).await;
+        // Their answers are let in as all answers are.
+        let failed = match found {
+            Ok(Ok(addresses)) => return addresses.collect::<Vec<_>>(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "its name is not resolved".to_owned(),
+        };
+        tracing::warn!("registry server {endpoint}: {failed}");
+        Vec::new()
+    };
+    let found = join_all(config.registry.endpoints().into_iter().map(resolve)).await;
+    let found: BTreeSet<SocketAddr> = found.into_iter().flatten().collect();
+    found.into_iter().collect()
 }
 
 pub fn me(

@@ -8,7 +8,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 use rtnetlink::Handle;
 use tokio::sync::watch;
@@ -23,6 +23,7 @@ use crate::{
     membership::{Members, Membership, Stale},
     registry::{self, Backend, Registry, RegistryError, retry},
     saved::{self, Owner, Saved},
+    store::kernel::KernelStore,
     uplink::{Uplink, overlap, ports},
 };
 
@@ -61,9 +62,8 @@ pub async fn join(seeker: &Seeker<'_>) -> Result<Joined> {
         tracing::warn!("{error:#}; it is not used");
         None
     });
-    let what = seeker.config.registry.to_string();
     if !is_left(seeker, saved.as_ref()) {
-        let asked = retry::until_reached(&what, || ask(seeker)).await?;
+        let asked = retry::until_reached(|| ask(seeker)).await?;
         return Ok(asked.guarded(seeker, None));
     }
     match ask(seeker).await {
@@ -120,8 +120,13 @@ impl Asked {
     fn guarded(self, seeker: &Seeker<'_>, saved: Option<Saved>) -> Joined {
         let Self { overlays, watch } = self;
         let before = saved.filter(|_| seeker.pins.exist()).map(|saved| saved.membership);
+        let now = Instant::now();
         let mut guard = guard(seeker, before.as_ref());
-        let snapshot = guard.pass(&watch.borrow(), Instant::now());
+        if before.is_some() {
+            // The registry may have come back just before us.
+            guard = guard.settling(now);
+        }
+        let snapshot = guard.pass(&watch.borrow(), now);
         Joined {
             overlays,
             ranges: routed(&snapshot.fleet, overlays),
@@ -145,9 +150,11 @@ fn is_left(seeker: &Seeker<'_>, saved: Option<&Saved>) -> bool {
     saved.is_some() || pinned(seeker).is_some()
 }
 
-/// The addresses and ranges of a dataplane that still stands.
+/// The addresses and ranges of a dataplane that still stands, with maps of this layout that hold
+/// something: others could not be gone on with.
 fn pinned(seeker: &Seeker<'_>) -> Option<(Addresses, Vec<IpNet>)> {
-    if !seeker.pins.exist() {
+    let (settings, _) = KernelStore::open(seeker.pins).ok()?.settings().ok()?;
+    if settings.valid != 1 {
         return None;
     }
     let installed = installed::read(seeker.pins)?;
@@ -165,11 +172,18 @@ async fn from_last_time(
         let families = check(seeker, &membership.fleet).await?;
         let carried = overlays.iter().filter(|one| families.contains(&IpFamily::of(*one)));
         let overlays = Addresses::collect(carried)?;
+        if overlays.is_empty() {
+            bail!(
+                "{error}; the state file has overlay addresses of other families than uplink {} has \
+                 real ones",
+                seeker.uplink.name
+            );
+        }
         let age = at.elapsed().unwrap_or_default().as_secs();
         let why = format!("{error}; this host goes on with its state file, written {age} s ago");
         tracing::warn!("{why}");
         let stale = Some(Stale { since, why });
-        let guard = guard(seeker, Some(&membership)).settling(Instant::now());
+        let guard = guard(seeker, Some(&membership));
         let snapshot = Membership { stale: stale.clone(), ..membership };
         return Ok(Joined {
             overlays,
@@ -202,9 +216,9 @@ pub async fn late(
         let claimed = registry.claim(&config.host, &fleet, &families).await?;
         Ok((claimed, registry.watch().await?))
     };
-    let (claimed, watch) = retry::until_done(&config.registry.to_string(), ask).await;
+    let (claimed, watch) = retry::until_done(ask).await;
     if claimed != overlays {
-        anyhow::bail!(
+        bail!(
             "the registry gives this host {}, and not {}, by which it goes on; start neti again",
             list(claimed.iter()),
             list(overlays.iter()),

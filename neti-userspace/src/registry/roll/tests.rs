@@ -91,9 +91,12 @@ fn an_outage_is_told_once_and_keeps_what_is_known() {
     assert!(!roll.reached("registry"));
     assert!(roll.outage("registry", "nobody answers".to_owned()));
     let since = roll.snapshot().stale.clone().unwrap().since;
-    assert!(!roll.outage("registry", "still nobody answers".to_owned()));
-    let stale = roll.snapshot().stale.clone().unwrap();
-    assert_eq!((stale.since, stale.why.as_str()), (since, "nobody answers"));
+    assert!(!roll.outage("registry", "nobody answers".to_owned()));
+    assert!(roll.outage("registry", "the password is wrong".to_owned()));
+    let snapshot = roll.snapshot();
+    let stale = snapshot.stale.clone().unwrap();
+    assert_eq!((stale.since, stale.why.as_str()), (since, "the password is wrong"));
+    assert_eq!(snapshot.outages, 1);
     assert_eq!(names(&mut roll), ["sierra"]);
     assert!(roll.reached("registry"));
     assert_eq!(roll.snapshot().stale, None);
