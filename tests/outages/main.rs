@@ -18,6 +18,7 @@ macro_rules! on_each_registry {
     )+};
 }
 
+mod broken;
 mod cluster;
 mod etcd;
 mod guard;
