@@ -45,20 +45,24 @@ pub async fn follow(
     trouble: &watch::Sender<Option<String>>,
 ) -> Result<()> {
     let Following { config, registry, overlays, watch, guard, record, registration } = following;
-    let (watch, guard) = match watch {
-        Some(watch) => (watch, guard),
-        None => {
-            let watch = join::late(config, registry, overlays).await?;
-            if publish.borrow().is_none() {
-                // Only the pinned maps know who was there: the others have time to come back before
-                // they are replaced.
-                sleep(SETTLING).await;
+    let joined = async {
+        let (watch, guard) = match watch {
+            Some(watch) => (watch, guard),
+            None => {
+                let watch = join::late(config, registry, overlays).await?;
+                if publish.borrow().is_none() {
+                    // Only the pinned maps know who was there: the others have time to come back
+                    // before they are replaced.
+                    sleep(SETTLING).await;
+                }
+                (watch, guard.settling(Instant::now()))
             }
-            (watch, guard.settling(Instant::now()))
-        }
+        };
+        pass(watch, guard, publish).await
     };
     tokio::select! {
-        ended = pass(watch, guard, publish) => ended,
+        ended = joined => ended,
+        // Whoever cannot follow, because the settings are broken, is a member all the same.
         () = announce(registry, &record, registration, trouble) => bail!("our record ended"),
     }
 }
