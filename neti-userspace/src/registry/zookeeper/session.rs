@@ -131,15 +131,17 @@ impl Kept {
         let place = self.own.place.clone();
         let (link, path) = (&place.link, self.own.path.as_str());
         let removal = async {
-            if let (Some(client), Some(leaving)) = (&self.client, self.own.leaving())
-                && client.set_data(path, &leaving, None).await.is_ok()
-            {
-                sleep(LEAVING).await;
-            }
-            if let Some(client) = self.client
-                && matches!(client.delete(path, None).await, Ok(()) | Err(Error::NoNode))
-            {
-                return Ok(());
+            if let Some(client) = &self.client {
+                match client.check_stat(path).await {
+                    Ok(None) => return Ok(()),
+                    Ok(Some(stat)) if self.own.is_ours(&stat) => {
+                        if remove(client, &self.own, stat.version).await {
+                            return Ok(());
+                        }
+                    }
+                    // Another's, which the end of our session does not touch.
+                    Ok(Some(_)) | Err(_) => {}
+                }
             }
             // The parent's ACL may not let us delete it. It ends with its session.
             let close = || link.close(self.session.clone());
@@ -149,6 +151,17 @@ impl Kept {
         let what = || format!("{}: our record is left to expire", link.place(path));
         removed.with_context(what)?.with_context(what)
     }
+}
+
+/// Says that the host leaves by its node of this version, and removes it; whether it is gone.
+async fn remove(client: &Client, own: &Own, mut version: i32) -> bool {
+    if let Some(leaving) = own.leaving()
+        && let Ok(stat) = client.set_data(&own.path, &leaving, Some(version)).await
+    {
+        version = stat.version;
+        sleep(LEAVING).await;
+    }
+    matches!(client.delete(&own.path, Some(version)).await, Ok(()) | Err(Error::NoNode))
 }
 
 /// Waits until a client that is in this state has its connection again. It soon tries too seldom,
