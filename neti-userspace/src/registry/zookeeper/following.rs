@@ -233,3 +233,17 @@ impl News {
         changed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_fleet_is_listed_less_often() {
+        for (count, minutes) in [(0, 10), (10_000, 10), (100_000, 100)] {
+            let about = Duration::from_secs(60 * minutes);
+            let next = next_list(count);
+            assert!((about.mul_f64(0.75)..about.mul_f64(1.25)).contains(&next), "{next:?}");
+        }
+    }
+}

@@ -131,19 +131,13 @@ impl Kept {
         let place = self.own.place.clone();
         let (link, path) = (&place.link, self.own.path.as_str());
         let removal = async {
-            if let Some(client) = &self.client {
-                match client.check_stat(path).await {
-                    Ok(None) => return Ok(()),
-                    Ok(Some(stat)) if self.own.is_ours(&stat) => {
-                        if remove(client, &self.own, stat.version).await {
-                            return Ok(());
-                        }
-                    }
-                    // Another's, which the end of our session does not touch.
-                    Ok(Some(_)) | Err(_) => {}
-                }
+            if let Some(client) = self.client
+                && remove(client, &self.own).await
+            {
+                return Ok(());
             }
-            // The parent's ACL may not let us delete it. It ends with its session.
+            // The parent's ACL may not let us delete it. It ends with its session, and nothing of
+            // anybody else's does.
             let close = || link.close(self.session.clone());
             close.retry(backoff()).sleep(sleep).await
         };
@@ -153,8 +147,14 @@ impl Kept {
     }
 }
 
-/// Says that the host leaves by its node of this version, and removes it; whether it is gone.
-async fn remove(client: &Client, own: &Own, mut version: i32) -> bool {
+/// Says that the host leaves by its node, if that is its own, and removes it; whether it is gone.
+/// The client ends with this: two for one session take it from each other.
+async fn remove(client: Client, own: &Own) -> bool {
+    let stat = match client.check_stat(&own.path).await {
+        Ok(Some(stat)) if own.is_ours(&stat) => stat,
+        found => return found == Ok(None),
+    };
+    let mut version = stat.version;
     if let Some(leaving) = own.leaving()
         && let Ok(stat) = client.set_data(&own.path, &leaving, Some(version)).await
     {
