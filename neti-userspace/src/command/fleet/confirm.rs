@@ -45,7 +45,7 @@ fn held(instance: &str, status: Option<Status>) -> Result<Option<Held>> {
         Some(status) if status.is_alive() => Ok(status.held),
         _ => bail!(
             "the daemon of instance {instance} does not run on this host, so what is held is not \
-             known; say how many are meant: --removals COUNT"
+             known; say how many are meant: --removals NUMBER"
         ),
     }
 }
@@ -88,7 +88,7 @@ mod tests {
         let said = printed(async |out| run(out, &backend, "nowhere", &args).await).await;
         let error = said.unwrap_err().to_string();
         assert!(error.contains("instance nowhere does not run"), "{error}");
-        assert!(error.contains("--removals COUNT"), "{error}");
+        assert!(error.contains("--removals NUMBER"), "{error}");
         assert!(backend.watch().await.unwrap().borrow().confirmed.is_none());
     }
 
