@@ -52,7 +52,8 @@ pub struct Run {
 
 /// Remove everything neti made on this host: programs, maps, routes and the overlay address.
 ///
-/// Idempotent. The daemon must have ended.
+/// The fleet that was saved in /var/lib/neti/state for a reboot goes too. Idempotent. The daemon must
+/// have ended.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  neti down --instance default")]
 pub struct Down {

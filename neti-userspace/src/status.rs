@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use ipnet::IpNet;
+use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -71,6 +72,11 @@ impl Status {
         self.held.clone_from(&sync.held);
         self.problems.clone_from(&sync.problems);
         self.problem_count = sync.problem_count;
+    }
+
+    /// Whether the daemon that wrote it runs. A process of another user answers EPERM, and lives.
+    pub fn is_alive(&self) -> bool {
+        !matches!(kill(Pid::from_raw(self.pid), None), Err(Errno::ESRCH))
     }
 
     /// Replaces the instance's status file.

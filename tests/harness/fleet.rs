@@ -116,12 +116,22 @@ impl Fleet {
         Self::on(families.as_ref(), Some(served), settings)
     }
 
+    /// A fleet on servers whose settings are still to be written.
+    pub fn unset(served: Served) -> Result<Self> {
+        Self::without_settings(&[], Some(served))
+    }
+
     fn on(families: &[Family], served: Option<Served>, settings: Value) -> Result<Self> {
+        let fleet = Self::without_settings(families, served)?;
+        fleet.set(settings)?;
+        Ok(fleet)
+    }
+
+    fn without_settings(families: &[Family], served: Option<Served>) -> Result<Self> {
         let prefix = format!("{FLEETS}{}-", std::process::id());
         let dir = tempfile::Builder::new().prefix(&prefix).tempdir()?;
         let fleet = Self { dir, families: families.to_vec(), served };
         fs::create_dir(fleet.registry())?;
-        fleet.set(settings)?;
         Ok(fleet)
     }
 

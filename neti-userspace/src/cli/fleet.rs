@@ -119,7 +119,7 @@ pub struct FleetRelease {
 pub struct FleetConfirm {
     #[command(flatten)]
     pub config: ConfigFile,
-    /// At most how many members may be removed [default: as many as this host holds].
+    /// At most how many members may be removed [default: as many as this host's daemon holds].
     #[arg(long, env = "NETI_REMOVALS", value_name = "NUMBER", value_parser = removals)]
     pub removals: Option<usize>,
 }

@@ -89,12 +89,14 @@ const TOOLS: [Tool; 10] = [
 
 /// etcd and ZooKeeper, and what operators use with them. ZooKeeper's own package would bring a user and a desktop's Java;
 /// the library is the whole server.
-const REGISTRIES: [Tool; 5] = [
+const REGISTRIES: [Tool; 6] = [
     tool("etcd", "etcd-server"),
     tool("etcdctl", "etcd-client"),
     tool("java", "default-jre-headless"),
     file("/usr/share/java/zookeeper.jar", "libzookeeper-java"),
     module("kazoo.client", "python3-kazoo"),
+    // It makes the certificates of the tests with TLS.
+    tool("openssl", "openssl"),
 ];
 
 /// The Python that Debian's packages are for, whatever else is called python3.
@@ -314,6 +316,7 @@ mod tests {
             "default-jre-headless",
             "libzookeeper-java",
             "python3-kazoo",
+            "openssl",
         ];
         assert_eq!(registries[basic.len()..], wanted);
         let user = Machine {

@@ -36,6 +36,10 @@ pub async fn run(out: &mut impl Write, registry: &impl Registry, args: &FleetSet
     let changes = change::differences(known.unwrap_or(&none), &after);
     let broken = before.as_ref().is_some_and(Result::is_err);
     if changes.is_empty() && !broken {
+        // The registry makes what it lacks all the same.
+        if let (Some(Settings { text, version }), false) = (&stands, args.dry_run) {
+            registry.set_settings(&String::from_utf8_lossy(text), Some(*version)).await?;
+        }
         return Ok(writeln!(out, "nothing changed")?);
     }
     if !args.force {

@@ -6,7 +6,6 @@ use neti_common::{
     maps::{identity, mode},
     verdict::Hook,
 };
-use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 use serde::Serialize;
 
 use crate::{
@@ -39,7 +38,7 @@ pub fn read(pins: &Pins) -> Result<Shown> {
     let attached = Hook::ALL.into_iter().filter(|hook| pins.link(*hook).exists());
     Ok(Shown {
         instance: pins.instance().to_owned(),
-        running: daemon.as_ref().is_some_and(|daemon| is_alive(daemon.pid)),
+        running: daemon.as_ref().is_some_and(Status::is_alive),
         attached: attached.map(Hook::as_str).collect(),
         mode: match v4.mode {
             mode::ENFORCE => "enforce",
@@ -95,9 +94,4 @@ impl Facts for Shown {
         }
         facts
     }
-}
-
-/// A process of another user answers EPERM, and lives.
-fn is_alive(pid: i32) -> bool {
-    !matches!(kill(Pid::from_raw(pid), None), Err(Errno::ESRCH))
 }

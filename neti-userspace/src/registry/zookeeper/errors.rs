@@ -38,6 +38,10 @@ fn is_outage(error: &Error) -> bool {
             | Error::ClientClosed
             | Error::NotReadOnly
             | Error::Throttled
+            | Error::QuotaExceeded
+            | Error::RuntimeInconsistent
+            | Error::MarshallingError
+            | Error::UnexpectedErrorCode(_)
             // The operating system's, from a connection.
             | Error::Custom(_)
     )
@@ -56,6 +60,7 @@ mod tests {
         assert!(matches!(explain(Error::NoAuth), RegistryError::Refused(_)));
         assert!(matches!(explain(Error::AuthFailed), RegistryError::Refused(_)));
         assert!(matches!(explain(Error::BadVersion), RegistryError::Changed(_)));
+        assert!(matches!(explain(Error::QuotaExceeded), RegistryError::Unreachable(_)));
         assert!(matches!(explain(Error::NoNode), RegistryError::Other(_)));
         assert!(
             text(Error::NoAuth).starts_with("zookeeper a:1: /neti/fleet: user \"host\" is not")

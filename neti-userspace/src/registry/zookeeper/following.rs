@@ -3,7 +3,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::anyhow;
 use rand::Rng;
 use tokio::{
     sync::watch,
@@ -27,9 +26,11 @@ use crate::{
     registry::{RegistryError, Result, roll::Roll},
 };
 
-/// The tree is listed so often, should an event have been lost; and up to half as long later, each
-/// host at another time.
+/// The tree is listed so often, should an event have been lost; each host at another time.
 const RELIST: Duration = Duration::from_secs(600);
+
+/// A fleet of more members is listed less often, so that lists cost no more per time.
+const SMALL: usize = 10_000;
 
 /// Snapshots come at least so far apart, so that many changes make few.
 const APART: Duration = Duration::from_millis(10);
@@ -52,14 +53,15 @@ struct News {
 
 struct Settings {
     text: std::result::Result<Vec<u8>, String>,
+    /// What a start goes by, whatever is wrong with the text.
+    usable: Vec<u8>,
     confirmed: Option<Vec<u8>>,
 }
 
 /// Reads the fleet and goes on following it.
 pub async fn start(place: Arc<Place>) -> Result<watch::Receiver<Arc<Membership>>> {
     let (following, settings, members) = begin(&place).await?;
-    let text = settings.text.clone().map_err(|what| RegistryError::Other(anyhow!(what)))?;
-    let mut roll = Roll::new(&settings::name(&place), &text)?;
+    let mut roll = Roll::new(&settings::name(&place), &settings.usable)?;
     News::all(settings, members).tell(&place, &mut roll);
     let (publish, fleet) = watch::channel(roll.snapshot());
     tokio::spawn(follow(place, following, roll, publish));
@@ -134,7 +136,8 @@ async fn keep_up(
     publish: &watch::Sender<Arc<Membership>>,
 ) -> RegistryError {
     let lost = |error| place.link.error(&place.tree.path("members"), error);
-    let mut next_list = next_list();
+    let list = || Instant::now() + next_list(publish.borrow().members.len());
+    let mut next_list = list();
     let mut ready = Instant::now();
     loop {
         let mut changes = Changes::default();
@@ -149,7 +152,7 @@ async fn keep_up(
             return lost(error);
         }
         if changes.everything {
-            next_list = self::next_list();
+            next_list = list();
         }
         match following.read(place, changes).await {
             Ok(news) => {
@@ -163,8 +166,10 @@ async fn keep_up(
     }
 }
 
-fn next_list() -> Instant {
-    Instant::now() + RELIST.mul_f64(rand::rng().random_range(1.0..1.5))
+/// After which time a fleet of `count` members is to be listed again.
+fn next_list(count: usize) -> Duration {
+    let size = (count as f64 / SMALL as f64).max(1.0);
+    RELIST.mul_f64(size * rand::rng().random_range(0.75..1.25))
 }
 
 impl Following {
@@ -191,7 +196,11 @@ impl Settings {
         let confirmation: Answer = answers.next().unwrap_or(Ok(None));
         let confirmed = confirmation.map_err(|error| place.link.error(&confirmed, error))?;
         let standing = Standing::of(place, answers.collect())?;
-        Ok(Self { text: standing.text(place), confirmed: confirmed.map(|(text, _)| text) })
+        Ok(Self {
+            text: standing.text(place),
+            usable: standing.usable(place).unwrap_or_default(),
+            confirmed: confirmed.map(|(text, _)| text),
+        })
     }
 }
 
@@ -203,7 +212,7 @@ impl News {
     /// Tells it, and answers whether that changes the fleet.
     fn tell(self, place: &Place, roll: &mut Roll) -> bool {
         let mut changed = false;
-        if let Some(Settings { text, confirmed }) = self.settings {
+        if let Some(Settings { text, confirmed, .. }) = self.settings {
             let text = text.as_deref().map_err(String::clone);
             changed |= roll.settings(&settings::name(place), text);
             changed |= roll.confirmation(confirmed.as_deref());
@@ -222,5 +231,19 @@ impl News {
             changed |= roll.keep(&names.iter().map(String::as_str).collect());
         }
         changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_fleet_is_listed_less_often() {
+        for (count, minutes) in [(0, 10), (10_000, 10), (100_000, 100)] {
+            let about = Duration::from_secs(60 * minutes);
+            let next = next_list(count);
+            assert!((about.mul_f64(0.75)..about.mul_f64(1.25)).contains(&next), "{next:?}");
+        }
     }
 }

@@ -82,10 +82,14 @@ impl Tree {
         mode.with_acls(acls)
     }
 
+    /// Whether the nodes in which every host makes children belong to whoever makes them.
+    pub fn has_owner(&self) -> bool {
+        self.private && self.layout == Layout::Neti
+    }
+
     /// How a node is made in which every host makes children.
     pub fn shared(&self) -> CreateOptions<'static> {
-        let private = self.private && self.layout == Layout::Neti;
-        let acls = if private { Acls::new(&SHARED) } else { Acls::anyone_all() };
+        let acls = if self.has_owner() { Acls::new(&SHARED) } else { Acls::anyone_all() };
         CreateMode::Persistent.with_acls(acls)
     }
 }

@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use anyhow::anyhow;
-use zookeeper_client::{Client, CreateMode, Error, MultiWriteError};
+use zookeeper_client::{Client, CreateMode, CreateOptions, Error, MultiWriteError};
 
 use super::{Place, member, reading, settings::Standing};
 use crate::{
-    addresses::{Addresses, IpFamily},
+    addresses::{self, Addresses, IpFamily},
     config::Layout,
     membership::HostId,
     registry::{
@@ -58,32 +58,52 @@ impl Locks for Ledger<'_> {
 }
 
 impl Ledger<'_> {
-    /// Makes the nodes that are missing. A tree without settings is no registry, perhaps one of
-    /// another name: nothing is made in it.
+    /// Makes the nodes that are missing, where they would be nobody's; what belongs to its maker is
+    /// the operator's to make, or hosts could release each other's locks. A tree without settings is
+    /// no registry, perhaps one of another name: nothing is made in it.
     pub async fn complete(&self) -> Result<()> {
         let standing = Standing::read(self.place, self.client).await?;
         if !standing.is_there() {
             standing.fleet(self.place)?;
         }
-        self.make_parents().await
+        if !self.place.tree.has_owner() {
+            return self.make_parents().await;
+        }
+        let missing = self.missing().await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let missing = missing.iter().map(|(path, _)| path);
+        Err(RegistryError::Other(anyhow!(
+            "{}: {} missing, and whoever makes it owns it; an operator does: `neti fleet set`",
+            self.place.link.name(),
+            addresses::list(missing),
+        )))
     }
 
     /// Makes the nodes that all others are made in. One that is there is not made again: without
     /// permission that would be refused.
     pub async fn make_parents(&self) -> Result<()> {
+        for (path, options) in self.missing().await? {
+            self.place.link.ask(&path, self.client.mkdir(&path, &options)).await?;
+        }
+        Ok(())
+    }
+
+    /// Which of these nodes are missing, and how they are made.
+    async fn missing(&self) -> Result<Vec<(String, CreateOptions<'static>)>> {
         let Place { link, tree } = self.place;
         let parents: Vec<String> = tree.parents().iter().map(|key| tree.path(key)).collect();
         let root = tree.root().to_owned();
         let nodes: Vec<String> = std::iter::once(root).chain(parents).collect();
         let answers = reading::all(link, self.client, &nodes).await?;
-        for (index, (path, answer)) in nodes.iter().zip(answers).enumerate() {
-            if !matches!(answer, Ok(None)) {
-                continue;
-            }
-            let options = if index == 0 { tree.own(CreateMode::Persistent) } else { tree.shared() };
-            link.ask(path, self.client.mkdir(path, &options)).await?;
-        }
-        Ok(())
+        let missing = nodes.into_iter().zip(answers).enumerate();
+        let missing = missing.filter(|(_, (_, answer))| matches!(answer, Ok(None)));
+        let options = |index| match index {
+            0 => tree.own(CreateMode::Persistent),
+            _ => tree.shared(),
+        };
+        Ok(missing.map(|(index, (path, _))| (path, options(index))).collect())
     }
 
     /// Finishes a claim that a daemon of the original Neti, which writes one node after the other,
@@ -109,6 +129,12 @@ impl Ledger<'_> {
 
     /// All locked addresses, and to whom.
     pub async fn all(&self) -> Result<BTreeMap<IpAddr, HostId>> {
+        let locks = self.locks().await?;
+        Ok(locks.into_iter().map(|(address, (owner, _))| (address, owner)).collect())
+    }
+
+    /// All locked addresses, to whom, and the versions of their nodes.
+    async fn locks(&self) -> Result<BTreeMap<IpAddr, (HostId, i32)>> {
         let addresses: Vec<IpAddr> =
             self.locked().await?.iter().filter_map(|name| name.parse().ok()).collect();
         let path = |address: &IpAddr| self.place.tree.path(&format!("overlays/{address}"));
@@ -116,9 +142,11 @@ impl Ledger<'_> {
         let mut all = BTreeMap::new();
         reading::each(&self.place.link, self.client, &paths, |index, answer| {
             let owner = answer.ok().flatten();
-            let owner = owner.and_then(|(owner, _)| String::from_utf8(owner).ok()?.parse().ok());
-            if let Some(owner) = owner {
-                all.insert(addresses[index], owner);
+            let lock = owner.and_then(|(owner, stat)| {
+                Some((String::from_utf8(owner).ok()?.parse().ok()?, stat.version))
+            });
+            if let Some(lock) = lock {
+                all.insert(addresses[index], lock);
             }
         })
         .await?;
@@ -128,31 +156,60 @@ impl Ledger<'_> {
     /// Unlocks the addresses of host `id`, of which there must be no record.
     pub async fn release(&self, id: &HostId) -> Result<Addresses> {
         let Place { link, tree } = self.place;
-        let owned = self.all().await?.into_iter().filter(|(_, owner)| owner == id);
-        let owned: Vec<IpAddr> = owned.map(|(address, _)| address).collect();
-        if let Some(record) = member::standing(self.place, self.client, id, &owned).await?.first() {
-            return Err(RegistryError::Other(anyhow!(
+        let is_member = |path: &str| {
+            RegistryError::Other(anyhow!(
                 "{}: host {id} is a member of the fleet; end its neti, and release it when it is \
                  gone",
-                link.place(&record.path)
-            )));
+                link.place(path)
+            ))
+        };
+        let locks = self.locks().await?.into_iter().filter(|(_, (owner, _))| owner == id);
+        let locks: Vec<(IpAddr, i32)> =
+            locks.map(|(address, (_, version))| (address, version)).collect();
+        let owned: Vec<IpAddr> = locks.iter().map(|(address, _)| *address).collect();
+        if let Some(record) = member::standing(self.place, self.client, id, &owned).await?.first() {
+            return Err(is_member(&record.path));
         }
-        let mut paths: Vec<String> =
-            owned.iter().map(|address| tree.path(&format!("overlays/{address}"))).collect();
+        let overlay = |(address, version): &(IpAddr, i32)| {
+            (tree.path(&format!("overlays/{address}")), *version)
+        };
+        let mut nodes: Vec<(String, i32)> = locks.iter().map(overlay).collect();
         for family in IpFamily::ALL {
-            if self.read(&host_key(family, id)).await?.is_some() {
-                paths.push(tree.path(&host_key(family, id)));
+            let path = tree.path(&host_key(family, id));
+            if let Some((_, stat)) = reading::one(link, self.client, &path).await? {
+                nodes.push((path, stat.version));
             }
         }
-        let Some(first) = paths.first() else { return Ok(Addresses::default()) };
+        let Some((first, _)) = nodes.first() else { return Ok(Addresses::default()) };
+        // Whoever has started since we looked is a member or has made its locks anew. A classic
+        // member's name is not known before it is there.
+        let record = tree.path(&format!("members/{id}"));
+        let proves_absence = tree.layout == Layout::Neti;
         let removed = async {
             let mut writer = self.client.new_multi_writer();
-            for path in &paths {
-                writer.add_delete(path, None)?;
+            if proves_absence {
+                writer.add_create(&record, b"", &tree.own(CreateMode::Persistent))?;
+                writer.add_delete(&record, None)?;
             }
-            writer.commit().await.map_err(Error::from)
+            for (path, version) in &nodes {
+                writer.add_delete(path, Some(*version))?;
+            }
+            match writer.commit().await {
+                Ok(_) => Ok(true),
+                Err(MultiWriteError::OperationFailed { index: 0, source: Error::NodeExists })
+                    if proves_absence =>
+                {
+                    Ok(false)
+                }
+                Err(MultiWriteError::OperationFailed { source: Error::NoNode, .. }) => {
+                    Err(Error::BadVersion)
+                }
+                Err(error) => Err(Error::from(error)),
+            }
         };
-        link.ask(first, removed).await?;
+        if !link.ask(first, removed).await? {
+            return Err(is_member(&record));
+        }
         let mut released = Addresses::default();
         for address in owned {
             released.insert(address);

@@ -67,6 +67,16 @@ impl Party {
         self.changed.iter().copied()
     }
 
+    /// Those of them that have a member and no owner, and will be told by a stand-in.
+    pub fn lacking(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let lacks = |overlay: &Ipv4Addr| {
+            self.nodes.contains_key(overlay)
+                && !self.owners.contains_key(overlay)
+                && self.told.get(overlay) != stand_in(*overlay).as_ref()
+        };
+        self.changed().filter(lacks)
+    }
+
     /// Notes whose an address is.
     pub fn owned(&mut self, overlay: Ipv4Addr, owner: Option<HostId>) {
         match owner {
@@ -173,7 +183,10 @@ mod tests {
         let mut party = Party::default();
         party.joined(&name("a", "10.0.0.9"));
         assert_eq!(party.changed().collect::<Vec<_>>(), [OVERLAY]);
+        assert_eq!(party.lacking().collect::<Vec<_>>(), [OVERLAY]);
         assert_eq!(told(&mut party, &[]), ["classic-100.64.0.9 at 10.0.0.9"]);
+        party.touched(OVERLAY);
+        assert_eq!(party.lacking().count(), 0, "it is told so already");
         // The daemon's second create comes after.
         party.touched(OVERLAY);
         party.owned(OVERLAY, Some(id("i-9")));

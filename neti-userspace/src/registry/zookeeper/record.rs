@@ -17,6 +17,7 @@ use super::{
     Place,
     classic::Member,
     member::{self, Standing},
+    reading,
 };
 use crate::{
     config::Layout,
@@ -58,6 +59,7 @@ impl Own {
         if self.owner != session {
             self.name()?;
         }
+        self.keeps_its_addresses(client).await?;
         let deadline = Instant::now() + patience;
         loop {
             let id = &self.record.id;
@@ -90,6 +92,26 @@ impl Own {
             Layout::Neti => serde_json::to_vec(&record).ok(),
             Layout::Classic => None,
         }
+    }
+
+    /// Fails if an overlay address of ours is another host's: one that was released while we were
+    /// not to be seen comes back with us no more.
+    async fn keeps_its_addresses(&self, client: &Client) -> Result<()> {
+        let Place { link, tree } = &*self.place;
+        for address in &self.record.overlays {
+            let key = format!("overlays/{address}");
+            let Some((owner, _)) = reading::one(link, client, &tree.path(&key)).await? else {
+                continue;
+            };
+            let owner = String::from_utf8_lossy(&owner);
+            if owner != self.record.id.as_str() {
+                return Err(RegistryError::Other(anyhow!(
+                    "{}: overlay address {address} belongs to {owner} by {key}; start neti again",
+                    link.name()
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// A node that another host keeps alive.

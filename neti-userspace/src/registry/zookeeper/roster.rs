@@ -3,8 +3,10 @@
 use std::{
     collections::{BTreeSet, HashMap},
     net::Ipv4Addr,
+    time::Duration,
 };
 
+use tokio::time::sleep;
 use zookeeper_client::{Client, Error};
 
 use super::{
@@ -16,6 +18,10 @@ use crate::{config::Layout, membership::MemberRecord, registry::Result};
 
 /// A record may be as large as this.
 const LARGEST_RECORD: usize = 64 << 10;
+
+/// So often and at this distance it is looked whose the address of a member is.
+const LOOKS: usize = 5;
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What must be remembered between two looks.
 #[derive(Debug)]
@@ -105,9 +111,13 @@ fn record(name: &str, answer: Answer) -> Option<std::result::Result<MemberRecord
     }
 }
 
-/// Reads what a party needs, and what it has to tell.
-async fn tell(party: &mut Party, place: &Place, client: &Client) -> Result<Told> {
-    let overlays: Vec<Ipv4Addr> = party.changed().collect();
+/// Reads whose the addresses are.
+async fn owners(
+    party: &mut Party,
+    place: &Place,
+    client: &Client,
+    overlays: &[Ipv4Addr],
+) -> Result<()> {
     let path = |overlay: &Ipv4Addr| place.tree.path(&format!("overlays/{overlay}"));
     let paths: Vec<String> = overlays.iter().map(path).collect();
     let seen = |index: usize, answer: Answer| {
@@ -115,7 +125,23 @@ async fn tell(party: &mut Party, place: &Place, client: &Client) -> Result<Told>
         let owner = owner.and_then(|(owner, _)| String::from_utf8(owner).ok()?.parse().ok());
         party.owned(overlays[index], owner);
     };
-    reading::each(&place.link, client, &paths, seen).await?;
+    reading::each(&place.link, client, &paths, seen).await
+}
+
+/// Reads what a party needs, and what it has to tell.
+async fn tell(party: &mut Party, place: &Place, client: &Client) -> Result<Told> {
+    let changed: Vec<Ipv4Addr> = party.changed().collect();
+    owners(party, place, client, &changed).await?;
+    // The original writes a member first and then whose its address is. Told in between, the member
+    // would change its id: another one comes, and one vanishes.
+    for _ in 0..LOOKS {
+        let lacking: Vec<Ipv4Addr> = party.lacking().collect();
+        if lacking.is_empty() {
+            break;
+        }
+        sleep(LOOK).await;
+        owners(party, place, client, &lacking).await?;
+    }
 
     let disputed = party.disputed();
     let answers = reading::all(&place.link, client, &members(place, &disputed)).await?;

@@ -131,17 +131,13 @@ impl Kept {
         let place = self.own.place.clone();
         let (link, path) = (&place.link, self.own.path.as_str());
         let removal = async {
-            if let (Some(client), Some(leaving)) = (&self.client, self.own.leaving())
-                && client.set_data(path, &leaving, None).await.is_ok()
-            {
-                sleep(LEAVING).await;
-            }
             if let Some(client) = self.client
-                && matches!(client.delete(path, None).await, Ok(()) | Err(Error::NoNode))
+                && remove(client, &self.own).await
             {
                 return Ok(());
             }
-            // The parent's ACL may not let us delete it. It ends with its session.
+            // The parent's ACL may not let us delete it. It ends with its session, and nothing of
+            // anybody else's does.
             let close = || link.close(self.session.clone());
             close.retry(backoff()).sleep(sleep).await
         };
@@ -149,6 +145,23 @@ impl Kept {
         let what = || format!("{}: our record is left to expire", link.place(path));
         removed.with_context(what)?.with_context(what)
     }
+}
+
+/// Says that the host leaves by its node, if that is its own, and removes it; whether it is gone.
+/// The client ends with this: two for one session take it from each other.
+async fn remove(client: Client, own: &Own) -> bool {
+    let stat = match client.check_stat(&own.path).await {
+        Ok(Some(stat)) if own.is_ours(&stat) => stat,
+        found => return found == Ok(None),
+    };
+    let mut version = stat.version;
+    if let Some(leaving) = own.leaving()
+        && let Ok(stat) = client.set_data(&own.path, &leaving, Some(version)).await
+    {
+        version = stat.version;
+        sleep(LEAVING).await;
+    }
+    matches!(client.delete(&own.path, Some(version)).await, Ok(()) | Err(Error::NoNode))
 }
 
 /// Waits until a client that is in this state has its connection again. It soon tries too seldom,

@@ -1,7 +1,7 @@
 //! The fleet settings. In the classic layout the removal threshold stands in a node of its own, for
 //! daemons of the original Neti too, and is more than what the settings say of it.
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use serde_json::{Map, Value};
 use zookeeper_client::{Client, CreateMode, Error, MultiWriteError, MultiWriter, Stat};
 
@@ -60,10 +60,15 @@ impl Standing {
             .map_err(|what| format!("{}: {what}", place.link.place(&place.tree.path(MAX_REMOVALS))))
     }
 
+    /// The settings as far as they can be told: a threshold that cannot be read ends no start.
+    pub fn usable(&self, place: &Place) -> Result<Vec<u8>> {
+        let fleet = self.fleet.as_ref().map(|(text, _)| text.clone());
+        self.text(place).or_else(|what| fleet.ok_or(RegistryError::Other(anyhow!(what))))
+    }
+
     /// The settings in force, validated.
     pub fn fleet(&self, place: &Place) -> Result<FleetSettings> {
-        let text = self.text(place).map_err(|what| RegistryError::Other(anyhow!(what)))?;
-        Ok(FleetSettings::parse(&name(place), &text)?)
+        Ok(FleetSettings::parse(&name(place), &self.usable(place)?)?)
     }
 
     /// Grows with each change of either node.
@@ -89,11 +94,18 @@ pub fn name(place: &Place) -> String {
 pub async fn read(place: &Place, client: &Client) -> Result<Option<Settings>> {
     let standing = Standing::read(place, client).await?;
     let Some(version) = standing.version() else { return Ok(None) };
-    let text = standing.text(place).map_err(|what| RegistryError::Other(anyhow!(what)))?;
+    // What is wrong with the threshold is to be seen, or nobody could mend it.
+    let text = match (standing.text(place), &standing.threshold) {
+        (Err(_), Some((threshold, _))) => {
+            with_value(&standing.usable(place)?, String::from_utf8_lossy(threshold).into())
+        }
+        _ => standing.usable(place)?,
+    };
     Ok(Some(Settings { text, version }))
 }
 
-/// Writes the settings, and the threshold that they name where it has a node.
+/// Writes the settings, and their threshold where it has a node. The first settings of a fleet that
+/// has a threshold already leave it alone unless they name one; from then on it is seen as theirs.
 pub async fn write(
     place: &Place,
     client: &Client,
@@ -109,7 +121,7 @@ pub async fn write(
     let mut writer = client.new_multi_writer();
     put(place, &mut writer, &path, standing.fleet.as_ref(), text)?;
     if place.tree.layout == Layout::Classic
-        && (names_threshold(text) || standing.threshold.is_none())
+        && (names_threshold(text) || standing.is_there() || standing.threshold.is_none())
     {
         let settings = FleetSettings::parse(&name(place), text.as_bytes())?;
         let threshold = settings.max_removals.to_string();
@@ -159,15 +171,19 @@ fn with_threshold(text: &[u8], threshold: &[u8]) -> std::result::Result<Vec<u8>,
         .trim()
         .parse()
         .map_err(|_| format!("{threshold:?}: must be a number of hosts, like 20"))?;
-    // Whoever parses the settings says what is wrong with them.
+    Ok(with_value(text, number.into()))
+}
+
+/// The settings with this for a threshold. What is no JSON object stays as it is: whoever parses
+/// the settings says what is wrong with them.
+fn with_value(text: &[u8], threshold: Value) -> Vec<u8> {
     let Ok(mut settings) = serde_json::from_slice::<Map<String, Value>>(text) else {
-        return Ok(text.to_vec());
+        return text.to_vec();
     };
-    if settings.insert(THRESHOLD.to_owned(), number.into()) == Some(number.into()) {
-        return Ok(text.to_vec());
+    if settings.insert(THRESHOLD.to_owned(), threshold.clone()) == Some(threshold) {
+        return text.to_vec();
     }
-    let text = serde_json::to_vec_pretty(&settings).context("writing the settings");
-    text.map_err(|error| format!("{error:#}"))
+    format!("{:#}\n", Value::Object(settings)).into_bytes()
 }
 
 #[cfg(test)]

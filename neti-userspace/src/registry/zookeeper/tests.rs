@@ -18,6 +18,7 @@ mod access;
 mod mixed;
 mod proxy;
 mod server;
+mod theirs;
 
 const SETTINGS: &str = r#"{"overlay": ["100.64.0.0/16"]}"#;
 

@@ -99,3 +99,19 @@ async fn a_password_that_was_changed_is_taken_up() {
     std::fs::write(&file, "operator\n").unwrap();
     operator.set_settings(SETTINGS, version).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_host_makes_no_nodes_that_would_be_its_own() {
+    let server = Server::start().await;
+    let operator = server.registry_of("operator");
+    fleet(&operator).await;
+    let path = operator.place.tree.path("hosts6");
+    client(&operator).await.delete(&path, None).await.unwrap();
+    let host = server.registry_of("hudson");
+    let error = host.register(&hudson()).await.err().unwrap().to_string();
+    assert!(error.contains("/hosts6 missing") && error.contains("`neti fleet set`"), "{error}");
+    assert_eq!(client(&host).await.check_stat(&path).await.unwrap(), None);
+    let settings = operator.settings().await.unwrap().unwrap();
+    operator.set_settings(SETTINGS, Some(settings.version)).await.unwrap();
+    host.register(&hudson()).await.unwrap().withdraw().await.unwrap();
+}

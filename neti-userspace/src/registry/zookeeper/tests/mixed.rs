@@ -84,12 +84,14 @@ async fn old_and_new_daemons_share_a_fleet() {
     let ec2 = ZooKeeper::open(&server.servers(), Layout::Classic, "ec2").unwrap();
     fleet(&vpc).await;
     let mut watch = Watch::of(&vpc).await;
+    let before = watch.0.borrow().revision;
 
-    // Old is seen by new, by the stand-in until its address belongs to it.
+    // Old is seen by new, with no stand-in while its address does not belong to it yet.
     let args = ["i-old", "54.0.0.8", "10.0.0.8", "100.64.0.8", "0"];
     let mut old = Daemon::start(&server, args);
-    watch.until_names(&["classic-100.64.0.8"]).await;
+    watch.until("somebody", |membership| !membership.members.is_empty()).await;
     watch.until_names(&["i-old"]).await;
+    assert_eq!(watch.0.borrow().revision, before + 1);
     assert_eq!(short(&watch.0.borrow()), ["i-old 100.64.0.8 10.0.0.8 54.0.0.8 ec2"]);
     let claims = vpc.claims().await.unwrap();
     assert_eq!(claims, [(ip("100.64.0.8"), id("i-old"))].into());
@@ -178,7 +180,24 @@ async fn what_the_original_left_half_done_is_finished_and_its_threshold_holds() 
 
     let settings = registry.settings().await.unwrap().unwrap();
     registry.set_settings(SETTINGS, Some(settings.version)).await.unwrap();
-    assert_eq!(operator.get_data(threshold).await.unwrap().0, b"40", "not named, not changed");
+    assert_eq!(operator.get_data(threshold).await.unwrap().0, b"20", "the default again");
+
+    // What cannot be read is reported to who starts, and can be mended.
+    operator.set_data(threshold, b"many", None).await.unwrap();
+    let problem = Watch::of(&registry).await.0.borrow().problems[0].what.clone();
+    assert!(problem.contains("/maxchange: \"many\": must be a number of hosts"), "{problem}");
+    assert_eq!(registry.fleet().await.unwrap().max_removals, 20);
+    let settings = registry.settings().await.unwrap().unwrap();
+    let text = String::from_utf8(settings.text).unwrap();
+    assert!(text.contains("\"max_removals\": \"many\""), "{text}");
+    registry.set_settings(SETTINGS, Some(settings.version)).await.unwrap();
+    assert_eq!(operator.get_data(threshold).await.unwrap().0, b"20");
+    watch.until("mended", |membership| membership.problems.is_empty()).await;
+
+    // A member whose address is nobody's is told all the same.
+    let lonely = "00-54.0.0.7|10.0.0.7|100.64.0.7|1";
+    operator.create(&tree.path(&format!("members/{lonely}")), b"", &options).await.unwrap();
+    watch.until_names(&["classic-100.64.0.7"]).await;
 
     operator.create(&tree.path("members/lock"), b"", &options).await.unwrap();
     watch.until("a problem", |membership| !membership.problems.is_empty()).await;
