@@ -137,6 +137,10 @@ fn a_host_starts_without_its_directory(family: Family) -> Result {
     let registry = stage.fleet.registry();
     let away = stage.fleet.dir().join("away");
     let overlay = stage.left.overlay(family);
+    let state = stage.left.state_file();
+    eventually("its state file knows right", || {
+        fs::read_to_string(&state).is_ok_and(|text| text.contains("\"right\""))
+    });
     stage.left.stop(Signal::SIGKILL)?;
     fs::rename(&registry, &away)?;
     stage.left.start()?;
