@@ -15,6 +15,7 @@ use harness::{
     topology::{LAN, PUBLISHED, pair},
     traffic::{BRIEFLY, ping},
 };
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 type Result = anyhow::Result<()>;
@@ -23,6 +24,7 @@ in_each_family!(
     a_broken_record_is_skipped_and_named,
     a_record_that_claims_what_is_ours_is_refused,
     an_outage_is_not_an_empty_fleet,
+    a_host_starts_without_its_directory,
     broken_fleet_settings_are_reported_and_the_last_good_ones_hold,
     two_hosts_started_together_get_different_addresses,
 );
@@ -125,6 +127,36 @@ fn an_outage_is_not_an_empty_fleet(family: Family) -> Result {
     stage.left.await_members(&["later", "right"]);
     eventually("the outage is over", || {
         stage.left.show("status").is_ok_and(|status| status["stale"].is_null())
+    });
+    Ok(())
+}
+
+/// As where a network file system is mounted late: it goes on with what it knew.
+fn a_host_starts_without_its_directory(family: Family) -> Result {
+    let mut stage = stage(family)?;
+    let registry = stage.fleet.registry();
+    let away = stage.fleet.dir().join("away");
+    let overlay = stage.left.overlay(family);
+    let state = stage.left.state_file();
+    eventually("its state file knows right", || {
+        fs::read_to_string(&state).is_ok_and(|text| text.contains("\"right\""))
+    });
+    stage.left.stop(Signal::SIGKILL)?;
+    fs::rename(&registry, &away)?;
+    stage.left.start()?;
+    says(&stage.left, "no such directory");
+    assert_eq!(stage.left.overlay(family), overlay);
+    assert_eq!(stage.left.members()?, ["right"]);
+    ensure!(ping(&stage.left.site.netns, stage.right.overlay(family), "", PATIENCE)?);
+    fs::rename(&away, &registry)?;
+    let later = LAN.host(family, 61);
+    stage.fleet.add_member("later", family.ghost(1), "ec2", later)?;
+    stage.left.await_members(&["later", "right"]);
+    eventually("all is well again", || {
+        stage
+            .left
+            .show("status")
+            .is_ok_and(|status| status["stale"].is_null() && status["registration"].is_null())
     });
     Ok(())
 }

@@ -83,7 +83,9 @@ fn a_killed_host_is_gone_and_comes_back_with_its_address<S: Registry>() -> Resul
     stage.right.stop(Signal::SIGKILL)?;
     let killed = std::time::Instant::now();
     stage.left.await_members(&[]);
-    println!("gone {:.1} s after it was killed, ttl {TTL} s", killed.elapsed().as_secs_f64());
+    let gone = killed.elapsed().as_secs_f64();
+    println!("gone {gone:.1} s after it was killed, ttl {TTL} s");
+    anyhow::ensure!(gone < TTL + 5.0, "gone {gone:.1} s after it was killed only");
     stage.right.start()?;
     assert_eq!(stage.right.overlay(stage::FAMILY), overlay);
     stage.left.await_members(&["right"]);

@@ -10,6 +10,7 @@ use harness::{
     topology::pair,
     traffic::ping,
 };
+use ipnet::IpNet;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -95,21 +96,29 @@ fn a_first_start_waits_for_the_registry() -> Result {
     host.wait_ready()
 }
 
-/// Servers for other networks are not asked.
+/// Servers for other networks are not asked: theirs is another fleet.
 #[test]
 fn a_host_uses_the_servers_of_its_network() -> Result {
     let pair = pair(FAMILY)?;
-    let site = pair.lan.attach("server", 20)?;
-    let server = ZooKeeper::start_at(&site.netns, site.real(FAMILY))?;
-    let other = pair.lan.attach("other", 21)?;
-    let mut served = server.served();
+    let [own, other] = [pair.lan.attach("server", 20)?, pair.lan.attach("other", 21)?];
+    let servers = [&own, &other].map(|site| ZooKeeper::start_at(&site.netns, site.real(FAMILY)));
+    let [own, other] = servers;
+    let (own, other) = (own?, other?);
+    let mut served = own.served();
     served.table = format!(
-        "kind = \"zookeeper\"\nendpoints = {{ ec2 = [{:?}], vpc = [\"{}:2181\"] }}\n",
-        server.endpoint(),
-        other.real(FAMILY)
+        "kind = \"zookeeper\"\nendpoints = {{ ec2 = [{:?}], vpc = [{:?}] }}\n",
+        own.endpoint(),
+        other.endpoint()
     );
-    let fleet = Fleet::served(FAMILY, served, json!({}))?;
+    let range: IpNet = "100.77.0.0/24".parse()?;
+    let fleet = Fleet::served(FAMILY, served, json!({ "overlay": [range] }))?;
+    let _elsewhere =
+        Fleet::served(FAMILY, other.served(), json!({ "overlay": ["100.78.0.0/24"] }))?;
     let mut host = fleet.host("left", &pair.left)?;
     host.start()?;
+    let overlay = host.overlay(FAMILY);
+    ensure!(range.contains(&overlay), "{overlay} is of the other network's fleet");
+    ensure!(own.operator().get("/neti/members/left")?.is_some(), "it is registered with its own");
+    ensure!(other.operator().get("/neti/members/left")?.is_none(), "it is registered elsewhere");
     Ok(())
 }

@@ -42,11 +42,25 @@ fn a_session_expires() -> Result {
 #[test]
 fn all_sessions_expire() -> Result {
     stage::<ZooKeeper>()?.without_loss(|stage| {
+        let mut owners = Vec::new();
         for host in stage.hosts() {
-            for session in stage.server.sessions(host.real(FAMILY))? {
-                // One that asked a question only is over meanwhile.
-                let _ = kazoo(stage).expire(session);
-            }
+            let path = format!("/neti/members/{}", host.name);
+            let before = kazoo(stage).owner(&path)?.context("the record is of a session")?;
+            let sessions = stage.server.sessions(host.real(FAMILY))?;
+            // One that asked a question only is over meanwhile.
+            let expired = sessions.iter().filter(|id| kazoo(stage).expire(**id).is_ok()).count();
+            ensure!(expired > 0, "of {}'s sessions {sessions:x?} none has expired", host.name);
+            owners.push((path, before));
+        }
+        for (path, before) in owners {
+            eventually(&format!("{path} is of another session"), || {
+                let owner = kazoo(stage).owner(&path).ok().flatten();
+                if owner == Some(before) {
+                    // It was taken back before it was closed.
+                    let _ = kazoo(stage).expire(before);
+                }
+                owner.is_some_and(|owner| owner != before)
+            });
         }
         stage.converges(61)
     })

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tokio::{sync::watch, task::spawn_blocking};
 
 use super::{Registration, Registry, Settings, roll::Roll};
@@ -25,9 +25,11 @@ use crate::{
 };
 
 mod claim;
+mod errors;
 mod files;
 mod heartbeat;
 mod observer;
+mod progress;
 mod roster;
 mod settings;
 mod watching;
@@ -53,13 +55,8 @@ struct Tree {
 impl Directory {
     /// Opens the registry in `root`. A host is gone after `ttl` without a sign of life, so `ttl`
     /// should be the same on all hosts.
+    /// Whether it is there is seen by the first call that needs it.
     pub fn open(root: &Path, ttl: Duration) -> Result<Self> {
-        if !root.is_dir() {
-            bail!(
-                "{}: no such directory; make it and put the fleet's settings into it",
-                root.display()
-            );
-        }
         let under = |name| root.join(name);
         let tree = Tree {
             root: root.to_owned(),
@@ -79,7 +76,10 @@ impl Tree {
     fn settings(&self) -> Result<Vec<u8>> {
         let file = self.fleet.display();
         std::fs::read(&self.fleet).with_context(|| {
-            format!("{file}: cannot be read; must be the fleet's settings, like {EXAMPLE}")
+            format!(
+                "{file}: cannot be read; must be the fleet's settings, like {EXAMPLE}, which \
+                 `neti fleet set` writes"
+            )
         })
     }
 
@@ -114,6 +114,9 @@ impl Tree {
 
 const EXAMPLE: &str = r#"{"overlay": ["100.64.0.0/16"]}"#;
 
+/// How long it may take to look at one file before nobody is said to answer.
+const LONGEST_STEP: Duration = Duration::from_secs(5);
+
 impl Directory {
     /// Works on the tree where a file system that blocks holds up nobody.
     async fn work<T: Send + 'static>(
@@ -121,8 +124,11 @@ impl Directory {
         work: impl FnOnce(&Tree) -> Result<T> + Send + 'static,
     ) -> registry::Result<T> {
         let tree = self.tree.clone();
-        let done = spawn_blocking(move || work(&tree)).await.context("a look at the registry")?;
-        Ok(done?)
+        let work = move || {
+            errors::check(&tree.root)?;
+            work(&tree).map_err(errors::classify)
+        };
+        spawn_blocking(work).await.context("a look at the registry")?
     }
 }
 
@@ -147,11 +153,11 @@ impl Registry for Directory {
     }
 
     async fn register(&self, record: &MemberRecord) -> registry::Result<Registration> {
+        heartbeat::alone(self, record).await?;
         let (record, ttl) = (record.clone(), self.ttl);
-        heartbeat::alone(&self.tree.members, &record, ttl).await?;
         let announce = move |tree: &Tree| {
             tree.complete()?;
-            heartbeat::announce(&tree.members, record)
+            heartbeat::announce(tree, record)
         };
         let own = self.work(announce).await?;
         Ok(Registration::start(|withdrawn, tell| heartbeat::keep(own, ttl / 3, withdrawn, tell)))
@@ -159,11 +165,13 @@ impl Registry for Directory {
 
     async fn watch(&self) -> registry::Result<watch::Receiver<Arc<Membership>>> {
         let ttl = self.ttl;
-        self.work(move |tree| {
+        let start = move |tree: &Tree| {
             tree.complete()?;
             observer::start(tree.clone(), ttl)
-        })
-        .await
+        };
+        let (observed, receiver) = self.work(start).await?;
+        tokio::spawn(progress::watchdog(observed, LONGEST_STEP.max(ttl / 3)));
+        Ok(receiver)
     }
 
     async fn settings(&self) -> registry::Result<Option<Settings>> {
@@ -171,9 +179,8 @@ impl Registry for Directory {
     }
 
     async fn set_settings(&self, text: &str, version: Option<u64>) -> registry::Result<()> {
-        let (tree, text) = (self.tree.clone(), text.to_owned());
-        let write = spawn_blocking(move || settings::write(&tree, &text, version));
-        write.await.context("writing the settings")?
+        let text = text.to_owned();
+        self.work(move |tree| settings::write(tree, &text, version)).await
     }
 
     async fn claims(&self) -> registry::Result<BTreeMap<IpAddr, HostId>> {
@@ -181,8 +188,16 @@ impl Registry for Directory {
     }
 
     async fn release(&self, id: &HostId) -> registry::Result<Addresses> {
-        let (id, ttl) = (id.clone(), self.ttl);
-        self.work(move |tree| claim::release(tree, &id, ttl)).await
+        let fresh = {
+            let (id, ttl) = (id.clone(), self.ttl);
+            self.work(move |tree| claim::is_fresh(tree, &id, ttl)).await?
+        };
+        // A stamp says nothing where hosts' clocks set it; that it changes says that somebody lives.
+        if fresh || heartbeat::is_kept_alive(self, id).await? {
+            return Err(claim::lives(&self.tree, id).into());
+        }
+        let id = id.clone();
+        self.work(move |tree| claim::release(tree, &id)).await
     }
 
     async fn confirm(&self, confirmation: &Confirmation) -> registry::Result<()> {

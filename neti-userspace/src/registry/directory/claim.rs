@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 
 use super::{Tree, files};
 use crate::{
@@ -55,16 +55,28 @@ pub fn all(tree: &Tree) -> Result<BTreeMap<IpAddr, HostId>> {
     Ok(all)
 }
 
-/// Unlocks the addresses of host `id`, which must have been silent for `ttl`.
-pub fn release(tree: &Tree, id: &HostId, ttl: Duration) -> Result<Addresses> {
+/// Whether the record of host `id` was touched within `ttl` by the clock that gives files their
+/// times, which on a network file system is the server's.
+pub fn is_fresh(tree: &Tree, id: &HostId, ttl: Duration) -> Result<bool> {
     let record = tree.members.join(id.as_str());
-    let touched = std::fs::metadata(&record).and_then(|metadata| metadata.modified());
-    if touched.is_ok_and(|touched| touched.elapsed().unwrap_or_default() <= ttl) {
-        bail!(
-            "{}: host {id} is a member of the fleet; end its neti, and release it when it is gone",
-            record.display()
-        );
-    }
+    let Ok(touched) = std::fs::metadata(&record).and_then(|metadata| metadata.modified()) else {
+        return Ok(false);
+    };
+    let now = files::now(&tree.members)?;
+    Ok(now.duration_since(touched).is_ok_and(|silent| silent <= ttl))
+}
+
+/// What is wrong where the addresses of a live host are to be released.
+pub fn lives(tree: &Tree, id: &HostId) -> Error {
+    let record = tree.members.join(id.as_str());
+    anyhow!(
+        "{}: host {id} is a member of the fleet; end its neti, and release it when it is gone",
+        record.display()
+    )
+}
+
+/// Unlocks the addresses of host `id`, which must be silent, and removes what it left behind.
+pub fn release(tree: &Tree, id: &HostId) -> Result<Addresses> {
     files::remove(&tree.members, id.as_str())?;
     let mut released = Addresses::default();
     // In this order a crash leaves a lock, which the next claim or release of this host takes up.

@@ -6,6 +6,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::PermissionsExt,
     path::Path,
+    time::SystemTime,
 };
 
 use anyhow::{Context, Result};
@@ -39,9 +40,15 @@ pub fn create(directory: &Path, name: &str, content: &[u8]) -> Result<bool> {
 
 /// The content of a small file, trimmed; `None` where there is none.
 pub fn read(directory: &Path, name: &str) -> Result<Option<String>> {
+    let bytes = read_bytes(directory, name)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()))
+}
+
+/// The same as it stands there.
+pub fn read_bytes(directory: &Path, name: &str) -> Result<Option<Vec<u8>>> {
     let path = directory.join(name);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(text.trim().to_owned())),
+    match std::fs::read(&path) {
+        Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("{}: cannot be read", path.display())),
     }
@@ -67,6 +74,12 @@ pub fn names(directory: &Path) -> Result<Vec<String>> {
         names.collect::<io::Result<Vec<_>>>()
     };
     list().with_context(|| format!("{}: cannot be listed", directory.display()))
+}
+
+/// The time by the clock that gives the files in `directory` theirs.
+pub fn now(directory: &Path) -> Result<SystemTime> {
+    let now = || temporary(directory, &[])?.as_file().metadata()?.modified();
+    now().with_context(|| format!("{}: cannot be written to", directory.display()))
 }
 
 fn temporary(directory: &Path, content: &[u8]) -> io::Result<NamedTempFile> {

@@ -8,14 +8,15 @@ use std::{
     path::Path,
     sync::Arc,
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result};
 use tokio::sync::watch;
 
 use super::{
-    Tree, files,
+    Tree, errors, files,
+    progress::Observed,
     roster::{Now, Roster, Stamp},
     watching::{Touched, Watching},
 };
@@ -24,41 +25,41 @@ use crate::membership::Membership;
 /// A record takes a few hundred bytes.
 const LARGEST_RECORD: u64 = 64 * 1024;
 
-/// Starts to observe, and publishes the first snapshot. It fails where that cannot be complete.
-pub fn start(tree: Tree, ttl: Duration) -> Result<watch::Receiver<Arc<Membership>>> {
+/// Starts to observe, and has the first snapshot. It fails where that cannot be complete.
+pub fn start(tree: Tree, ttl: Duration) -> Result<(Arc<Observed>, Receiver)> {
     let watching = Watching::start(&tree)?;
-    let mut observer = Observer {
-        fleet_stamp: None,
-        confirmed_stamp: None,
-        roster: Roster::new(ttl, tree.roll()?),
-        name: format!("registry {}", tree.root.display()),
-        tree,
-    };
+    let name = format!("registry {}", tree.root.display());
+    let observed = Arc::new(Observed::new(name, Roster::new(ttl, tree.roll()?)));
+    let mut observer =
+        Observer { fleet_stamp: None, confirmed_stamp: None, observed: observed.clone(), tree };
     observer.list()?;
     observer.look_at_fleet();
-    let (sender, receiver) = watch::channel(observer.roster.roll.snapshot());
+    observed.rest();
+    observed.publish();
+    let receiver = observed.to.subscribe();
     thread::Builder::new()
         .name("registry".to_owned())
-        .spawn(move || observer.run(ttl, watching, &sender))
+        .spawn(move || observer.run(ttl, watching))
         .context("cannot start the thread that observes the registry")?;
-    Ok(receiver)
+    Ok((observed, receiver))
 }
+
+type Receiver = watch::Receiver<Arc<Membership>>;
 
 struct Observer {
     tree: Tree,
-    /// What the log calls the registry.
-    name: String,
     fleet_stamp: Option<Stamp>,
     confirmed_stamp: Option<Stamp>,
-    roster: Roster,
+    observed: Arc<Observed>,
 }
 
 impl Observer {
-    fn run(mut self, ttl: Duration, watching: Watching, to: &watch::Sender<Arc<Membership>>) {
+    fn run(mut self, ttl: Duration, watching: Watching) {
         let tick = (ttl / 10).clamp(Duration::from_millis(50), Duration::from_secs(1));
         let relist = ttl / 3;
         let mut watching = Some(watching);
         let (mut listed, mut expired) = (Instant::now(), Instant::now());
+        let mut held_up = false;
         loop {
             let touched = match &watching {
                 Some(watching) => watching.wait(tick),
@@ -67,29 +68,32 @@ impl Observer {
                     Touched { everything: true, ..Touched::default() }
                 }
             };
-            if to.is_closed() {
+            if self.observed.to.is_closed() {
                 return;
             }
-            let looked = if touched.everything || listed.elapsed() >= relist {
+            self.observed.step();
+            let looked = if held_up || touched.everything || listed.elapsed() >= relist {
                 listed = Instant::now();
                 self.relist(&mut watching)
             } else {
                 self.look(&touched)
             };
+            held_up = self.observed.rest();
             let changed = match looked {
                 // Only after looking: when this thread was held up, signs of life are waiting.
-                Ok(changed) if expired.elapsed() >= tick => {
+                Ok(changed) if !held_up && expired.elapsed() >= tick => {
                     expired = Instant::now();
-                    changed | self.roster.expire(Now::get())
+                    changed | self.observed.roster().expire(Now::get())
                 }
                 Ok(changed) => changed,
                 Err(error) => {
                     watching = None;
-                    self.roster.roll.outage(&self.name, format!("cannot be read: {error:#}"))
+                    let why = format!("cannot be read: {error:#}");
+                    self.observed.roster().roll.outage(&self.observed.name, why)
                 }
             };
             if changed {
-                to.send_replace(self.roster.roll.snapshot());
+                self.observed.publish();
             }
         }
     }
@@ -105,13 +109,15 @@ impl Observer {
             *watching = Some(Watching::start(&self.tree)?);
         }
         let mut changed = self.list()?;
+        self.observed.step();
         if stamp(&self.tree.fleet).ok() != self.fleet_stamp
             || stamp(&self.tree.confirmed).ok() != self.confirmed_stamp
         {
             changed |= self.look_at_fleet();
         }
-        if self.roster.roll.reached(&self.name) {
-            self.roster.forgive(Now::get());
+        let mut roster = self.observed.roster();
+        if roster.roll.reached(&self.observed.name) {
+            roster.forgive(Now::get());
             return Ok(true);
         }
         Ok(changed)
@@ -119,10 +125,11 @@ impl Observer {
 
     fn list(&mut self) -> Result<bool> {
         let names = files::names(&self.tree.members)?;
-        let mut changed = self.roster.keep(&names.iter().map(String::as_str).collect());
+        let mut changed = self.observed.roster().keep(&names.iter().map(String::as_str).collect());
         for name in &names {
+            self.observed.step();
             let known = stamp(&self.tree.members.join(name))
-                .is_ok_and(|stamp| self.roster.is_known(name, stamp));
+                .is_ok_and(|stamp| self.observed.roster().is_known(name, stamp));
             if !known {
                 changed |= self.look_at(name)?;
             }
@@ -138,15 +145,28 @@ impl Observer {
         Ok(changed)
     }
 
-    /// Reads one member file. A file that cannot be read is that member's problem; a file system
-    /// that cannot be read is an outage.
+    /// Reads one member file. A file that cannot be read is that member's problem; a directory or a
+    /// file system that cannot be is an outage.
     fn look_at(&mut self, name: &str) -> Result<bool> {
+        self.observed.step();
         let path = self.tree.members.join(name);
-        match read(&path) {
-            Ok((stamp, content)) => Ok(self.roster.seen(name, stamp, content, Now::get())),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(self.roster.gone(name)),
-            Err(error) => Err(error).with_context(|| format!("{}: cannot be read", path.display())),
-        }
+        let (stamp, content) = match read(&path) {
+            Ok((stamp, content)) => (stamp, content),
+            Err(error) if errors::is_outage(&error) => {
+                return Err(error).with_context(|| format!("{}: cannot be read", path.display()));
+            }
+            Err(error) => {
+                // Who may not pass the directory, or finds none, learns nothing of what is in it.
+                let members = &self.tree.members;
+                std::fs::metadata(members.join("."))
+                    .with_context(|| format!("{}: cannot be read", members.display()))?;
+                if error.kind() == ErrorKind::NotFound {
+                    return Ok(self.observed.roster().gone(name));
+                }
+                (NO_STAMP, Err(error.to_string()))
+            }
+        };
+        Ok(self.observed.roster().seen(name, stamp, content, Now::get()))
     }
 
     /// Reads the settings and the last confirmation.
@@ -155,12 +175,16 @@ impl Observer {
         self.confirmed_stamp = stamp(&self.tree.confirmed).ok();
         let file = self.tree.fleet.display().to_string();
         let text = self.tree.settings().map_err(|error| format!("{error:#}"));
-        let changed = self.roster.roll.settings(&file, text.as_deref().map_err(String::clone));
         // One that cannot be read confirms nothing.
         let confirmed = std::fs::read(&self.tree.confirmed).ok();
-        self.roster.roll.confirmation(confirmed.as_deref()) | changed
+        let roll = &mut self.observed.roster().roll;
+        let changed = roll.settings(&file, text.as_deref().map_err(String::clone));
+        roll.confirmation(confirmed.as_deref()) | changed
     }
 }
+
+/// Of a file that lets nobody look at it.
+const NO_STAMP: Stamp = Stamp { inode: 0, modified: SystemTime::UNIX_EPOCH };
 
 fn stamp(path: &Path) -> io::Result<Stamp> {
     let metadata = std::fs::metadata(path)?;

@@ -6,11 +6,11 @@ use std::{
     io,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::{Tree, files};
-use crate::registry::{self, RegistryError, Settings};
+use crate::registry::{RegistryError, Settings};
 
 /// The settings' text; its version is a hash of it.
 pub fn read(tree: &Tree) -> Result<Option<Settings>> {
@@ -25,7 +25,7 @@ pub fn read(tree: &Tree) -> Result<Option<Settings>> {
 
 /// Writes the settings if they are of this version. A lock keeps others who do so away; an editor
 /// does not ask for it.
-pub fn write(tree: &Tree, text: &str, expected: Option<u64>) -> registry::Result<()> {
+pub fn write(tree: &Tree, text: &str, expected: Option<u64>) -> Result<()> {
     let path = tree.root.join(LOCK);
     let file = OpenOptions::new().create(true).append(true).open(&path);
     let file = file.with_context(|| format!("{}: cannot be opened", path.display()))?;
@@ -34,11 +34,11 @@ pub fn write(tree: &Tree, text: &str, expected: Option<u64>) -> registry::Result
         .with_context(|| format!("{}: cannot be locked", path.display()))?;
     if read(tree)?.map(|settings| settings.version) != expected {
         let file = tree.fleet.display();
-        return Err(RegistryError::Changed(format!(
+        return Err(Error::new(RegistryError::Changed(format!(
             "{file}: somebody else has changed it in the meantime; look at it and try again"
-        )));
+        ))));
     }
-    Ok(files::write(&tree.root, "fleet", text.as_bytes())?)
+    files::write(&tree.root, "fleet", text.as_bytes())
 }
 
 /// Names with a dot are no part of the registry.

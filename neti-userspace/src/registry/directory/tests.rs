@@ -12,7 +12,7 @@ use tokio::{
 use super::{Directory, *};
 use crate::{
     membership::sample::{id, record},
-    registry::{Registry as _, contract},
+    registry::{Registry as _, RegistryError, contract},
 };
 
 /// A registry of its own for each test.
@@ -132,23 +132,26 @@ fn set_modified(path: &Path, time: SystemTime) {
     std::fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
 }
 
-#[test]
-fn what_cannot_be_opened_is_named() {
+#[tokio::test]
+async fn what_cannot_be_opened_is_named() {
     let home = tempfile::tempdir().unwrap();
-    let error = |path: &Path| {
-        let opened = Directory::open(path, LONG).and_then(|directory| directory.tree.complete());
-        format!("{:#}", opened.unwrap_err())
-    };
+    let error = async |path: &Path| Directory::open(path, LONG).unwrap().watch().await.unwrap_err();
 
     let nowhere = home.path().join("nowhere");
-    assert!(error(&nowhere).contains("nowhere: no such directory; make it"));
+    // Somewhere to go on from without it: a volume that is not mounted comes back.
+    let refused = error(&nowhere).await;
+    assert!(refused.is_outage() && !matches!(refused, RegistryError::Unreachable(_)));
+    assert!(refused.to_string().contains("nowhere: no such directory; make it"), "{refused}");
 
-    let text = error(home.path());
+    let text = error(home.path()).await;
+    assert!(!text.is_outage(), "{text:?}");
+    let text = format!("{text:#}");
     assert!(text.contains("fleet: cannot be read; must be the fleet's settings, like {"), "{text}");
+    assert!(text.contains("`neti fleet set`"), "{text}");
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0, "nothing is made in it");
 
     std::fs::write(home.path().join("fleet"), r#"{"overlay": ["fe80::/64"]}"#).unwrap();
-    let text = error(home.path());
+    let text = format!("{:#}", error(home.path()).await);
     assert!(text.contains("fleet: overlay[0] = \"fe80::/64\": is link-local; must be"), "{text}");
 }
 
@@ -382,4 +385,148 @@ async fn a_heartbeat_is_a_touch() {
     sleep(TTL).await;
     assert_eq!(inode(&file), before.0);
     assert!(modified(&file) > before.1);
+}
+
+/// What stands in the place of hudson's record.
+fn standing(registry: &Registry) -> MemberRecord {
+    let bytes = std::fs::read(registry.path("members/hudson")).unwrap();
+    MemberRecord::parse("hudson", &bytes).unwrap()
+}
+
+/// Waits until the registration says that something is wrong, or that nothing is.
+async fn told(registration: &Registration, what: Option<&str>) {
+    let mut trouble = registration.trouble();
+    let right = |told: &Option<String>| match (told, what) {
+        (Some(told), Some(what)) => told.contains(what),
+        (told, what) => told.is_none() && what.is_none(),
+    };
+    let seen = timeout(Duration::from_secs(5), trouble.wait_for(right)).await.is_ok();
+    assert!(seen, "{:?} instead of {what:?}", registration.trouble().borrow());
+}
+
+#[tokio::test]
+async fn the_record_of_another_host_is_left_alone() {
+    let registry = Registry::new();
+    let directory = Directory::open(&registry.root, TTL).unwrap();
+    let registration = directory.register(&hudson()).await.unwrap();
+    let other = record("hudson", "100.64.0.1", "ec2").private("10.0.0.66");
+    registry.put(&other);
+    let before = modified(&registry.path("members/hudson"));
+    told(&registration, Some("in use by a host with 10.0.0.66")).await;
+    sleep(TTL).await;
+    assert_eq!(modified(&registry.path("members/hudson")), before, "not kept alive");
+    registration.withdraw().await.unwrap();
+    assert_eq!(standing(&registry), other);
+}
+
+#[tokio::test]
+async fn a_record_that_does_not_hold_is_written_again() {
+    let registry = Registry::new();
+    let directory = Directory::open(&registry.root, TTL).unwrap();
+    let registration = directory.register(&hudson()).await.unwrap();
+    let ours = standing(&registry);
+    let older = MemberRecord { version: "0.0.1".to_owned(), ..ours.clone() };
+    for text in ["{".to_owned(), serde_json::to_string(&older).unwrap()] {
+        registry.write("members/hudson", &text);
+        let mut watch = registry.watch(TTL).await;
+        let again = |seen: &Arc<Membership>| {
+            seen.members.get("hudson").is_some_and(|record| **record == ours)
+        };
+        watch.until("our own record", again).await;
+    }
+    registration.withdraw().await.unwrap();
+    assert!(!registry.path("members/hudson").exists());
+}
+
+#[tokio::test]
+async fn an_address_that_was_given_to_another_host_does_not_come_back() {
+    let registry = Registry::new();
+    let directory = Directory::open(&registry.root, TTL).unwrap();
+    let registration = directory.register(&hudson()).await.unwrap();
+    registry.write("overlays/100.64.0.1", "sierra");
+    std::fs::remove_file(registry.path("members/hudson")).unwrap();
+    let what = "100.64.0.1 belongs to \"sierra\" by overlays/100.64.0.1; start neti again";
+    told(&registration, Some(what)).await;
+    assert!(!registry.path("members/hudson").exists());
+    let error = directory.register(&hudson()).await.err().unwrap();
+    assert!(format!("{error:#}").contains(what), "{error:#}");
+
+    registry.write("overlays/100.64.0.1", "hudson");
+    told(&registration, None).await;
+    assert!(registry.path("members/hudson").exists());
+}
+
+/// Whatever the operator's clock, and the host's, say.
+#[tokio::test]
+async fn a_host_that_shows_signs_of_life_is_not_released() {
+    let registry = Registry::new();
+    registry.put(&hudson());
+    registry.write("overlays/100.64.0.1", "hudson");
+    let file = registry.path("members/hudson");
+    let directory = Directory::open(&registry.root, TTL).unwrap();
+    for (clock, alive) in [(LONG, true), (Duration::ZERO, true), (LONG, false)] {
+        let heart = async {
+            for beat in 0.. {
+                set_modified(&file, SystemTime::now() - clock + Duration::from_millis(beat));
+                sleep(TTL / 3).await;
+                if !alive {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let hudson = id("hudson");
+        let released = tokio::select! {
+            released = directory.release(&hudson) => released,
+            () = heart => unreachable!("a heart beats for ever"),
+        };
+        match alive {
+            true => assert!(format!("{:#}", released.unwrap_err()).contains("is a member")),
+            false => assert_eq!(released.unwrap().to_string(), "100.64.0.1"),
+        }
+        assert_eq!(file.exists(), alive);
+    }
+}
+
+/// One name in the directory never stops the fleet.
+#[tokio::test]
+async fn a_name_that_leads_nowhere_is_its_own_problem() {
+    let registry = Registry::new();
+    registry.put(&hudson());
+    let mut watch = registry.watch(TTL).await;
+    let ring = registry.path("members/ring");
+    std::os::unix::fs::symlink(&ring, &ring).unwrap();
+    let skipped = |seen: &Arc<Membership>| seen.problems.iter().any(|p| p.key == "members/ring");
+    watch.until("a problem", skipped).await;
+    registry.put(&record("sierra", "100.64.0.2", "ec2").private("10.0.0.11"));
+    watch.until("sierra", has("sierra")).await;
+    assert!(watch.0.borrow().stale.is_none());
+    assert!(registry.watch(TTL).await.names().contains(&"sierra".to_owned()), "it can be joined");
+    std::fs::remove_file(&ring).unwrap();
+    watch.until("no problem", |seen| seen.problems.is_empty()).await;
+}
+
+/// A pipe that nobody writes into holds up who opens it, as a server does that does not answer.
+#[tokio::test]
+async fn a_file_system_that_hangs_is_an_outage() {
+    let registry = Registry::new();
+    registry.put(&hudson());
+    let mut watch = registry.watch(TTL).await;
+    let fleet = registry.path("fleet");
+    let settings = std::fs::read(&fleet).unwrap();
+    let pipe = registry.path("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    std::fs::rename(&pipe, &fleet).unwrap();
+    let stale = timeout(LONG, watch.0.wait_for(|seen| seen.stale.is_some())).await;
+    let why = stale.unwrap().unwrap().stale.clone().unwrap().why;
+    assert!(why.contains("has not answered for 5 s"), "{why}");
+    assert_eq!(watch.names(), ["hudson"]);
+
+    // Whoever waits gets the settings, and later ones come as a file again.
+    let mut held = std::fs::File::options().write(true).open(&fleet).unwrap();
+    files::write(&registry.root, "fleet", &settings).unwrap();
+    std::io::Write::write_all(&mut held, &settings).unwrap();
+    drop(held);
+    watch.until("not stale", |seen| seen.stale.is_none()).await;
+    assert_eq!(watch.names(), ["hudson"], "it has the full time again");
+    watch.until("no hudson", lacks("hudson")).await;
 }
