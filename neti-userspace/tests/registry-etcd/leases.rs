@@ -6,7 +6,7 @@ async fn find(client: &mut Client) -> Option<(MemberRecord, i64)> {
     Some((MemberRecord::parse("sierra", kv.value()).unwrap(), kv.lease()))
 }
 
-fn is_there(fleet: &Arc<Membership>) -> bool {
+pub fn is_there(fleet: &Arc<Membership>) -> bool {
     fleet.members.contains_key("sierra")
 }
 

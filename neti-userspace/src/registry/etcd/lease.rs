@@ -27,8 +27,9 @@ use crate::{
 
 /// The longest wait between two attempts, but for as much again at random.
 const RETRY: Duration = Duration::from_secs(1);
-/// Without a word for so long, a server is asked for one.
-const SILENCE: Duration = Duration::from_secs(3);
+/// Without a word about our record for so long, a server is asked for one. That it answers at all is
+/// known from the renewals.
+const SILENCE: Duration = Duration::from_secs(10);
 
 const TROUBLE: &str = "cannot be kept alive";
 
