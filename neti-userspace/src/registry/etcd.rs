@@ -23,6 +23,7 @@ mod following;
 mod lease;
 mod locks;
 mod outlet;
+mod own;
 mod pace;
 mod pages;
 mod record;

@@ -6,7 +6,7 @@ async fn find(client: &mut Client) -> Option<(MemberRecord, i64)> {
     Some((MemberRecord::parse("sierra", kv.value()).unwrap(), kv.lease()))
 }
 
-fn is_there(fleet: &Arc<Membership>) -> bool {
+pub fn is_there(fleet: &Arc<Membership>) -> bool {
     fleet.members.contains_key("sierra")
 }
 
@@ -56,6 +56,46 @@ async fn another_host_with_our_id_is_let_be_until_it_is_gone() {
     until(&mut trouble, "no trouble", Option::is_none).await;
     let (ours, _) = find(&mut client).await.unwrap();
     assert_eq!(ours.private, record("sierra", "10.0.0.11").private);
+}
+
+#[tokio::test]
+async fn who_leaves_spares_the_record_of_another_host_with_its_id() {
+    let (server, mut client) = fleet(&[]).await;
+    let etcd = etcd(server.url());
+    let mut told = etcd.watch().await.unwrap();
+    let registration = etcd.register(&record("sierra", "10.0.0.11")).await.unwrap();
+    let (_, ours) = find(&mut client).await.unwrap();
+    let lease = client.lease_grant(60, None).await.unwrap().id();
+    let options = PutOptions::new().with_lease(lease);
+    client.put("/neti/members/sierra", json("sierra", "10.0.0.12"), Some(options)).await.unwrap();
+    registration.withdraw().await.unwrap();
+    assert_eq!(find(&mut client).await, Some((record("sierra", "10.0.0.12"), lease)));
+    assert_eq!(client.lease_time_to_live(ours, None).await.unwrap().ttl(), -1);
+    put(&mut client, "tahoe").await;
+    until(&mut told, "tahoe", |fleet| fleet.members.contains_key("tahoe")).await;
+    assert!(is_there(&told.borrow()));
+}
+
+#[tokio::test]
+async fn whose_address_was_released_to_another_does_not_come_back_with_it() {
+    let (server, mut client) = fleet(&[]).await;
+    let etcd = etcd(server.url());
+    let registration = etcd.register(&record("sierra", "10.0.0.11")).await.unwrap();
+    let (_, lease) = find(&mut client).await.unwrap();
+    client.put("/neti/overlays/100.64.0.2", "tahoe", None).await.unwrap();
+    client.lease_revoke(lease).await.unwrap();
+    let mut trouble = registration.trouble();
+    let right = "cannot be kept alive: /neti/members/sierra: overlay address 100.64.0.2 is no \
+                 longer locked to host sierra (it belongs to tahoe); start neti again";
+    until(&mut trouble, "whose it is", |told| told.as_deref() == Some(right)).await;
+    assert_eq!(find(&mut client).await, None);
+    let error = etcd.register(&record("sierra", "10.0.0.11")).await.map(drop).unwrap_err();
+    assert!(error.to_string().contains("it belongs to tahoe"), "{error}");
+
+    client.put("/neti/overlays/100.64.0.2", "sierra", None).await.unwrap();
+    until(&mut trouble, "no trouble", Option::is_none).await;
+    assert!(find(&mut client).await.is_some());
+    registration.withdraw().await.unwrap();
 }
 
 #[tokio::test]

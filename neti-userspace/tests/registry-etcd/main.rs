@@ -21,7 +21,7 @@ mod server;
 mod tls;
 mod users;
 
-use server::{Network, Server, Way};
+use server::{Network, Proxy, Server, Way};
 
 const SETTINGS: &str = r#"{"overlay": ["100.64.0.0/16"]}"#;
 

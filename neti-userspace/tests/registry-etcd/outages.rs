@@ -1,4 +1,4 @@
-use super::*;
+use super::{leases::is_there, *};
 
 #[tokio::test]
 async fn compaction_during_an_outage_loses_nothing() {
@@ -77,6 +77,50 @@ async fn a_hung_server_is_an_outage_until_it_goes_on() {
     until(&mut told, "the outage", |fleet| fleet.stale.is_some()).await;
     way.set(Network::Up);
     until(&mut told, "the end of the outage", |fleet| fleet.stale.is_none()).await;
+}
+
+/// It answers nobody who asks a stream for a word.
+#[tokio::test]
+async fn a_proxy_that_is_silent_is_no_outage_until_its_server_is_gone() {
+    let (mut server, mut client) = fleet(&[]).await;
+    let proxy = Proxy::to(&server).await;
+    let pace = Pace { silence: Duration::from_millis(50), ..Pace::default() };
+    let etcd = etcd(proxy.url()).with_pace(pace);
+    let mut told = etcd.watch().await.unwrap();
+    let first = told.borrow().revision;
+    let read = server.ranges_read().await;
+    while server.ranges_read().await < read + 10.0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!((told.borrow().revision, told.borrow().outages), (first, 0));
+    put(&mut client, "sierra").await;
+    until(&mut told, "sierra", is_there).await;
+    assert_eq!(told.borrow().outages, 0);
+    server.kill();
+    until(&mut told, "the outage", |fleet| fleet.stale.is_some()).await;
+    assert!(is_there(&told.borrow()));
+    server.run().await;
+    until(&mut told, "the end of the outage", |fleet| fleet.stale.is_none()).await;
+}
+
+#[tokio::test]
+async fn another_store_is_an_outage_however_soon_it_answers() {
+    let (server, mut client) = fleet(&[]).await;
+    for name in ["hudson", "sierra"] {
+        put(&mut client, name).await;
+    }
+    let (other, mut elsewhere) = fleet(&[]).await;
+    put(&mut elsewhere, "hudson").await;
+    let way = Way::to(&server).await;
+    let mut told = etcd(way.url()).watch().await.unwrap();
+    put(&mut client, "tahoe").await;
+    until(&mut told, "tahoe", |fleet| names(fleet) == ["hudson", "sierra", "tahoe"]).await;
+    // So long that the next stream is opened at once.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    way.lead_to(&other);
+    until(&mut told, "the other fleet", |fleet| names(fleet) == ["hudson"]).await;
+    assert_eq!(told.borrow().outages, 1);
+    assert!(told.borrow().stale.is_none(), "what it has is told once it is followed");
 }
 
 #[tokio::test]

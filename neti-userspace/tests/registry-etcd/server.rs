@@ -56,14 +56,7 @@ impl Server {
             .stdout(Stdio::null())
             .spawn();
         self.child = Some(child.expect("etcd: Debian's etcd-server must be installed"));
-        let mut client = self.client().await;
-        for _ in 0..100 {
-            if client.status().await.is_ok() {
-                return;
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-        panic!("etcd does not answer");
+        answers(&mut self.client().await).await;
     }
 
     pub fn kill(&mut self) {
@@ -117,6 +110,49 @@ impl Drop for Server {
     }
 }
 
+/// A proxy of etcd's own before a server.
+pub struct Proxy {
+    url: String,
+    child: Child,
+}
+
+impl Proxy {
+    pub async fn to(server: &Server) -> Self {
+        let address = format!("127.0.0.1:{}", free_ports()[0]);
+        let child = Command::new("etcd")
+            .args(["grpc-proxy", "start", "--endpoints", &server.url()])
+            .args(["--listen-addr", &address])
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn();
+        let proxy = Self { url: format!("http://{address}"), child: child.unwrap() };
+        answers(&mut Client::connect([proxy.url()], None).await.unwrap()).await;
+        proxy
+    }
+
+    pub fn url(&self) -> String {
+        self.url.clone()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// Waits until who was started answers.
+async fn answers(client: &mut Client) {
+    for _ in 0..100 {
+        if client.status().await.is_ok() {
+            return;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    panic!("etcd does not answer");
+}
+
 const RANGES: &str = "etcd_debugging_mvcc_range_total ";
 
 fn free_ports() -> [u16; 3] {
@@ -137,7 +173,8 @@ pub enum Network {
 /// A way to a server.
 pub struct Way {
     url: String,
-    network: watch::Sender<Network>,
+    /// What happens on it, and to which port it leads.
+    state: watch::Sender<(Network, u16)>,
     task: JoinHandle<()>,
 }
 
@@ -145,15 +182,14 @@ impl Way {
     pub async fn to(server: &Server) -> Self {
         let listener = Listener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (network, state) = watch::channel(Network::Up);
-        let port = server.ports[0];
+        let (state, seen) = watch::channel((Network::Up, server.ports[0]));
         let task = tokio::spawn(async move {
             loop {
                 let (inside, _) = listener.accept().await.unwrap();
-                tokio::spawn(pass(inside, port, state.clone()));
+                tokio::spawn(pass(inside, seen.clone()));
             }
         });
-        Self { url, network, task }
+        Self { url, state, task }
     }
 
     pub fn url(&self) -> String {
@@ -161,7 +197,12 @@ impl Way {
     }
 
     pub fn set(&self, network: Network) {
-        self.network.send_replace(network);
+        self.state.send_modify(|state| state.0 = network);
+    }
+
+    /// From now on it leads to another server: connections to this one end.
+    pub fn lead_to(&self, server: &Server) {
+        self.state.send_modify(|state| state.1 = server.ports[0]);
     }
 }
 
@@ -172,16 +213,18 @@ impl Drop for Way {
 }
 
 /// Passes on what a connection says, as long as it may.
-async fn pass(mut inside: TcpStream, port: u16, mut state: watch::Receiver<Network>) {
+async fn pass(mut inside: TcpStream, mut state: watch::Receiver<(Network, u16)>) {
+    let port = state.borrow().1;
     let Ok(mut outside) = TcpStream::connect(("127.0.0.1", port)).await else { return };
     loop {
-        let network = *state.borrow_and_update();
+        let (network, _) = *state.borrow_and_update();
         tokio::select! {
             changed = state.changed() => if changed.is_err() { return },
             _ = tokio::io::copy_bidirectional(&mut inside, &mut outside),
                 if network == Network::Up => return,
         }
-        if *state.borrow() == Network::Down {
+        let (network, leads) = *state.borrow();
+        if network == Network::Down || leads != port {
             return;
         }
     }

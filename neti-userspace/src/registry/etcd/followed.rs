@@ -26,6 +26,8 @@ pub struct Followed {
     written: HashMap<Box<str>, i64>,
     /// While a list is under way: those that were deleted since, which it may have still.
     deleted: Option<HashMap<Box<str>, i64>>,
+    /// The revision of the last list: what happened to members until then is known by it.
+    floor: i64,
     fleet: i64,
     confirmed: i64,
 }
@@ -55,7 +57,7 @@ impl Listing {
 impl Followed {
     pub fn new(roll: Roll, fleet_key: String) -> Self {
         let written = HashMap::new();
-        Self { roll, fleet_key, written, deleted: None, fleet: 0, confirmed: 0 }
+        Self { roll, fleet_key, written, deleted: None, floor: 0, fleet: 0, confirmed: 0 }
     }
 
     /// Notes that `members/<name>` was written. Answers whether that changes the fleet, as all of
@@ -143,6 +145,7 @@ impl Followed {
             }
         }
         self.deleted = None;
+        self.floor = self.floor.max(listing.revision);
         changed
     }
 
@@ -151,7 +154,7 @@ impl Followed {
     pub fn another_store(&mut self) {
         self.written.clear();
         self.deleted = None;
-        (self.fleet, self.confirmed) = (0, 0);
+        (self.floor, self.fleet, self.confirmed) = (0, 0, 0);
     }
 
     /// How many members are known, those with a broken record among them.
@@ -162,7 +165,7 @@ impl Followed {
     /// The revision of the last that is known of a member.
     fn known(&self, name: &str) -> i64 {
         let deleted = || self.deleted.as_ref()?.get(name);
-        self.written.get(name).or_else(deleted).copied().unwrap_or(0)
+        self.written.get(name).or_else(deleted).copied().unwrap_or(0).max(self.floor)
     }
 }
 

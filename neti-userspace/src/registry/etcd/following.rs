@@ -33,6 +33,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Of a list that compaction overtakes.
 const ATTEMPTS: usize = 3;
 
+const ANOTHER_STORE: &str = "the store was replaced or put back to what it was: it is read anew";
+
 /// Starts to follow, and publishes the first snapshot. It fails where that cannot be complete.
 pub async fn start(
     connection: Arc<Connection>,
@@ -100,13 +102,9 @@ impl Follower {
                 self.from = None;
             }
             let relists = failure.kind == Kind::Compacted && resumes;
-            if !grace && !relists {
-                let name = self.connection.name().to_owned();
-                let told = self.followed.roll.outage(&name, failure.why);
-                out.note(told);
-            }
             out.flush(&mut self.followed.roll);
             if !grace && !relists {
+                out.outage(&mut self.followed.roll, self.connection.name(), failure.why);
                 sleep(waits.next().unwrap_or(longest)).await;
             }
         }
@@ -143,10 +141,11 @@ impl Follower {
         };
         let head = head.map_err(|_| Failure::silence(GRACE))??;
         if self.is_another(&head, self.revision) {
-            tracing::warn!(
-                "{}: the store was replaced or put back to what it was: it is read anew",
-                self.connection.name()
-            );
+            // However soon it answers: what it lacks may be there again once all have registered.
+            let (name, why) = (self.connection.name(), ANOTHER_STORE);
+            if !out.outage(&mut self.followed.roll, name, why.to_owned()) {
+                tracing::warn!("{name}: {why}");
+            }
             self.followed.another_store();
             (self.store, self.revision, self.from) = (head.store, 0, None);
         }
@@ -208,8 +207,10 @@ impl Follower {
                         Ok(response) => self.take_up(&response),
                         Err(failure) => return failure,
                     };
-                    let name = self.connection.name();
-                    out.note(changed | (stream.is_open() && self.followed.roll.reached(name)));
+                    out.note(changed);
+                    if stream.is_open() {
+                        out.reached(&mut self.followed.roll, self.connection.name());
+                    }
                 }
                 part = Audit::next(&mut audit) => match part {
                     Ok(Part::Head(head)) if self.is_another(&head, begun) => {

@@ -1,63 +1,37 @@
-//! Our own record under a lease: written, kept alive, written again whatever ends it, removed at the
-//! end.
+//! Our own record under a lease: kept alive, and written again whatever ends it, until the end.
 //!
 //! The lease has the same id, which we choose, for as long as we run: so a record that we wrote is
 //! known to be ours even where the answer was lost.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use anyhow::{Context, anyhow};
-use etcd_client::{
-    Client, Compare, CompareOp, LeaseGrantOptions, LeaseKeepAliveStream, LeaseKeeper, PutOptions,
-    Txn, TxnOp,
-};
+use anyhow::Context;
+use etcd_client::{LeaseKeepAliveStream, LeaseKeeper};
 use tokio::{
     sync::{oneshot, watch},
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
 use super::{
-    alone::{alone, find},
-    connection::{Connection, PATIENCE, Session},
+    alone::alone,
+    connection::{Connection, Session},
     errors::{Failure, Kind},
-    record::{self, Verdict},
+    own::{Announced, Own},
+    record,
     stream::{Stream, Watched},
 };
 use crate::{
-    membership::{MemberRecord, MemberState},
-    registry::{LEAVING, Registration, Result, retry, say},
+    membership::MemberRecord,
+    registry::{Registration, Result, retry, say},
 };
 
 /// The longest wait between two attempts, but for as much again at random.
 const RETRY: Duration = Duration::from_secs(1);
-/// A removal that takes longer is given up: the lease ends by itself.
-const FAREWELL: Duration = Duration::from_secs(3);
-/// Of a record that somebody else changes in between.
-const ATTEMPTS: usize = 3;
-/// Without a word for so long, a server is asked for one.
-const SILENCE: Duration = Duration::from_secs(3);
+/// Without a word about our record for so long, a server is asked for one. That it answers at all is
+/// known from the renewals.
+const SILENCE: Duration = Duration::from_secs(10);
 
 const TROUBLE: &str = "cannot be kept alive";
-
-/// Our record and its lease.
-struct Own {
-    connection: Arc<Connection>,
-    key: String,
-    record: MemberRecord,
-    value: Vec<u8>,
-    lease: i64,
-    /// Whole seconds, as etcd counts.
-    ttl: i64,
-}
-
-/// A record that stands.
-#[derive(Debug, Clone, Copy)]
-struct Announced {
-    /// That of the store when the record was seen or written.
-    revision: i64,
-    /// What the server has granted, in seconds.
-    ttl: i64,
-}
 
 /// Announces `record` and starts to keep it alive.
 pub async fn register(
@@ -128,57 +102,6 @@ impl Own {
         }
     }
 
-    /// Sees to it that the record stands under our lease.
-    async fn announce(&self, starts: bool) -> std::result::Result<Announced, Failure> {
-        let ttl = self.grant().await?;
-        for _ in 0..ATTEMPTS {
-            let (revision, found) = find(&self.connection, &self.key).await?;
-            let found = found.as_ref();
-            match record::judge(&self.record, &self.value, self.lease, found, starts) {
-                Verdict::Ours => return Ok(Announced { revision, ttl }),
-                Verdict::Theirs(why) => return Err(Failure::new(Kind::Taken, why)),
-                Verdict::Write => {}
-            }
-            if let Some(revision) = self.put(found.map_or(0, |found| found.revision)).await? {
-                return Ok(Announced { revision, ttl });
-            }
-        }
-        Err(Failure::new(Kind::Unreachable, "somebody else writes it again and again"))
-    }
-
-    /// Sees to it that our lease is there, and tells its time.
-    async fn grant(&self) -> std::result::Result<i64, Failure> {
-        let (id, ttl) = (self.lease, self.ttl);
-        let grant = |mut client: Client| {
-            let options = LeaseGrantOptions::new().with_id(id);
-            async move { client.lease_grant(ttl, Some(options)).await }
-        };
-        match self.connection.try_ask(PATIENCE, grant).await {
-            Err(failure) if failure.kind == Kind::LeaseExists => {
-                let ask =
-                    |mut client: Client| async move { client.lease_time_to_live(id, None).await };
-                Ok(self.connection.try_ask(PATIENCE, ask).await?.granted_ttl())
-            }
-            granted => Ok(granted?.ttl()),
-        }
-    }
-
-    /// Writes the record if its key was last written at the revision `before`. `None`: it was not.
-    async fn put(&self, before: i64) -> std::result::Result<Option<i64>, Failure> {
-        let key = self.key.as_str();
-        let put = PutOptions::new().with_lease(self.lease);
-        let txn = Txn::new()
-            .when([Compare::mod_revision(key, CompareOp::Equal, before)])
-            .and_then([TxnOp::put(key, self.value.as_slice(), Some(put))]);
-        let ask = |mut client: Client| {
-            let txn = txn.clone();
-            async move { client.txn(txn).await }
-        };
-        let answer = self.connection.try_ask(PATIENCE, ask).await?;
-        let revision = answer.header().map_or(0, |header| header.revision());
-        Ok(answer.succeeded().then_some(revision))
-    }
-
     /// Keeps alive a record that stands until something ends it.
     async fn hold(&self, announced: Announced, tell: &watch::Sender<Option<String>>) -> Failure {
         let session = match self.connection.session().await {
@@ -245,30 +168,6 @@ impl Own {
                 self.ttl
             )
         })
-    }
-
-    /// Says that the host leaves, and removes the record with its lease.
-    async fn withdraw(&self) -> anyhow::Result<()> {
-        let lease = self.lease;
-        let record = MemberRecord { state: MemberState::Leaving, ..self.record.clone() };
-        let (key, value) = (self.key.clone(), serde_json::to_vec(&record)?);
-        let leave = |mut client: Client| {
-            let (key, value) = (key.clone(), value.clone());
-            async move { client.put(key, value, Some(PutOptions::new().with_lease(lease))).await }
-        };
-        if self.connection.try_ask(FAREWELL / 2, leave).await.is_ok() {
-            sleep(LEAVING).await;
-        }
-        let revoke = |mut client: Client| async move { client.lease_revoke(lease).await };
-        match self.connection.try_ask(FAREWELL, revoke).await {
-            Ok(_) => Ok(()),
-            Err(failure) if failure.kind == Kind::NoLease => Ok(()),
-            Err(failure) => {
-                let what = self.connection.what(&format!("removing {}", self.key));
-                let error = failure.error(&what);
-                Err(anyhow!("{error}; the record ends by itself within {} s", self.ttl))
-            }
-        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! Publishes snapshots: a single change at once, and of changes that come in streams one snapshot in
-//! a while, since each costs whoever listens.
+//! a while, since each costs whoever listens. During an outage nothing but that it is one.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,11 +14,13 @@ pub struct Outlet<'a> {
     last: Option<Instant>,
     /// When what has changed since is to be published.
     due: Option<Instant>,
+    /// There is an outage.
+    held: bool,
 }
 
 impl<'a> Outlet<'a> {
     pub fn new(to: &'a watch::Sender<Arc<Membership>>, gap: Duration) -> Self {
-        Self { to, gap, last: None, due: None }
+        Self { to, gap, last: None, due: None, held: false }
     }
 
     /// Notes that there is something to publish, if it has `changed`.
@@ -29,21 +31,38 @@ impl<'a> Outlet<'a> {
         }
     }
 
+    /// Publishes that there is an outage, and nothing more before its end: the fleet as it is told
+    /// in between may be that of a store which goes away again. Answers whether that is news.
+    pub fn outage(&mut self, roll: &mut Roll, registry: &str, why: String) -> bool {
+        let news = roll.outage(registry, why);
+        if news {
+            self.publish(roll);
+        }
+        self.held = true;
+        news
+    }
+
+    /// Notes that the registry is followed again.
+    pub fn reached(&mut self, roll: &mut Roll, registry: &str) {
+        self.held = false;
+        self.note(roll.reached(registry));
+    }
+
     /// When it is time to publish; `None` if there is nothing to.
     pub fn due(&self) -> Option<Instant> {
-        self.due
+        self.due.filter(|_| !self.held)
     }
 
     /// Publishes if it is time to.
     pub fn publish_due(&mut self, roll: &mut Roll) {
-        if self.due.is_some_and(|due| due <= Instant::now()) {
+        if self.due().is_some_and(|due| due <= Instant::now()) {
             self.publish(roll);
         }
     }
 
     /// Publishes what has changed, if anything has.
     pub fn flush(&mut self, roll: &mut Roll) {
-        if self.due.is_some() {
+        if self.due().is_some() {
             self.publish(roll);
         }
     }
@@ -88,5 +107,23 @@ mod tests {
         outlet.note(true);
         outlet.flush(&mut roll);
         assert_eq!(revision(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_goes_out_at_once_and_changes_after_it() {
+        let mut roll = Roll::new("fleet", br#"{"overlay": ["100.64.0.0/16"]}"#).unwrap();
+        let (to, receiver) = watch::channel(roll.snapshot());
+        let mut outlet = Outlet::new(&to, Duration::from_millis(10));
+        assert!(outlet.outage(&mut roll, "etcd", "gone".to_owned()));
+        assert_eq!((receiver.borrow().revision, receiver.borrow().stale.is_some()), (2, true));
+        assert!(!outlet.outage(&mut roll, "etcd", "still gone".to_owned()));
+        outlet.note(true);
+        advance(Duration::from_secs(1)).await;
+        outlet.publish_due(&mut roll);
+        outlet.flush(&mut roll);
+        assert_eq!((receiver.borrow().revision, outlet.due()), (2, None));
+        outlet.reached(&mut roll, "etcd");
+        outlet.publish_due(&mut roll);
+        assert_eq!((receiver.borrow().revision, receiver.borrow().stale.is_some()), (3, false));
     }
 }

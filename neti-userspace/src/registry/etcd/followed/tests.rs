@@ -81,6 +81,19 @@ fn a_list_is_older_than_what_happened_while_it_was_read() {
 }
 
 #[test]
+fn events_that_a_list_is_ahead_of_bring_nobody_back() {
+    let mut followed = followed();
+    followed.written("sierra", 2, &value("sierra", "10.0.0.2"));
+    assert!(list(&mut followed, 8, &[], |_| ()));
+    assert!(!followed.written("sierra", 4, &value("sierra", "10.0.0.4")));
+    assert!(!followed.written("hudson", 6, &value("hudson", "10.0.0.6")));
+    assert!(members(&mut followed).is_empty());
+    assert!(!list(&mut followed, 7, &[("hudson", 6, value("hudson", "10.0.0.6"))], |_| ()));
+    assert!(members(&mut followed).is_empty(), "nor does an older list");
+    assert!(followed.written("sierra", 9, &value("sierra", "10.0.0.9")));
+}
+
+#[test]
 fn a_list_that_is_not_finished_changes_nothing() {
     let mut followed = followed();
     followed.written("sierra", 2, &value("sierra", "10.0.0.2"));
