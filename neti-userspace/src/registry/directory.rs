@@ -7,16 +7,17 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use tokio::{sync::watch, task::spawn_blocking};
 
-use super::{Registration, Registry, Settings, roll::Roll};
+use super::{Registration, Registry, RegistryError, Settings, roll::Roll};
 use crate::{
     addresses::{Addresses, IpFamily},
     fleet::FleetSettings,
@@ -75,11 +76,17 @@ impl Tree {
     /// The settings as they stand there.
     fn settings(&self) -> Result<Vec<u8>> {
         let file = self.fleet.display();
-        std::fs::read(&self.fleet).with_context(|| {
-            format!(
+        std::fs::read(&self.fleet).map_err(|error| {
+            let what = format!(
                 "{file}: cannot be read; must be the fleet's settings, like {EXAMPLE}, which \
                  `neti fleet set` writes"
-            )
+            );
+            match error.kind() {
+                io::ErrorKind::NotFound => {
+                    RegistryError::Settings(format!("{what}: {error}")).into()
+                }
+                _ => Error::new(error).context(what),
+            }
         })
     }
 

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use tokio::sync::watch;
 
 use super::{Registration, Registry, RegistryError, Result, Settings, claims};
@@ -55,7 +55,7 @@ impl Registry for Etcd {
     async fn fleet(&self) -> Result<FleetSettings> {
         let key = format!("{}: {}", self.connection.name(), self.connection.key("fleet"));
         let Some(settings) = self.settings().await? else {
-            return Err(RegistryError::Other(anyhow!(followed::missing(&key))));
+            return Err(RegistryError::Settings(followed::missing(&key)));
         };
         Ok(FleetSettings::parse(&key, &settings.text)?)
     }

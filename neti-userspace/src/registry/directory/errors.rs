@@ -5,7 +5,7 @@ use std::{io, path::Path};
 use anyhow::Error;
 use nix::errno::Errno;
 
-use crate::registry::RegistryError;
+use crate::{fleet::FleetError, registry::RegistryError};
 
 /// Whether the file system itself does not do its work, so that nothing is known of its files.
 pub fn is_outage(error: &io::Error) -> bool {
@@ -52,6 +52,10 @@ pub fn check(root: &Path) -> Result<(), RegistryError> {
 pub fn classify(error: Error) -> RegistryError {
     let error = match error.downcast::<RegistryError>() {
         Ok(error) => return error,
+        Err(error) => error,
+    };
+    let error = match error.downcast::<FleetError>() {
+        Ok(error) => return error.into(),
         Err(error) => error,
     };
     let is = |right: fn(&io::Error) -> bool| error.chain().filter_map(io_error).any(|e| right(&e));

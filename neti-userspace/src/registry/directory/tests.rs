@@ -144,7 +144,7 @@ async fn what_cannot_be_opened_is_named() {
     assert!(refused.to_string().contains("nowhere: no such directory; make it"), "{refused}");
 
     let text = error(home.path()).await;
-    assert!(!text.is_outage(), "{text:?}");
+    assert!(matches!(text, RegistryError::Settings(_)), "{text:?}");
     let text = format!("{text:#}");
     assert!(text.contains("fleet: cannot be read; must be the fleet's settings, like {"), "{text}");
     assert!(text.contains("`neti fleet set`"), "{text}");

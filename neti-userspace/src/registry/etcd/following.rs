@@ -4,7 +4,6 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use anyhow::anyhow;
 use etcd_client::{EventType, KeyValue, WatchResponse};
 use tokio::{
     sync::watch,
@@ -46,7 +45,7 @@ pub async fn start(
     let error = |failure: Failure| failure.error(&asked);
     let mut begun = head(&connection).await.map_err(error)?;
     let Some(fleet) = &begun.fleet else {
-        return Err(RegistryError::Other(anyhow!(missing(&fleet_key))));
+        return Err(RegistryError::Settings(missing(&fleet_key)));
     };
     let roll = Roll::new(&fleet_key, fleet.value())?;
     let followed = Followed::new(roll, fleet_key);

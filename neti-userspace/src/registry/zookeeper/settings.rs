@@ -1,7 +1,6 @@
 //! The fleet settings. In the classic layout the removal threshold stands in a node of its own, for
 //! daemons of the original Neti too, and is more than what the settings say of it.
 
-use anyhow::anyhow;
 use serde_json::{Map, Value};
 use zookeeper_client::{Client, CreateMode, Error, MultiWriteError, MultiWriter, Stat};
 
@@ -63,7 +62,7 @@ impl Standing {
     /// The settings as far as they can be told: a threshold that cannot be read ends no start.
     pub fn usable(&self, place: &Place) -> Result<Vec<u8>> {
         let fleet = self.fleet.as_ref().map(|(text, _)| text.clone());
-        self.text(place).or_else(|what| fleet.ok_or(RegistryError::Other(anyhow!(what))))
+        self.text(place).or_else(|what| fleet.ok_or(RegistryError::Settings(what)))
     }
 
     /// The settings in force, validated.
