@@ -79,6 +79,11 @@ impl Guard {
         }
     }
 
+    /// Whether it cannot tell who vanishes.
+    pub fn knows_nobody(&self) -> bool {
+        self.passed.is_empty()
+    }
+
     /// Begins at `now` after an outage.
     pub fn settling(self, now: Instant) -> Self {
         Self { settled: Some(now + SETTLING), ..self }

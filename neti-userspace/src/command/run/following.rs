@@ -50,7 +50,7 @@ pub async fn follow(
             Some(watch) => (watch, guard),
             None => {
                 let watch = join::late(config, registry, overlays).await?;
-                if publish.borrow().is_none() {
+                if guard.knows_nobody() {
                     // Only the pinned maps know who was there: the others have time to come back
                     // before they are replaced.
                     sleep(SETTLING).await;

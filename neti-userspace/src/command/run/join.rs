@@ -1,6 +1,6 @@
 //! Joining the fleet: what a host must know of it before its dataplane can come up. The registry
-//! tells it; while that cannot be reached, what is left of last time does: the state file, or else
-//! the maps that are still pinned.
+//! tells it; while that cannot be reached, what is left of last time does: the maps that are still
+//! pinned, or after a reboot the state file.
 
 use std::{
     net::IpAddr,
@@ -168,37 +168,39 @@ async fn from_last_time(
     error: &RegistryError,
 ) -> Result<Joined> {
     let since = SystemTime::now();
-    if let Some(Saved { overlays, membership, at }) = saved {
-        let families = check(seeker, &membership.fleet).await?;
-        let carried = overlays.iter().filter(|one| families.contains(&IpFamily::of(*one)));
-        let overlays = Addresses::collect(carried)?;
-        if overlays.is_empty() {
-            bail!(
-                "{error}; the state file has overlay addresses of other families than uplink {} has \
-                 real ones",
-                seeker.uplink.name
-            );
-        }
-        let age = at.elapsed().unwrap_or_default().as_secs();
-        let why = format!("{error}; this host goes on with its state file, written {age} s ago");
+    // The maps may know of changes that the state file had no time for.
+    if let Some((overlays, ranges)) = pinned(seeker) {
+        let why = format!("{error}; this host goes on with its pinned maps, as they are");
         tracing::warn!("{why}");
         let stale = Some(Stale { since, why });
-        let guard = guard(seeker, Some(&membership));
-        let snapshot = Membership { stale: stale.clone(), ..membership };
-        return Ok(Joined {
-            overlays,
-            ranges: routed(&snapshot.fleet, overlays),
-            snapshot: Some(Arc::new(snapshot)),
-            watch: None,
-            guard,
-            stale,
-        });
+        let guard = guard(seeker, saved.as_ref().map(|saved| &saved.membership));
+        return Ok(Joined { overlays, ranges, snapshot: None, watch: None, guard, stale });
     }
-    let (overlays, ranges) = pinned(seeker).context("nothing is left of last time")?;
-    let why = format!("{error}; this host goes on with its pinned maps, as they are");
+    let Saved { overlays, membership, at } = saved.context("nothing is left of last time")?;
+    let families = check(seeker, &membership.fleet).await?;
+    let carried = overlays.iter().filter(|one| families.contains(&IpFamily::of(*one)));
+    let overlays = Addresses::collect(carried)?;
+    if overlays.is_empty() {
+        bail!(
+            "{error}; the state file has overlay addresses of other families than uplink {} has \
+             real ones",
+            seeker.uplink.name
+        );
+    }
+    let age = at.elapsed().unwrap_or_default().as_secs();
+    let why = format!("{error}; this host goes on with its state file, written {age} s ago");
     tracing::warn!("{why}");
     let stale = Some(Stale { since, why });
-    Ok(Joined { overlays, ranges, snapshot: None, watch: None, guard: guard(seeker, None), stale })
+    let guard = guard(seeker, Some(&membership));
+    let snapshot = Membership { stale: stale.clone(), ..membership };
+    Ok(Joined {
+        overlays,
+        ranges: routed(&snapshot.fleet, overlays),
+        snapshot: Some(Arc::new(snapshot)),
+        watch: None,
+        guard,
+        stale,
+    })
 }
 
 /// Waits until the registry can be reached by a host that came up without it, and follows it.
