@@ -3,6 +3,7 @@
 mod digest;
 
 use std::{
+    env,
     io::{BufRead as _, BufReader, IsTerminal as _},
     time::Instant,
 };
@@ -32,6 +33,7 @@ pub fn run(filter: Option<&str>, arguments: &[String]) -> Result<()> {
     // Output of tests that pass: one that could not do its work here says so.
     command.args(filter).args(["--", "--show-output"]).args(arguments);
     command.env("NETI_BIN", neti).env("CARGO_TERM_QUIET", "false");
+    command.env("RUST_TEST_THREADS", threads());
     command.stdout(both.try_clone().context("make a pipe")?).stderr(both);
     let mut child = command.spawn().context("run cargo test")?;
     // The command holds ends of the pipe, which would never close.
@@ -59,4 +61,10 @@ pub fn run(filter: Option<&str>, arguments: &[String]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Twice as many tests at once as there are processors: many wait for something to time out.
+fn threads() -> String {
+    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+    env::var("RUST_TEST_THREADS").unwrap_or_else(|_| (2 * processors()).to_string())
 }
