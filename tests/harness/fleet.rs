@@ -135,6 +135,13 @@ impl Fleet {
         Ok(fleet)
     }
 
+    /// Writes a served registry in another way from now on.
+    pub fn operate(&mut self, operator: Operator) {
+        if let Some(served) = &mut self.served {
+            served.operator = operator;
+        }
+    }
+
     /// The registry's directory.
     pub fn registry(&self) -> PathBuf {
         self.dir.path().join("registry")

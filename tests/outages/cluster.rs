@@ -18,7 +18,8 @@ use crate::{
 trait Cluster: Sized {
     fn start_at(places: &[(&Netns, IpAddr)]) -> anyhow::Result<Self>;
 
-    fn served(&self) -> Served;
+    /// How it is reached, by an operator who stays away from the server with this number.
+    fn served(&self, without: usize) -> Served;
 
     /// The number of the server that leads, once one does.
     fn leads(&self) -> anyhow::Result<usize>;
@@ -31,10 +32,10 @@ impl Cluster for EtcdCluster {
         Self::start(places, &EtcdOptions::default())
     }
 
-    fn served(&self) -> Served {
-        let operator = self.nodes[0].operator().clone();
-        let operator = EtcdCtl { endpoints: self.endpoints().join(","), ..operator };
-        Served::etcd(&self.endpoints(), operator)
+    fn served(&self, without: usize) -> Served {
+        let operator = self.nodes[(without + 1) % 3].operator().clone();
+        let endpoints = others(self.endpoints(), without);
+        Served::etcd(&self.endpoints(), EtcdCtl { endpoints, ..operator })
     }
 
     fn leads(&self) -> anyhow::Result<usize> {
@@ -51,10 +52,10 @@ impl Cluster for Ensemble {
         Self::start(places, &ZooKeeperOptions::default())
     }
 
-    fn served(&self) -> Served {
-        let operator = self.nodes[0].operator();
-        let operator = Kazoo { hosts: self.endpoints().join(","), ..operator };
-        Served::zookeeper(&self.endpoints(), operator)
+    fn served(&self, without: usize) -> Served {
+        let operator = self.nodes[(without + 1) % 3].operator();
+        let hosts = others(self.endpoints(), without);
+        Served::zookeeper(&self.endpoints(), Kazoo { hosts, ..operator })
     }
 
     fn leads(&self) -> anyhow::Result<usize> {
@@ -66,6 +67,12 @@ impl Cluster for Ensemble {
     }
 }
 
+/// The endpoints but for that of one server, as operators' tools take them.
+fn others(mut endpoints: Vec<String>, without: usize) -> String {
+    endpoints.remove(without);
+    endpoints.join(",")
+}
+
 /// Two hosts that know each other by three servers, and where these are.
 fn three<C: Cluster>() -> anyhow::Result<(Stage<C>, Vec<Site>)> {
     let pair = pair(FAMILY)?;
@@ -73,7 +80,7 @@ fn three<C: Cluster>() -> anyhow::Result<(Stage<C>, Vec<Site>)> {
     let sites: Vec<Site> = sites.collect::<anyhow::Result<_>>()?;
     let places: Vec<_> = sites.iter().map(|site| (&site.netns, site.real(FAMILY))).collect();
     let cluster = C::start_at(&places)?;
-    let served = cluster.served();
+    let served = cluster.served(cluster.leads()?);
     let site = sites.first().context("three sites")?.clone();
     Ok((stage_of(pair, site, cluster, served)?, sites))
 }
@@ -89,7 +96,9 @@ fn a_leader_is_lost<C: Cluster>() -> Result {
         stage.converges(61)?;
         stage.server.node(leader).restart()?;
         stage.converges(62)?;
-        let cut = Cut::off(&sites[stage.server.leads()?].netns)?;
+        let leader = stage.server.leads()?;
+        stage.operate(stage.server.served(leader).operator);
+        let cut = Cut::off(&sites[leader].netns)?;
         stage.converges(63)?;
         cut.heal()
     })

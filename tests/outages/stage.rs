@@ -103,6 +103,12 @@ impl<S> Stage<S> {
         [&self.left, &self.right]
     }
 
+    /// Writes the registry in another way from now on.
+    pub fn operate(&mut self, operator: Operator) {
+        self.fleet.operate(operator.clone());
+        self.operator = operator;
+    }
+
     /// Pings between the members at 100 a second while `disturb` runs, and requires every answer.
     pub fn without_loss(&mut self, disturb: impl FnOnce(&mut Self) -> Result) -> Result {
         let (from, to) = (self.left.site.netns.clone(), self.right.overlay(FAMILY));
