@@ -116,7 +116,7 @@ mod tests {
         let mut outlet = Outlet::new(&to, Duration::from_millis(10));
         assert!(outlet.outage(&mut roll, "etcd", "gone".to_owned()));
         assert_eq!((receiver.borrow().revision, receiver.borrow().stale.is_some()), (2, true));
-        assert!(!outlet.outage(&mut roll, "etcd", "still gone".to_owned()));
+        assert!(!outlet.outage(&mut roll, "etcd", "gone".to_owned()), "that is no news");
         outlet.note(true);
         advance(Duration::from_secs(1)).await;
         outlet.publish_due(&mut roll);
