@@ -191,3 +191,31 @@ fn two_hosts_started_together_get_different_addresses(family: Family) -> Result 
     }
     Ok(())
 }
+
+/// The guard and the operator's word work on a directory as on servers (`outages`).
+#[test]
+fn a_mass_removal_is_held_until_it_is_confirmed() -> Result {
+    let family = Family::V4;
+    let stage = stage(family)?;
+    let names: Vec<String> = (100..130).map(|number| format!("ghost-{number}")).collect();
+    let members = names
+        .iter()
+        .zip(100..)
+        .map(|(name, number)| (name.as_str(), family.ghost(number), LAN.host(family, number)));
+    stage.fleet.add_members(members, "ec2")?;
+    let all: Vec<&str> = names.iter().map(String::as_str).chain(["right"]).collect();
+    stage.left.await_members(&all);
+    names.iter().try_for_each(|name| stage.fleet.remove_member(name))?;
+    for host in [&stage.left, &stage.right] {
+        eventually(&format!("{} holds 30", host.name), || {
+            host.show("status").is_ok_and(|status| status["held"]["count"] == 30)
+        });
+    }
+    stage.left.await_members(&all);
+    let config = stage.left.config.to_string_lossy().into_owned();
+    let output = stage.left.run_neti(&["fleet", "confirm", "--config", &config])?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    stage.left.await_members(&["right"]);
+    stage.right.await_members(&["left"]);
+    Ok(())
+}
