@@ -19,7 +19,7 @@ use crate::{
     config::Config,
     guard::{Guard, SETTLING},
     membership::{MemberRecord, Membership},
-    registry::{Backend, Registration, Registry, retry},
+    registry::{Backend, Registration, Registry, retry, say},
 };
 
 /// What is in force; `None` while only the pinned maps know.
@@ -95,6 +95,7 @@ async fn announce(
     trouble: &watch::Sender<Option<String>>,
 ) {
     let mut waits = retry::backoff_up_to(RETRY);
+    let mut log = Log::default();
     while registration.get().is_none() {
         match registry.register(record).await {
             Ok(registered) => {
@@ -102,7 +103,7 @@ async fn announce(
                 let _ = registration.set(registered);
             }
             Err(error) => {
-                tell(trouble, Some(format!("cannot be announced: {error:#}")));
+                tell(trouble, &mut log, Some(format!("cannot be announced: {error:#}")));
                 sleep(waits.next().unwrap_or_default()).await;
             }
         }
@@ -111,7 +112,7 @@ async fn announce(
     let mut told = registration.trouble();
     loop {
         let wrong = told.borrow_and_update().clone();
-        tell(trouble, wrong);
+        tell(trouble, &mut log, wrong);
         // The task that keeps the record has ended: what it said last is still true.
         if told.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -122,23 +123,53 @@ async fn announce(
 /// Between two tries to announce our record, at most, but for as much again at random.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Says what is wrong with our record when that changes, in the log too.
-fn tell(trouble: &watch::Sender<Option<String>>, wrong: Option<String>) {
-    trouble.send_if_modified(|told| {
-        match (&*told, &wrong) {
-            (Some(before), Some(wrong)) if alike(before, wrong) => {}
-            (_, Some(wrong)) => tracing::warn!("our record: {wrong}"),
-            (Some(_), None) => tracing::info!("our record: all is well again"),
-            (None, None) => {}
+/// What the log has heard of our record.
+#[derive(Default)]
+struct Log(Option<(String, Instant)>);
+
+/// In an outage each try may fail in its own words: the log hears of others no sooner than this.
+const PAUSE: Duration = Duration::from_secs(60);
+
+impl Log {
+    /// Whether the log is to hear of this now.
+    fn takes(&mut self, wrong: &str, now: Instant) -> bool {
+        let takes = match &self.0 {
+            Some((before, at)) => before != wrong && now.duration_since(*at) >= PAUSE,
+            None => true,
+        };
+        if takes {
+            self.0 = Some((wrong.to_owned(), now));
         }
-        let changed = *told != wrong;
-        *told = wrong;
-        changed
-    });
+        takes
+    }
 }
 
-/// Whether two troubles are one to a reader of the log: in an outage each try fails in its own words.
-fn alike(one: &str, other: &str) -> bool {
-    let kind = |text: &str| text.split(':').next().map(str::to_owned);
-    kind(one) == kind(other)
+/// Says what is wrong with our record when that changes, in the log too.
+fn tell(trouble: &watch::Sender<Option<String>>, log: &mut Log, wrong: Option<String>) {
+    match &wrong {
+        Some(wrong) if log.takes(wrong, Instant::now()) => tracing::warn!("our record: {wrong}"),
+        Some(_) => {}
+        None => {
+            if log.0.take().is_some() {
+                tracing::info!("our record: all is well again");
+            }
+        }
+    }
+    say(trouble, wrong);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_hears_of_an_outage_once_and_of_what_follows_it() {
+        let (mut log, now) = (Log::default(), Instant::now());
+        assert!(log.takes("refused", now));
+        assert!(!log.takes("refused", now + PAUSE * 9));
+        assert!(!log.takes("no answer", now + PAUSE / 2));
+        assert!(log.takes("the id is in use", now + PAUSE));
+        log.0 = None;
+        assert!(log.takes("refused", now + PAUSE));
+    }
 }

@@ -7,7 +7,7 @@
 use std::{future::Future, path::Path, time::Duration};
 
 use anyhow::{Context, anyhow};
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use backon::ExponentialBackoff;
 use futures_util::future::join_all;
 use tokio::{net::TcpStream, time::timeout};
 use zookeeper_client::{Client, Connector, Error, SessionInfo, TlsOptions};
@@ -16,7 +16,7 @@ use super::errors::explain;
 use crate::{
     addresses,
     config::{Servers, Tls},
-    registry::{RegistryError, Result},
+    registry::{RegistryError, Result, retry},
 };
 
 /// How long a question may take.
@@ -212,12 +212,7 @@ impl Link {
 
 /// Waits of 0.1 s, then ever longer up to 1 s, each with as much again at random.
 pub fn backoff() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(Duration::from_secs(1))
-        .with_jitter()
-        .without_max_times()
-        .build()
+    retry::backoff_up_to(Duration::from_secs(1))
 }
 
 fn tls_options(tls: &Tls) -> Result<TlsOptions> {
