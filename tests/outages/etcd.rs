@@ -31,18 +31,15 @@ fn written(stage: &Stage<Etcd>, name: &str) -> anyhow::Result<Option<(i64, i64)>
 
 #[test]
 fn a_lease_is_lost() -> Result {
-    stage::<Etcd>()?.without_loss(|stage| {
-        for _ in 0..3 {
-            let before = written(stage, "right")?;
-            let (lease, _) = before.context("right is registered")?;
-            ensure!(lease != 0, "the record is under a lease");
-            etcd(stage).revoke(lease)?;
-            eventually("right is registered again", || {
-                written(stage, "right").is_ok_and(|now| now.is_some() && now != before)
-            });
-            stage.knows_both()?;
-        }
-        stage.converges(61)
+    stage::<Etcd>()?.survives_losses(|stage| {
+        let before = written(stage, "right")?;
+        let (lease, _) = before.context("right is registered")?;
+        ensure!(lease != 0, "the record is under a lease");
+        etcd(stage).revoke(lease)?;
+        eventually("right is registered again", || {
+            written(stage, "right").is_ok_and(|now| now.is_some() && now != before)
+        });
+        Ok(())
     })
 }
 

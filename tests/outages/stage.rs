@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, ops::DerefMut, time::Duration};
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use harness::{
     eventually,
     family::Family,
@@ -113,6 +113,28 @@ impl<S> Stage<S> {
     pub fn without_loss(&mut self, disturb: impl FnOnce(&mut Self) -> Result) -> Result {
         let (from, to) = (self.left.site.netns.clone(), self.right.overlay(FAMILY));
         harness::traffic::without_loss(&from, to, || disturb(self))
+    }
+
+    /// Right loses its record three times and nobody notices. It must be back within the guard's grace, which a busy
+    /// machine may miss now and then, but not every time.
+    pub fn survives_losses(&mut self, lose: impl Fn(&mut Self) -> Result) -> Result {
+        let mut unnoticed = 0;
+        for _ in 0..10 {
+            let lost = self.without_loss(|stage| {
+                lose(stage)?;
+                stage.knows_both()
+            });
+            self.left.await_members(&["right"]);
+            self.is_registered(&self.right);
+            match lost {
+                Ok(()) => unnoticed += 1,
+                Err(error) => println!("{error:#}"),
+            }
+            if unnoticed == 3 {
+                return self.converges(61);
+            }
+        }
+        bail!("of 10 losses {unnoticed} went unnoticed");
     }
 
     /// Both hosts say since when they have not heard from their registry, and go on with what they know for longer than
