@@ -6,6 +6,7 @@
 
 pub mod checksum;
 pub mod demux;
+pub mod drops;
 pub mod egress;
 pub mod family;
 pub mod filter;
@@ -19,6 +20,9 @@ pub mod maps;
 pub mod model;
 pub mod packet;
 pub mod rewrite;
+#[cfg(any(test, feature = "user"))]
+pub mod ropes;
+pub mod rules;
 pub mod tables;
 pub mod twins;
 pub mod verdict;

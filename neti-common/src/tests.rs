@@ -27,6 +27,7 @@ mod extensions;
 mod flows;
 mod hints;
 mod roundtrip;
+mod rules;
 mod scene;
 mod twins;
 mod unread;

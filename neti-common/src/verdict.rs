@@ -117,6 +117,8 @@ reasons! {
     RoutingHeader = "routing-header", Refuse;
     /// A flow begun by somebody who is not a member and whom no rule admits.
     Stranger = "stranger", Refuse;
+    /// From a member whose role no rule lets in here.
+    Role = "role", Refuse;
     /// TCP from a stranger that belongs to none of our connections.
     NotAReply = "not-a-reply", Refuse;
     /// An ICMP error about a packet that we did not send.

@@ -164,6 +164,17 @@ impl Family for V6 {
     }
 
     #[inline(always)]
+    fn network(address: &Self::Addr, length: u32) -> Self::Addr {
+        /// A mask of the first `length` bits of 64, as it lies in memory; by two shifts, of which none is by 64 bits.
+        const fn first(length: u32) -> u64 {
+            let rest = 64 - length;
+            ((u64::MAX << (rest / 2)) << (rest - rest / 2)).to_be()
+        }
+        let in_a = if length < 64 { length } else { 64 };
+        Halves { a: address.a & first(in_a), b: address.b & first(length - in_a) }
+    }
+
+    #[inline(always)]
     fn difference(old: &Self::Addr, new: &Self::Addr) -> u32 {
         let half = |old: u64, new: u64| {
             let (old, new) = (!old, new);

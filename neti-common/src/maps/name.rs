@@ -2,8 +2,14 @@
 
 /// `Array<u32>`, 1: which slot of the settings is in force, in both families.
 pub const SETTINGS_SLOT: &str = "settings_slot";
-/// `Array<u64>`, [`super::OPEN_PORT_WORDS`]: a bit per open port, TCP's first, then UDP's.
-pub const OPEN_PORTS: &str = "open_ports";
+/// `Array<u64>`, 2 slots of [`super::CLASS_WORDS`]: the class of each [`super::service`]; 0 is no rule's.
+pub const CLASSES: &str = "classes";
+/// `Array<u64>`, 2 slots of [`super::SLOT_SETS_WORDS`]: sets of classes.
+pub const SETS: &str = "sets";
+/// `HashMap<SubjectKey, u32>`: the set that a member may reach.
+pub const SUBJECTS: &str = "subjects";
+/// `PerCpuArray<u64>`, 3: the tick in which drops were noted last, how many were in it, and how many were not noted at all.
+pub const NOTES: &str = "notes";
 /// `Array<u64>`, [`super::VLAN_WORDS`]: a bit per VLAN id that has an interface on the uplink.
 pub const VLANS: &str = "vlans";
 /// `Array<u32>`, 1: not 0 while the twins maps may have entries.
@@ -25,8 +31,10 @@ pub struct FamilyMaps {
     pub members: &'static str,
     /// `HashMap<Addr, Path>`: overlay -> real.
     pub overlays: &'static str,
-    /// `LpmTrie<Addr, Allow>`: allow rules by source.
-    pub allow: &'static str,
+    /// `HashMap<RangeKey, Range>`: what sources may reach, 2 slots.
+    pub ranges: &'static str,
+    /// `LruHashMap<DropKey, Dropped>`: whose packets were dropped.
+    pub drops: &'static str,
     /// `LruHashMap<Flow, Hint>`: the host's own flows to members.
     pub hints_local_member: &'static str,
     /// `LruHashMap<Flow, Hint>`: the host's own flows to strangers.
@@ -47,7 +55,8 @@ pub const V4: FamilyMaps = FamilyMaps {
     settings: "settings4",
     members: "members4",
     overlays: "overlays4",
-    allow: "allow4",
+    ranges: "ranges4",
+    drops: "drops4",
     hints_local_member: "hints_lm4",
     hints_local_stranger: "hints_ls4",
     hints_forward_member: "hints_fm4",
@@ -61,7 +70,8 @@ pub const V6: FamilyMaps = FamilyMaps {
     settings: "settings6",
     members: "members6",
     overlays: "overlays6",
-    allow: "allow6",
+    ranges: "ranges6",
+    drops: "drops6",
     hints_local_member: "hints_lm6",
     hints_local_stranger: "hints_ls6",
     hints_forward_member: "hints_fm6",

@@ -41,7 +41,7 @@ fn an_unanswered_hint_lasts_thirty_seconds<F: Scene>() {
 
 fn answers_resets_and_servers_never_open_one<F: Scene>() {
     let mut world = hudson::<F>(identity::REAL);
-    world.open.insert((17, 53));
+    world.open(17, 53);
     world.connect(6, Ends { peer: F::STRANGER, own: F::HUDSON }, 1, 2);
     for mut frame in [
         F::echo_reply(F::HUDSON, F::STRANGER, 7),
