@@ -3,13 +3,14 @@
 use network_types::eth::EthHdr;
 
 use crate::{
+    drops,
     family::{Family, LinkMessage},
     fragments,
     headers::{
         self, Carried, Header, Ip, Kind, Part, TCP, Transport, UDP, carried, ethertype, flow,
         is_link_control, is_to_or_from_overlay, transport, untagged,
     },
-    drops, hints, icmp,
+    hints, icmp,
     maps::{Member, Settings, mode},
     packet::Packet,
     rules::{Admission, admission, is_free},
@@ -245,11 +246,7 @@ pub fn refusal<F: Family>(member: Option<&Member<F>>, transport: &Transport) -> 
 
 /// What admits or refuses a packet of somebody who has real addresses alone, if it is let in as a reply only.
 #[inline(always)]
-pub fn reply<F: Family, T: Tables<F>>(
-    tables: &T,
-    ip: &Ip<F>,
-    transport: &Transport,
-) -> Reason {
+pub fn reply<F: Family, T: Tables<F>>(tables: &T, ip: &Ip<F>, transport: &Transport) -> Reason {
     let inbound = flow(ip, transport);
     let socket = match transport.kind {
         Kind::Tcp | Kind::TcpSynAck | Kind::TcpClose => tables.tcp_socket(&inbound),

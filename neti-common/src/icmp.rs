@@ -96,8 +96,7 @@ pub fn related<F: Family, P: Packet, T: Tables<F>>(
                     // An unconnected UDP socket keeps no hints of those who may always ask it.
                     Socket::Wildcard | Socket::Specific => {
                         found.hinted
-                            || (quoted.protocol == UDP
-                                && may_ask(tables, settings, &names, member))
+                            || (quoted.protocol == UDP && may_ask(tables, settings, &names, member))
                     }
                     Socket::None => found.hinted,
                 };

@@ -127,8 +127,8 @@ fn name<F: Family, P: Skb, T: Tables<F>>(
         None => {
             let found = demux(tables, settings, &key, &names, transport.kind, true);
             // What has neither ports nor an identifier no hint can know.
-            let is_reply = found.socket == Socket::Live
-                || (found.hinted && transport.kind != Kind::Icmp);
+            let is_reply =
+                found.socket == Socket::Live || (found.hinted && transport.kind != Kind::Icmp);
             if admitted.is_none() && !is_reply {
                 return refusal(Some(member), transport);
             }

@@ -34,6 +34,8 @@ pub const SET_WORDS: u32 = CLASSES / 64;
 pub const SLOT_SETS_WORDS: u32 = SETS * SET_WORDS;
 /// Sources between which the rules of one host can tell, markers included: see [`Range`].
 pub const RANGES_KEPT: u32 = 262_144;
+/// Roles and hosts that the rules of one host name.
+pub const SUBJECTS_KEPT: u32 = 16_384;
 /// Sources of drops that are remembered of each family: see [`DropKey`].
 pub const DROPS: u32 = 8_192;
 
@@ -335,6 +337,37 @@ pub struct Dropped {
     pub would: u64,
 }
 
+/// How one CPU keeps from noting more drops than there is time for.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Notes {
+    /// The tick of the kernel's clock in which the last one was noted.
+    pub tick: u64,
+    /// How many were noted in it.
+    pub noted: u64,
+    /// How many were not noted, ever.
+    pub left_out: u64,
+}
+
+impl Notes {
+    /// How many there is time for in a tick, of which a second has 100 to 1,000.
+    pub const PER_TICK: u64 = 64;
+
+    /// Whether there is time for another one in this tick.
+    #[inline(always)]
+    pub fn take(&mut self, tick: u64) -> bool {
+        if self.tick != tick {
+            (self.tick, self.noted) = (tick, 0);
+        }
+        if self.noted < Self::PER_TICK {
+            self.noted += 1;
+            return true;
+        }
+        self.left_out += 1;
+        false
+    }
+}
+
 /// A flow's ends, as seen from this host: `src` is always ours, `dst` always the peer's. Seen from the peer, its first part
 /// is what `bpf_skc_lookup_tcp` takes (`struct bpf_sock_tuple`).
 #[repr(C)]
@@ -464,8 +497,19 @@ mod pod {
         )*};
     }
 
-    pod!(Range, SubjectKey, Dropped, TwinOut, Counter);
-    pod_of_family!(Settings, Member, Path, RangeKey, DropKey, Flow, Hint, FragmentKey, Fragment, TwinIn);
+    pod!(Range, SubjectKey, Dropped, Notes, TwinOut, Counter);
+    pod_of_family!(
+        Settings,
+        Member,
+        Path,
+        RangeKey,
+        DropKey,
+        Flow,
+        Hint,
+        FragmentKey,
+        Fragment,
+        TwinIn
+    );
 }
 
 #[cfg(test)]

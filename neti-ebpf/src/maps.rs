@@ -6,15 +6,16 @@ use aya_ebpf::{
     EbpfContext,
     bindings::{BPF_F_NO_PREALLOC, bpf_sock},
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, lpm_trie::LpmTrie},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray},
 };
 use aya_log_ebpf::info;
 use neti_common::{
     family::{Family, V4, V6},
     headers::Ip,
     maps::{
-        Allow, Counter, Flow, Fragment, FragmentKey, Hint, Member, OPEN_PORT_WORDS, Path, Settings,
-        TwinIn, TwinOut, VLAN_WORDS,
+        CLASS_WORDS, Counter, DROPS, DropKey, Dropped, Flow, Fragment, FragmentKey, Hint, Member,
+        Notes, Path, RANGES_KEPT, Range, RangeKey, SLOT_SETS_WORDS, SUBJECTS_KEPT, Settings,
+        SubjectKey, TwinIn, TwinOut, VLAN_WORDS,
     },
     tables::{Class, Place},
     verdict::{COUNTERS as COUNTER_SLOTS, Hook, Verdict, counter_index},
@@ -26,12 +27,20 @@ const MEMBERS: u32 = 262_144;
 const HINTS: u32 = 16_384;
 const FRAGMENTS: u32 = 8_192;
 const TWINS: u32 = 8_192;
-const ALLOW_RULES: u32 = 131_072;
+/// In the maps that the daemon changes as a whole: it writes the slot that is not in force.
+const SLOTS: u32 = 2;
 
 #[map(name = "settings_slot")]
 pub static SETTINGS_SLOT: Array<u32> = Array::with_max_entries(1, 0);
-#[map(name = "open_ports")]
-pub static OPEN_PORTS: Array<u64> = Array::with_max_entries(OPEN_PORT_WORDS, 0);
+#[map(name = "classes")]
+pub static CLASSES: Array<u64> = Array::with_max_entries(SLOTS * CLASS_WORDS, 0);
+#[map(name = "sets")]
+pub static SETS: Array<u64> = Array::with_max_entries(SLOTS * SLOT_SETS_WORDS, 0);
+#[map(name = "subjects")]
+pub static SUBJECTS: HashMap<SubjectKey, u32> =
+    HashMap::with_max_entries(SLOTS * SUBJECTS_KEPT, BPF_F_NO_PREALLOC);
+#[map(name = "notes")]
+pub static NOTES: PerCpuArray<Notes> = PerCpuArray::with_max_entries(1, 0);
 #[map(name = "vlans")]
 pub static VLANS: Array<u64> = Array::with_max_entries(VLAN_WORDS, 0);
 #[map(name = "twins_used")]
@@ -62,7 +71,8 @@ pub trait KernelFamily: Family {
     fn settings() -> &'static Array<Settings<Self>>;
     fn members() -> &'static HashMap<Self::Addr, Member<Self>>;
     fn overlays() -> &'static HashMap<Self::Addr, Path<Self>>;
-    fn allow() -> &'static LpmTrie<Self::Addr, Allow>;
+    fn ranges() -> &'static HashMap<RangeKey<Self>, Range>;
+    fn drops() -> &'static LruHashMap<DropKey<Self>, Dropped>;
     fn hints(class: Class) -> &'static LruHashMap<Flow<Self>, Hint<Self>>;
     fn fragments() -> &'static LruHashMap<FragmentKey<Self>, Fragment<Self>>;
     fn twins_out() -> &'static HashMap<Flow<Self>, TwinOut>;
@@ -91,7 +101,7 @@ pub trait KernelFamily: Family {
 /// Makes the maps of a family; their names are those of [`Family::MAPS`], which an attribute cannot read.
 macro_rules! family_maps {
     (
-        $family:ident, $settings:literal, $members:literal, $overlays:literal, $allow:literal,
+        $family:ident, $settings:literal, $members:literal, $overlays:literal, $ranges:literal, $drops:literal,
         hints $local_member:literal, $local_stranger:literal, $forward_member:literal, $forward_stranger:literal,
         $fragments:literal, twins $twins_out:literal, $twins_in:literal,
         place $place:ident $ip:ident $placed:expr, bound $socket:ident $bound:expr, logged $raw:ident $logged:expr
@@ -108,8 +118,12 @@ macro_rules! family_maps {
             #[map(name = $overlays)]
             static OVERLAYS: HashMap<Addr, Path<$family>> =
                 HashMap::with_max_entries(MEMBERS, BPF_F_NO_PREALLOC);
-            #[map(name = $allow)]
-            static ALLOW: LpmTrie<Addr, Allow> = LpmTrie::with_max_entries(ALLOW_RULES, 0);
+            #[map(name = $ranges)]
+            static RANGES: HashMap<RangeKey<$family>, Range> =
+                HashMap::with_max_entries(SLOTS * RANGES_KEPT, BPF_F_NO_PREALLOC);
+            #[map(name = $drops)]
+            static DROPPED: LruHashMap<DropKey<$family>, Dropped> =
+                LruHashMap::with_max_entries(DROPS, 0);
             #[map(name = $local_member)]
             static LOCAL_MEMBER: Hints = Hints::with_max_entries(HINTS, 0);
             #[map(name = $local_stranger)]
@@ -144,8 +158,13 @@ macro_rules! family_maps {
                 }
 
                 #[inline(always)]
-                fn allow() -> &'static LpmTrie<Addr, Allow> {
-                    &ALLOW
+                fn ranges() -> &'static HashMap<RangeKey<Self>, Range> {
+                    &RANGES
+                }
+
+                #[inline(always)]
+                fn drops() -> &'static LruHashMap<DropKey<Self>, Dropped> {
+                    &DROPPED
                 }
 
                 #[inline(always)]
@@ -210,7 +229,7 @@ macro_rules! family_maps {
 }
 
 family_maps! {
-    V4, "settings4", "members4", "overlays4", "allow4",
+    V4, "settings4", "members4", "overlays4", "ranges4", "drops4",
     hints "hints_lm4", "hints_ls4", "hints_fm4", "hints_fs4",
     "fragments4", twins "twins_out4", "twins_in4",
     place _place ip Some(ip),
@@ -218,7 +237,7 @@ family_maps! {
 }
 
 family_maps! {
-    V6, "settings6", "members6", "overlays6", "allow6",
+    V6, "settings6", "members6", "overlays6", "ranges6", "drops6",
     hints "hints_lm6", "hints_ls6", "hints_fm6", "hints_fs6",
     "fragments6", twins "twins_out6", "twins_in6",
     place place ip HEADERS6.get_ptr_mut(place as u32).map(|room| {

@@ -22,6 +22,8 @@ use crate::{
 pub struct Me {
     pub id: HostId,
     pub network: String,
+    /// Empty: none.
+    pub role: String,
     /// Our overlay addresses, at most one of each family.
     pub overlays: Vec<IpAddr>,
     /// Our addresses on the uplink, in each family the one we send from first. The maps have room
@@ -56,6 +58,8 @@ pub struct Peer {
     pub overlays: Vec<IpAddr>,
     /// The real addresses it may send from, in each family the one we send to first; never empty.
     pub reals: Vec<IpAddr>,
+    /// Empty: none.
+    pub role: String,
     pub generation: u32,
 }
 
@@ -99,8 +103,9 @@ pub fn view(me: &Me, fleet: &FleetSettings, members: &Members) -> View {
             has_family(&me.overlays, family) && has_family(&reals, family)
         });
         if !reals.is_empty() {
-            let generation = member.generation;
-            peers.insert(member.id.clone(), Peer { overlays, reals, generation });
+            let MemberRecord { role, generation, .. } = member;
+            let peer = Peer { overlays, reals, role: role.clone(), generation: *generation };
+            peers.insert(member.id.clone(), peer);
         }
     }
     View { peers, problems }

@@ -90,9 +90,7 @@ pub fn remember<F: Family, P: Skb, T: Tables<F>>(
     }
     let needed = match path {
         // What a peer may send to this port at any time needs no hint, or spoofed queries would fill the table.
-        None => {
-            admission(tables, settings, &ip.dst, None, ip.protocol, sport) == Admission::No
-        }
+        None => admission(tables, settings, &ip.dst, None, ip.protocol, sport) == Admission::No,
         Some(path) => {
             let named =
                 kind == Kind::Udp && !forwarded && is_named(tables, settings, &key, &names, ip);

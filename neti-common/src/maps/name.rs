@@ -8,7 +8,7 @@ pub const CLASSES: &str = "classes";
 pub const SETS: &str = "sets";
 /// `HashMap<SubjectKey, u32>`: the set that a member may reach.
 pub const SUBJECTS: &str = "subjects";
-/// `PerCpuArray<u64>`, 3: the tick in which drops were noted last, how many were in it, and how many were not noted at all.
+/// `PerCpuArray<Notes>`, 1: how many drops were noted, and were not.
 pub const NOTES: &str = "notes";
 /// `Array<u64>`, [`super::VLAN_WORDS`]: a bit per VLAN id that has an interface on the uplink.
 pub const VLANS: &str = "vlans";

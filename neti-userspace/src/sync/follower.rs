@@ -20,7 +20,8 @@ use crate::{
     diff::{Changes, diff},
     fleet::FleetSettings,
     membership::{HostId, Members, Membership, Problem},
-    state::{peers, state},
+    rules,
+    state::{FilterState, peers, state},
     store::Store,
     view::{Me, View, key, view},
 };
@@ -41,6 +42,7 @@ pub struct Follower<S> {
 struct Seen {
     me: Me,
     fleet: Arc<FleetSettings>,
+    filter: Arc<FilterState>,
     members: Members,
     claimants: Claimants,
     view: View,
@@ -74,13 +76,15 @@ impl<S: Store> Follower<S> {
             }
             before => {
                 let have = match before {
-                    Some(before) if in_step => state(&before.me, &before.fleet, &before.view),
+                    Some(Seen { me, fleet, filter, view, .. }) if in_step => {
+                        state(me, fleet, filter, view)
+                    }
                     _ => self.store.read()?,
                 };
-                let seen = Seen::afresh(me, membership);
+                let seen = Seen::afresh(me, membership, before.as_ref());
                 let known = before.take().map(|before| before.view.problems).unwrap_or_default();
                 warn_of(seen.view.problems.difference(&known));
-                let want = state(me, &seen.fleet, &seen.view);
+                let want = state(me, &seen.fleet, &seen.filter, &seen.view);
                 let seen = before.insert(seen);
                 apply(&mut self.store, &diff(&have, &want), membership.revision)?;
                 seen
@@ -101,12 +105,17 @@ impl<S: Store> Follower<S> {
 }
 
 impl Seen {
-    fn afresh(me: &Me, membership: &Membership) -> Self {
+    fn afresh(me: &Me, membership: &Membership, before: Option<&Self>) -> Self {
         let Membership { fleet, members, .. } = membership;
         let view = view(me, fleet, members);
+        let same = before.filter(|before| before.fleet == *fleet && before.me.role == me.role);
+        let filter = same.map(|before| before.filter.clone());
         Self {
             me: me.clone(),
             fleet: fleet.clone(),
+            filter: filter.unwrap_or_else(|| {
+                Arc::new(FilterState::new(&rules::compile(fleet, &me.id, &me.role)))
+            }),
             members: members.clone(),
             claimants: Claimants::of(me, fleet, members),
             names: names(&view).collect(),

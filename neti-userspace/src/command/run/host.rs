@@ -127,6 +127,7 @@ pub fn me(
     Me {
         id: config.host.clone(),
         network: config.network.clone(),
+        role: config.role.clone(),
         overlays,
         reals,
         uplink_index: uplink.index,
