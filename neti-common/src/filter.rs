@@ -8,7 +8,7 @@ use crate::{
     fragments,
     headers::{
         self, Carried, Header, Ip, Kind, Part, TCP, Transport, UDP, carried, ethertype, flow,
-        is_link_control, is_to_or_from_overlay, transport, untagged,
+        is_link_control, is_to_or_from_overlay, settled_transport, untagged,
     },
     hints, icmp,
     maps::{Member, Settings, mode},
@@ -94,20 +94,18 @@ fn arp<F: Family, P: Packet>(packet: &P, l3: usize, settings: &Settings<F>) -> R
 
 /// What there is to say of a link's own protocols that arrive, which the host cannot do without.
 #[inline(always)]
-fn link<F: Family, P: Packet>(
-    packet: &mut P,
-    settings: &Settings<F>,
-    ip: &Ip<F>,
-    message: LinkMessage,
-) -> Reason {
-    match message {
-        LinkMessage::Listener => Reason::ListenerDiscovery,
-        LinkMessage::Discovery => Reason::NeighbourDiscovery,
-        LinkMessage::About(count) => match headers::names_overlay(packet, settings, ip, count) {
-            Some(false) => Reason::NeighbourDiscovery,
-            Some(true) => Reason::SpoofedOverlay,
-            None => Reason::Malformed,
-        },
+fn link<F: Family, P: Packet>(packet: &mut P, settings: &Settings<F>, ip: &Ip<F>) -> Reason {
+    match headers::link_message(packet, ip) {
+        None => Reason::Malformed,
+        Some(LinkMessage::Listener) => Reason::ListenerDiscovery,
+        Some(LinkMessage::Discovery) => Reason::NeighbourDiscovery,
+        Some(LinkMessage::About(count)) => {
+            match headers::names_overlay(packet, settings, ip, count) {
+                Some(false) => Reason::NeighbourDiscovery,
+                Some(true) => Reason::SpoofedOverlay,
+                None => Reason::Malformed,
+            }
+        }
     }
 }
 
@@ -164,9 +162,9 @@ pub fn look<F: Family, P: Packet>(packet: &mut P, settings: &Settings<F>, ip: &I
     if ip.part == Part::Later {
         return Look::Later;
     }
-    let Some(transport) = transport(packet, ip) else { return Look::At(Reason::Malformed) };
+    let Some(transport) = settled_transport(packet, ip) else { return Look::At(Reason::Malformed) };
     match transport.kind {
-        Kind::Link(message) => Look::At(link(packet, settings, ip, message)),
+        Kind::Link => Look::At(link(packet, settings, ip)),
         Kind::IcmpError => Look::Error,
         _ => Look::Packet(transport),
     }
@@ -252,7 +250,7 @@ pub fn reply<F: Family, T: Tables<F>>(tables: &T, ip: &Ip<F>, transport: &Transp
         Kind::Tcp | Kind::TcpSynAck | Kind::TcpClose => tables.tcp_socket(&inbound),
         Kind::Udp => tables.udp_socket(&inbound),
         // It has neither ports nor an identifier that a hint could know it by.
-        Kind::Icmp | Kind::IcmpError | Kind::Link(_) => return Reason::Stranger,
+        Kind::Icmp | Kind::IcmpError | Kind::Link => return Reason::Stranger,
         _ => Socket::None,
     };
     if socket == Socket::Live {

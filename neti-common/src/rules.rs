@@ -8,9 +8,6 @@ use crate::{
     tables::Tables,
 };
 
-/// Prefix lengths that are tried at the most: a binary search among 128.
-const STEPS: usize = 8;
-
 /// What lets a peer reach a service of ours at any time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
@@ -88,7 +85,8 @@ pub fn set_of_source<F: Family, T: Tables<F>>(
     address: &F::Addr,
 ) -> u32 {
     let (mut rope, mut set) = (settings.rope, settings.anywhere);
-    for _ in 0..STEPS {
+    // As deep as the tree of all lengths is.
+    for _ in 0..F::BITS.ilog2() + 1 {
         if rope == 0 {
             break;
         }

@@ -63,6 +63,8 @@ fn reloaded<T>(mut place: *mut T) -> *mut T {
 }
 
 /// Room for the headers of one packet on each CPU, by [`Place`].
+#[map(name = "headers4")]
+static HEADERS4: PerCpuArray<Ip<V4>> = PerCpuArray::with_max_entries(2, 0);
 #[map(name = "headers6")]
 static HEADERS6: PerCpuArray<Ip<V6>> = PerCpuArray::with_max_entries(2, 0);
 
@@ -232,7 +234,13 @@ family_maps! {
     V4, "settings4", "members4", "overlays4", "ranges4", "drops4",
     hints "hints_lm4", "hints_ls4", "hints_fm4", "hints_fs4",
     "fragments4", twins "twins_out4", "twins_in4",
-    place _place ip Some(ip),
+    place place ip HEADERS4.get_ptr_mut(place as u32).map(|room| {
+        // SAFETY: this CPU's own, and no other program runs on it before this one ends.
+        unsafe {
+            *room = *ip;
+            &*reloaded(room)
+        }
+    }),
     bound socket (&raw const (*socket).src_ip4).read_volatile(), logged address address
 }
 

@@ -165,13 +165,13 @@ impl Family for V6 {
 
     #[inline(always)]
     fn network(address: &Self::Addr, length: u32) -> Self::Addr {
-        /// A mask of the first `length` bits of 64, as it lies in memory; by two shifts, of which none is by 64 bits.
-        const fn first(length: u32) -> u64 {
-            let rest = 64 - length;
-            ((u64::MAX << (rest / 2)) << (rest - rest / 2)).to_be()
-        }
-        let in_a = if length < 64 { length } else { 64 };
-        Halves { a: address.a & first(in_a), b: address.b & first(length - in_a) }
+        // By arithmetic, as `blank_if`. All bits of a half are set from 64 or 128 on, none of the second up to 64.
+        let reaches = |bit: u32| ((length >> bit & 1) as u64).wrapping_neg();
+        let (half, all) = (reaches(6) | reaches(7), reaches(7));
+        let first = !(u64::MAX >> (length & 63));
+        let a = first | half;
+        let b = (first & half) | all;
+        Halves { a: address.a & a.to_be(), b: address.b & b.to_be() }
     }
 
     #[inline(always)]
