@@ -3,7 +3,6 @@
 use network_types::eth::EthHdr;
 
 use crate::{
-    drops,
     family::{Family, LinkMessage},
     fragments,
     headers::{
@@ -11,7 +10,7 @@ use crate::{
         is_link_control, is_to_or_from_overlay, settled_transport, untagged,
     },
     hints, icmp,
-    maps::{Member, Settings, mode},
+    maps::{Member, Settings},
     packet::Packet,
     rules::{Admission, admission, is_free},
     tables::{Place, Socket, Tables},
@@ -31,12 +30,7 @@ pub fn filter<F: Family, P: Packet, T: Tables<F>>(packet: &mut P, tables: &T) ->
             let Some(ip) = ip.as_ref().and_then(|ip| tables.place(Place::Packet, ip)) else {
                 return Verdict::of(Reason::Malformed, settings.mode);
             };
-            let reason = judge(packet, tables, settings, ip);
-            // What is not dropped here comes to `neti_ingress`, which would note it again.
-            if settings.mode == mode::ENFORCE {
-                drops::note(packet, tables, ip, reason, settings.mode);
-            }
-            fragments::keep_as_it_is(tables, ip, reason)
+            fragments::keep_as_it_is(tables, ip, judge(packet, tables, settings, ip))
         }
     };
     Verdict::of(reason, settings.mode)

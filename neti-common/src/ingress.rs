@@ -2,7 +2,6 @@
 
 use crate::{
     demux::{self, Names, demux},
-    drops,
     family::Family,
     filter::{Look, admit, arrive, later, look, refusal, reply, unrelated},
     fragments,
@@ -26,11 +25,7 @@ pub fn ingress<F: Family, P: Skb, T: Tables<F>>(packet: &mut P, tables: &T) -> V
         Ok(header) => {
             let ip = Ip::read(packet, header);
             match ip.as_ref().and_then(|ip| tables.place(Place::Packet, ip)) {
-                Some(ip) => {
-                    let reason = receive(packet, tables, settings, ip);
-                    drops::note(packet, tables, ip, reason, settings.mode);
-                    reason
-                }
+                Some(ip) => receive(packet, tables, settings, ip),
                 None => Reason::Malformed,
             }
         }

@@ -347,13 +347,16 @@ pub struct Notes {
     pub noted: u64,
     /// How many were not noted, ever.
     pub left_out: u64,
+    /// What the program that notes is handed: a [`crate::verdict::Reason`], and 1 if the packet goes on.
+    pub reason: u32,
+    pub would: u32,
 }
 
 impl Notes {
     /// How many there is time for in a tick, of which a second has 100 to 1,000.
     pub const PER_TICK: u64 = 64;
 
-    /// Whether there is time for another one in this tick.
+    /// Whether there is time for another one in this tick; if not, it is counted.
     #[inline(always)]
     pub fn take(&mut self, tick: u64) -> bool {
         if self.tick != tick {

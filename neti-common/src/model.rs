@@ -272,10 +272,6 @@ impl<F: Family> Tables<F> for World<F> {
         self.fragments.borrow_mut().push((*key, *fragment));
     }
 
-    fn may_note(&self) -> bool {
-        true
-    }
-
     fn note(&self, key: &DropKey<F>, would: bool) {
         let mut drops = self.drops.borrow_mut();
         let dropped = drops.entry(*key).or_default();

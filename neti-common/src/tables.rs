@@ -92,8 +92,6 @@ pub trait Tables<F: Family> {
     fn fragment(&self, key: &FragmentKey<F>) -> Option<Fragment<F>>;
     fn keep_fragment(&self, key: &FragmentKey<F>, fragment: &Fragment<F>);
 
-    /// Whether there is time to note a drop; one that is not noted is counted.
-    fn may_note(&self) -> bool;
     /// Notes a drop, or one that `would` have been.
     fn note(&self, key: &DropKey<F>, would: bool);
 

@@ -188,6 +188,18 @@ impl Verdict {
         Self { action: Action::Reset, reason, would: false }
     }
 
+    /// Whether it is noted whose packet came to this end. What `observe` lets pass in XDP comes to `neti_ingress`, which would
+    /// note it again; what does not leave is the host's own.
+    #[inline(always)]
+    pub fn is_noted(self, hook: Hook) -> bool {
+        let dropped = matches!(self.action, Action::Drop);
+        match hook {
+            Hook::Filter => dropped,
+            Hook::Ingress => dropped || self.would,
+            Hook::Egress => false,
+        }
+    }
+
     /// What a [`crate::maps::mode`] makes of a reason.
     #[inline(always)]
     pub const fn of(reason: Reason, mode: u8) -> Self {

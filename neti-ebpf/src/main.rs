@@ -19,10 +19,12 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use neti_common::{
+    drops,
     egress::egress,
     family::{V4, V6},
     filter::filter,
     ingress::ingress,
+    maps::name,
     packet::Packet,
     verdict::{Action, Hook, Reason, Verdict},
 };
@@ -54,6 +56,20 @@ pub fn neti_filter(ctx: XdpContext) -> u32 {
 }
 
 #[xdp(frags)]
+pub fn neti_filter_note(ctx: XdpContext) -> u32 {
+    note(&mut XdpPacket::new(&ctx), &KernelTables::new(&ctx));
+    xdp_action::XDP_DROP
+}
+
+#[classifier]
+pub fn neti_note(ctx: TcContext) -> i32 {
+    match note(&mut TcPacket::new(&ctx), &KernelTables::new(&ctx)) {
+        true => NEXT,
+        false => TC_ACT_SHOT,
+    }
+}
+
+#[xdp(frags)]
 #[inline(always)]
 pub fn neti_filter6(ctx: XdpContext) -> u32 {
     judge_frame::<V6>(&ctx)
@@ -81,6 +97,16 @@ pub fn neti_egress6(ctx: TcContext) -> i32 {
     judge::<V6, EGRESS>(&ctx)
 }
 
+/// Notes whose packet was dropped; whether only `enforce` would have.
+#[inline(always)]
+fn note<P: Packet>(packet: &mut P, tables: &KernelTables) -> bool {
+    let (reason, would) = maps::noted();
+    if drops::note::<V4, _, _>(packet, tables, reason, would).is_none() {
+        let _ = drops::note::<V6, _, _>(packet, tables, reason, would);
+    }
+    would
+}
+
 /// What XDP does with a frame.
 #[inline(always)]
 fn judge_frame<F: KernelFamily>(ctx: &XdpContext) -> u32 {
@@ -88,9 +114,13 @@ fn judge_frame<F: KernelFamily>(ctx: &XdpContext) -> u32 {
     let verdict = filter::<F, _, _>(&mut packet, &KernelTables::new(ctx));
     if verdict.reason == Reason::Ipv6 {
         // SAFETY: returns only if the array has no program, and then this verdict stands.
-        unsafe { maps::XDP_IPV6.tail_call(ctx, 0) };
+        unsafe { maps::XDP_PROGRAMS.tail_call(ctx, name::ARRIVES6) };
     }
     record::<F, _, _, FILTER>(ctx, &packet, verdict, packet.readable());
+    if verdict.is_noted(Hook::Filter) && maps::may_note(verdict) {
+        // SAFETY: as above.
+        unsafe { maps::XDP_PROGRAMS.tail_call(ctx, name::NOTE) };
+    }
     match verdict.action {
         Action::Drop => xdp_action::XDP_DROP,
         Action::Next | Action::Redirect | Action::Reset => xdp_action::XDP_PASS,
@@ -108,9 +138,16 @@ fn judge<F: KernelFamily, const HOOK: usize>(ctx: &TcContext) -> i32 {
     };
     if verdict.reason == Reason::Ipv6 {
         // SAFETY: as above.
-        unsafe { maps::TC_IPV6.tail_call(ctx, (HOOK == EGRESS) as u32) };
+        unsafe {
+            maps::TC_PROGRAMS
+                .tail_call(ctx, if HOOK == EGRESS { name::LEAVES6 } else { name::ARRIVES6 })
+        };
     }
     record::<F, _, _, HOOK>(ctx, &packet, verdict, ctx.len());
+    if verdict.is_noted(Hook::ALL[HOOK]) && maps::may_note(verdict) {
+        // SAFETY: as above.
+        unsafe { maps::TC_PROGRAMS.tail_call(ctx, name::NOTE) };
+    }
     carry_out(&packet, verdict)
 }
 

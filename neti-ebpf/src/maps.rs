@@ -5,6 +5,7 @@ use core::{arch::asm, mem::transmute};
 use aya_ebpf::{
     EbpfContext,
     bindings::{BPF_F_NO_PREALLOC, bpf_sock},
+    helpers::bpf_jiffies64,
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray},
 };
@@ -15,7 +16,7 @@ use neti_common::{
     maps::{
         CLASS_WORDS, Counter, DROPS, DropKey, Dropped, Flow, Fragment, FragmentKey, Hint, Member,
         Notes, Path, RANGES_KEPT, Range, RangeKey, SLOT_SETS_WORDS, SUBJECTS_KEPT, Settings,
-        SubjectKey, TwinIn, TwinOut, VLAN_WORDS,
+        SubjectKey, TwinIn, TwinOut, VLAN_WORDS, name::PROGRAMS,
     },
     tables::{Class, Place},
     verdict::{COUNTERS as COUNTER_SLOTS, Hook, Verdict, counter_index},
@@ -40,18 +41,18 @@ pub static SETS: Array<u64> = Array::with_max_entries(SLOTS * SLOT_SETS_WORDS, 0
 pub static SUBJECTS: HashMap<SubjectKey, u32> =
     HashMap::with_max_entries(SLOTS * SUBJECTS_KEPT, BPF_F_NO_PREALLOC);
 #[map(name = "notes")]
-pub static NOTES: PerCpuArray<Notes> = PerCpuArray::with_max_entries(1, 0);
+static NOTES: PerCpuArray<Notes> = PerCpuArray::with_max_entries(1, 0);
 #[map(name = "vlans")]
 pub static VLANS: Array<u64> = Array::with_max_entries(VLAN_WORDS, 0);
 #[map(name = "twins_used")]
 pub static TWINS_USED: Array<u32> = Array::with_max_entries(1, 0);
 #[map(name = "counters")]
 static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(COUNTER_SLOTS, 0);
-/// The program for IPv6 of each hook.
-#[map(name = "xdp_ipv6")]
-pub static XDP_IPV6: ProgramArray = ProgramArray::with_max_entries(1, 0);
-#[map(name = "tc_ipv6")]
-pub static TC_IPV6: ProgramArray = ProgramArray::with_max_entries(2, 0);
+/// The programs that others hand over to.
+#[map(name = "xdp_programs")]
+pub static XDP_PROGRAMS: ProgramArray = ProgramArray::with_max_entries(PROGRAMS, 0);
+#[map(name = "tc_programs")]
+pub static TC_PROGRAMS: ProgramArray = ProgramArray::with_max_entries(PROGRAMS, 0);
 
 /// The same place, of which LLVM no longer knows what is there: what it reads again the verifier takes for any value, and
 /// follows the rest of the program once and not once for each way there.
@@ -262,6 +263,25 @@ family_maps! {
         // SAFETY: bytes of the same number.
         unsafe { transmute::<<V6 as Family>::Addr, [u8; 16]>(address) }
     }
+}
+
+/// Whether there is time to note whose packet came to this end; the program that does so is then told which it is.
+#[inline(always)]
+pub fn may_note(verdict: Verdict) -> bool {
+    let Some(notes) = NOTES.get_ptr_mut(0) else { return false };
+    // SAFETY: this CPU's own, and the program that notes is the next to run on it; the helper takes no arguments.
+    unsafe {
+        let notes = &mut *notes;
+        (notes.reason, notes.would) = (verdict.reason as u32, verdict.would as u32);
+        notes.take(bpf_jiffies64())
+    }
+}
+
+/// What [`may_note`] has told.
+#[inline(always)]
+pub fn noted() -> (u8, bool) {
+    let Some(notes) = NOTES.get(0) else { return (0, false) };
+    (notes.reason as u8, notes.would != 0)
 }
 
 /// Counts a verdict.

@@ -6,7 +6,7 @@ use aya_ebpf::{
     EbpfContext,
     bindings::{BPF_ANY, BPF_NOEXIST, bpf_sock, bpf_sock_tuple},
     helpers::{
-        bpf_get_prandom_u32, bpf_jiffies64, bpf_ktime_get_ns, bpf_sk_lookup_udp, bpf_sk_release,
+        bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_sk_lookup_udp, bpf_sk_release,
         bpf_skc_lookup_tcp,
     },
 };
@@ -20,7 +20,7 @@ use neti_common::{
     tables::{Class, Place, Socket, Tables},
 };
 
-use crate::maps::{CLASSES, KernelFamily, NOTES, SETS, SETTINGS_SLOT, SUBJECTS, TWINS_USED, VLANS};
+use crate::maps::{CLASSES, KernelFamily, SETS, SETTINGS_SLOT, SUBJECTS, TWINS_USED, VLANS};
 
 /// The maps and the socket table of the namespace that a packet is in.
 pub struct KernelTables {
@@ -188,13 +188,6 @@ impl<F: KernelFamily> Tables<F> for KernelTables {
     #[inline(always)]
     fn keep_fragment(&self, key: &FragmentKey<F>, fragment: &Fragment<F>) {
         let _ = F::fragments().insert(key, fragment, BPF_ANY as u64);
-    }
-
-    #[inline(always)]
-    fn may_note(&self) -> bool {
-        let Some(notes) = NOTES.get_ptr_mut(0) else { return false };
-        // SAFETY: this CPU's own; the helper takes no arguments.
-        unsafe { (*notes).take(bpf_jiffies64()) }
     }
 
     #[inline(always)]

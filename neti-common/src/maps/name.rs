@@ -16,10 +16,16 @@ pub const VLANS: &str = "vlans";
 pub const TWINS_USED: &str = "twins_used";
 /// `PerCpuArray<Counter>`, indexed by [`crate::verdict::counter_index`].
 pub const COUNTERS: &str = "counters";
-/// `ProgramArray`, 1: the XDP program for IPv6.
-pub const XDP_IPV6: &str = "xdp_ipv6";
-/// `ProgramArray`, 2: the tc programs for IPv6, ingress first.
-pub const TC_IPV6: &str = "tc_ipv6";
+/// `ProgramArray`, [`PROGRAMS`]: the XDP programs that others hand over to.
+pub const XDP_PROGRAMS: &str = "xdp_programs";
+/// `ProgramArray`, [`PROGRAMS`]: the tc programs that others hand over to.
+pub const TC_PROGRAMS: &str = "tc_programs";
+
+/// Who is where in both of them: what arrives or leaves and is IPv6, and what is noted.
+pub const ARRIVES6: u32 = 0;
+pub const LEAVES6: u32 = 1;
+pub const NOTE: u32 = 2;
+pub const PROGRAMS: u32 = 3;
 
 /// The names of the maps that hold addresses, which each family has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::{
+    drops,
     filter::filter,
     headers::{TCP, UDP},
     maps::{DropKey, SubjectKey, member_flag, members, service},
+    verdict::Hook,
 };
 
 in_both_families!(
@@ -16,6 +18,7 @@ in_both_families!(
     the_failsafe_is_asked_before_roles,
     an_override_is_answered_by_the_name_it_was_called,
     drops_are_noted_by_source_port_and_reason,
+    the_sender_of_a_malformed_packet_is_noted,
     what_observe_lets_pass_is_noted_once,
 );
 
@@ -156,17 +159,24 @@ fn key<F: Scene>(protocol: u8, port: u16, reason: Reason) -> DropKey<F> {
     DropKey { src: F::STRANGER, port, protocol, reason: reason as u8, _pad: [0; 4] }
 }
 
+/// Gives a frame to ingress and has it noted as the kernel programs do.
+fn arrives<F: Scene>(world: &World<F>, frame: &mut [u8]) {
+    let verdict = arrive(world, frame);
+    if verdict.is_noted(Hook::Ingress) {
+        drops::note(&mut Frame::new(frame), world, verdict.reason as u8, verdict.would);
+    }
+}
+
 fn drops_are_noted_by_source_port_and_reason<F: Scene>() {
     let world = hudson::<F>(identity::REAL);
     for _ in 0..2 {
-        arrive(&world, &mut F::tcp(F::STRANGER, F::HUDSON, 40_000, 80, "S"));
+        arrives(&world, &mut F::tcp(F::STRANGER, F::HUDSON, 40_000, 80, "S"));
     }
-    filter(&mut Frame::new(&mut F::tcp(F::STRANGER, F::HUDSON, 40_000, 80, "S")), &world);
-    arrive(&world, &mut F::tcp(F::STRANGER, F::HUDSON, 40_000, 80, "A"));
-    arrive(&world, &mut F::echo_request(F::STRANGER, F::HUDSON, 9));
-    arrive(&world, &mut F::udp(F::WALDEN, F::HUDSON, 40_000, 80));
+    arrives(&world, &mut F::tcp(F::STRANGER, F::HUDSON, 40_000, 80, "A"));
+    arrives(&world, &mut F::echo_request(F::STRANGER, F::HUDSON, 9));
+    arrives(&world, &mut F::udp(F::WALDEN, F::HUDSON, 40_000, 80));
     let mut wanted = vec![
-        (key(TCP, 80, Reason::Stranger), (3, 0)),
+        (key(TCP, 80, Reason::Stranger), (2, 0)),
         (key(TCP, 80, Reason::NotAReply), (1, 0)),
         (key(F::ICMP, 0, Reason::Stranger), (1, 0)),
     ];
@@ -174,11 +184,24 @@ fn drops_are_noted_by_source_port_and_reason<F: Scene>() {
     assert_eq!(noted(&world), wanted);
 }
 
+/// What cannot be read has a sender all the same.
+fn the_sender_of_a_malformed_packet_is_noted<F: Scene>() {
+    let world = hudson::<F>(identity::REAL);
+    let mut frame = F::tcp(F::STRANGER, F::HUDSON, 40_000, 80, "S");
+    frame.truncate(frame.len() - 1);
+    let verdict = ingress(&mut Frame::new(&mut frame), &world);
+    assert_eq!(verdict.reason, Reason::Malformed);
+    drops::note(&mut Frame::new(&mut frame), &world, verdict.reason as u8, verdict.would);
+    assert_eq!(noted(&world), [(key(0, 0, Reason::Malformed), (1, 0))]);
+}
+
 fn what_observe_lets_pass_is_noted_once<F: Scene>() {
     let mut world = hudson::<F>(identity::REAL);
     world.settings.mode = mode::OBSERVE;
     let mut syn = F::tcp(F::STRANGER, F::HUDSON, 40_000, 80, "S");
-    filter(&mut Frame::new(&mut syn), &world);
-    assert!(arrive(&world, &mut syn).would);
+    assert!(!filter(&mut Frame::new(&mut syn), &world).is_noted(Hook::Filter));
+    arrives(&world, &mut syn);
     assert_eq!(noted(&world), [(key(TCP, 80, Reason::Stranger), (1, 1))]);
+    world.settings.mode = mode::ENFORCE;
+    assert!(filter(&mut Frame::new(&mut syn), &world).is_noted(Hook::Filter));
 }

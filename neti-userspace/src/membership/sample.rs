@@ -78,6 +78,7 @@ pub fn me() -> Me {
     Me {
         id: id("hudson"),
         network: "ec2".to_owned(),
+        role: String::new(),
         overlays: vec![ip("100.64.0.1")],
         reals: vec![ip("10.0.0.10")],
         uplink_index: 7,

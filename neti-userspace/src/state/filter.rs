@@ -1,6 +1,6 @@
 //! What the maps of the filter must hold: the rules of one host in the form in which packets ask them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use ipnet::IpNet;
 use neti_common::{
@@ -10,8 +10,9 @@ use neti_common::{
 };
 
 use crate::{
-    fleet::Mode,
-    rules::{Rules, ServiceSet},
+    fleet::{FleetSettings, Mode},
+    rules::{self, Rules, ServiceSet},
+    view::Me,
 };
 
 /// The contents of one slot of the filter's maps. They change as a whole.
@@ -50,6 +51,11 @@ impl FilterState {
             v6: Ropes::EMPTY,
             policy: Policy { mode, echo, members, others },
         }
+    }
+
+    /// Of a host in its fleet.
+    pub fn of(me: &Me, fleet: &FleetSettings) -> Arc<Self> {
+        Arc::new(Self::new(&rules::compile(fleet, &me.id, &me.role)))
     }
 
     pub fn new(rules: &Rules) -> Self {

@@ -1,7 +1,5 @@
 //! The contract of every [`Store`], as a test that each implementation runs.
 
-use std::sync::Arc;
-
 use anyhow::{Context, Result, ensure};
 
 use super::Store;
@@ -9,7 +7,6 @@ use crate::{
     diff::diff,
     fleet::FleetSettings,
     membership::HostId,
-    rules,
     state::{FilterState, MapState, state},
     view::{Me, Peer, View},
 };
@@ -85,6 +82,5 @@ fn sample(fleet: &str, peers: &[(&str, &str, u8, u8)]) -> Result<MapState> {
         endpoints: vec![([192, 0, 2, 7], 2379).into()],
     };
     let fleet = FleetSettings::parse("fleet", fleet.as_bytes())?;
-    let filter = FilterState::new(&rules::compile(&fleet, &me.id, &me.role));
-    Ok(state(&me, &fleet, &Arc::new(filter), &view))
+    Ok(state(&me, &fleet, &FilterState::of(&me, &fleet), &view))
 }

@@ -20,7 +20,6 @@ use crate::{
     diff::{Changes, diff},
     fleet::FleetSettings,
     membership::{HostId, Members, Membership, Problem},
-    rules,
     state::{FilterState, peers, state},
     store::Store,
     view::{Me, View, key, view},
@@ -113,9 +112,7 @@ impl Seen {
         Self {
             me: me.clone(),
             fleet: fleet.clone(),
-            filter: filter.unwrap_or_else(|| {
-                Arc::new(FilterState::new(&rules::compile(fleet, &me.id, &me.role)))
-            }),
+            filter: filter.unwrap_or_else(|| FilterState::of(me, fleet)),
             members: members.clone(),
             claimants: Claimants::of(me, fleet, members),
             names: names(&view).collect(),

@@ -50,7 +50,7 @@ fn snapshots(steps: Vec<(Vec<MemberRecord>, Vec<u8>)>) -> Vec<Membership> {
 /// `now`, by the changes that lead there.
 fn check(follower: &Follower<Listening>, me: &Me, before: &MapState, now: &Membership) {
     let expected = view(me, &now.fleet, &now.members);
-    let want = state(me, &now.fleet, &expected);
+    let want = state(me, &now.fleet, &FilterState::of(me, &now.fleet), &expected);
     let seen = follower.seen.as_ref().unwrap();
     assert_eq!(seen.names, names(&expected).collect());
     assert_eq!(seen.view, expected);
