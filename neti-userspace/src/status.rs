@@ -5,6 +5,7 @@ use std::{
     fs, io,
     net::IpAddr,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use anyhow::{Context, Result};
@@ -158,4 +159,10 @@ mod tests {
         let again: Status = serde_json::from_str(&again).unwrap();
         assert_eq!(again.overlays, status.overlays);
     }
+}
+
+/// Seconds since 1970; 0 on a clock that stands before.
+pub fn unix_now() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map(|since| since.as_secs()).unwrap_or(0)
 }

@@ -9,10 +9,7 @@ mod following;
 pub mod host;
 mod join;
 
-use std::{
-    cell::OnceCell,
-    time::{Duration, SystemTime},
-};
+use std::{cell::OnceCell, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use following::{Following, follow};
@@ -269,10 +266,4 @@ async fn write_status(
             tracing::warn!("{error:#}");
         }
     }
-}
-
-/// Seconds since 1970; 0 on a clock that stands before.
-fn unix_now() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.map(|since| since.as_secs()).unwrap_or(0)
 }

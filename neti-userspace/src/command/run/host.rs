@@ -11,14 +11,13 @@ use futures_util::future::join_all;
 use ipnet::IpNet;
 use tokio::{net::lookup_host, time::timeout};
 
-use super::unix_now;
 use crate::{
     addresses::{Addresses, IpFamily, list, real},
     config::Config,
     fleet::FleetSettings,
     loader::attach::Means,
     membership::{FORMAT, MemberRecord, MemberState, first_generation},
-    status::Status,
+    status::{Status, unix_now},
     uplink::{Address, Uplink},
     view::Me,
 };
