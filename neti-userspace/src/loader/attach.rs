@@ -162,6 +162,7 @@ const fn program_name(hook: Hook) -> &'static str {
         Hook::Filter => program::FILTER,
         Hook::Ingress => program::INGRESS,
         Hook::Egress => program::EGRESS,
+        Hook::Guard => program::GUARD,
     }
 }
 
