@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test panics")]
 
 mod dataplane;
+mod interfaces;
 mod names;
 mod network;
 mod store;
