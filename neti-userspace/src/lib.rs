@@ -15,6 +15,7 @@ pub mod netlink;
 pub mod notrack;
 pub mod output;
 pub mod registry;
+pub mod reverse;
 pub mod saved;
 pub mod shutdown;
 pub mod state;

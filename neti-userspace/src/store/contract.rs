@@ -77,6 +77,7 @@ fn sample(fleet: &str, peers: &[(&str, u8, u8)]) -> Result<MapState> {
         uplink_index: 7,
         on_link: vec!["10.0.0.0/24".parse()?],
         vlans: [peers.len() as u16, 4094].into(),
+        reverse: Default::default(),
         endpoints: vec![([192, 0, 2, 7], 2379).into()],
     };
     Ok(state(&me, &FleetSettings::parse("fleet", fleet.as_bytes())?, &view))
