@@ -54,8 +54,8 @@ impl Notifications {
         Ok(())
     }
 
-    /// Takes what has arrived, each message by its type and what follows its header; `false` if some
-    /// were lost.
+    /// After [`arrive`](Self::arrive), takes what there is, each message by its type and what follows its
+    /// header; `false` if some were lost.
     pub fn take(&mut self, mut each: impl FnMut(u16, &[u8])) -> io::Result<bool> {
         let mut whole = true;
         for _ in 0..AT_ONCE {

@@ -1,34 +1,27 @@
 //! The guard on interfaces that come and go, are renamed and moved.
 
-use std::{
-    fs::{self, File},
-    os::fd::{AsFd, AsRawFd},
-    thread,
-    time::Duration,
-};
+mod stage;
 
-use aya::{
-    Ebpf,
-    programs::{SchedClassifier, TcAttachType},
-};
-use futures_util::TryStreamExt;
+use std::fs;
+
 use neti_userspace::{
     config::Attach,
     interfaces::Interfaces,
     loader::{
         self, Options,
-        attach::{self, Guard, Tc},
-        pins::Pins,
+        attach::{self, Tc},
         program,
     },
     membership::Problem,
+    netlink::notifications::Notifications,
     uplink,
 };
-use nix::sched::{CloneFlags, setns, unshare};
-use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth};
-use tokio::sync::watch;
+use rtnetlink::{LinkBridge, LinkUnspec, MulticastGroup};
 
-use crate::support::{Instance, in_namespace, may_run, veth};
+use self::stage::{
+    add_veth, following, guard, guards, ids, inside, is_guarded, move_to, namespace, programs,
+};
+use crate::support::{Instance, eventually, in_namespace, ip_batch, may_run, veth};
 
 #[test]
 fn the_guard_follows_what_comes_and_goes() {
@@ -111,6 +104,36 @@ fn a_start_finds_what_happened_meanwhile() {
         for name in ["stays", "other", "newcomer", "peer", "eth0"] {
             assert!(programs(name).is_empty(), "{name}");
         }
+    });
+}
+
+#[test]
+fn more_changes_than_the_kernel_tells_of_are_found_all_the_same() {
+    if !may_run("more_changes_than_the_kernel_tells_of_are_found_all_the_same") {
+        return;
+    }
+    in_namespace(async |netlink| {
+        let uplink = veth(&netlink).await;
+        add_veth(&netlink, "goes", "too").await;
+        let gone = uplink::index_of(&netlink, "goes").await.unwrap();
+        let Instance(pins) = &Instance::new();
+        let interfaces = Interfaces::guard(guard(pins, Tc::Tcx), uplink.index).await.unwrap();
+        let mut told = Notifications::subscribe(&[MulticastGroup::Link]).unwrap();
+        let mut lines = "link del goes\n".to_owned();
+        lines += &"link set peer alias a\nlink set peer alias b\n".repeat(500);
+        lines += "link add hot type veth peer name plugged\n";
+        // Nobody reads meanwhile, for they would on this thread.
+        ip_batch(&lines);
+        told.arrive().await.unwrap();
+        assert!(!told.take(|_, _| {}).unwrap(), "some are lost");
+        assert!(told.take(|_, _| {}).unwrap(), "and told of once");
+        following(interfaces, async |_| {
+            eventually("what has come is guarded", || is_guarded("hot") && is_guarded("plugged"))
+                .await;
+            assert!(!pins.guards().unwrap().contains(&gone));
+            assert!(is_guarded("peer"));
+        })
+        .await;
     });
 }
 
@@ -203,88 +226,4 @@ fn the_guard_by_clsact() {
         }
         aya::programs::tc::qdisc_add_clsact("plugged").expect_err("it was there before");
     });
-}
-
-/// The guard, without the other programs.
-fn guard(pins: &Pins, tc: Tc) -> Guard {
-    let mut ebpf: Ebpf = loader::make_maps(pins, false).unwrap();
-    fs::create_dir_all(pins.links()).unwrap();
-    let program: &mut SchedClassifier =
-        ebpf.program_mut(program::GUARD).unwrap().try_into().unwrap();
-    program.load().unwrap();
-    Guard::new(ebpf, pins.clone(), tc)
-}
-
-/// Runs `test` while `interfaces` are followed.
-async fn following(
-    interfaces: Interfaces,
-    test: impl AsyncFnOnce(&mut watch::Receiver<Vec<Problem>>),
-) {
-    let (publish, mut problems) = watch::channel(interfaces.problems());
-    tokio::select! {
-        ended = interfaces.follow(&publish) => panic!("following ended: {ended:?}"),
-        () = test(&mut problems) => {}
-    }
-}
-
-/// Names of the programs at an interface's ingress, in their order.
-fn programs(name: &str) -> Vec<String> {
-    let (_, programs) = SchedClassifier::query_tcx(name, TcAttachType::Ingress).unwrap();
-    programs.iter().filter_map(|program| program.name_as_str()).map(str::to_owned).collect()
-}
-
-fn ids(name: &str) -> Vec<u32> {
-    let (_, programs) = SchedClassifier::query_tcx(name, TcAttachType::Ingress).unwrap();
-    programs.iter().map(|program| program.id()).collect()
-}
-
-fn is_guarded(name: &str) -> bool {
-    programs(name) == [program::GUARD]
-}
-
-/// How many filters clsact has at an interface's ingress.
-async fn guards(netlink: &Handle, name: &str) -> usize {
-    let index = uplink::index_of(netlink, name).await.unwrap();
-    let filters = netlink.traffic_filter(index as i32).get().ingress().execute();
-    let filters: Vec<_> = filters.try_collect().await.unwrap_or_default();
-    filters.iter().filter(|filter| u32::from(filter.header.handle) != 0).count()
-}
-
-async fn eventually(what: &str, mut ask: impl FnMut() -> bool) {
-    for _ in 0..6_000 {
-        if ask() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("did not come to pass: {what}");
-}
-
-async fn add_veth(netlink: &Handle, one: &str, other: &str) {
-    netlink.link().add(LinkVeth::new(one, other).build()).execute().await.unwrap();
-}
-
-/// Another network namespace.
-fn namespace() -> File {
-    let namespace = || {
-        unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        File::open("/proc/thread-self/ns/net").unwrap()
-    };
-    thread::spawn(namespace).join().unwrap()
-}
-
-fn inside<T: Send>(namespace: &File, work: impl FnOnce() -> T + Send) -> T {
-    let enter = || {
-        setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET).unwrap();
-        work()
-    };
-    thread::scope(|scope| scope.spawn(enter).join().unwrap())
-}
-
-/// Moves an interface; the index that it had.
-async fn move_to(netlink: &Handle, name: &str, namespace: &File) -> u32 {
-    let index = uplink::index_of(netlink, name).await.unwrap();
-    let moved = LinkUnspec::new_with_index(index).setns_by_fd(namespace.as_raw_fd());
-    netlink.link().set(moved.build()).execute().await.unwrap();
-    index
 }

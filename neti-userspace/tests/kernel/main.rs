@@ -5,6 +5,7 @@ mod dataplane;
 mod interfaces;
 mod names;
 mod network;
+mod reverse;
 mod store;
 mod support;
 mod twins;
