@@ -8,10 +8,10 @@ mod links;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tokio::{
     sync::watch,
-    task::spawn_blocking,
+    task::yield_now,
     time::{Duration, MissedTickBehavior, interval},
 };
 use tracing::warn;
@@ -34,8 +34,9 @@ impl Interfaces {
     pub async fn guard(guard: Guard, uplink: u32) -> Result<Self> {
         // What comes while they are listed is told of.
         let links = Links::subscribe()?;
-        let guarded = Guarded { guard, uplink, on: BTreeSet::new(), wrong: BTreeMap::new() };
-        let guarded = guarded.then(|guarded| guarded.all(links::list()?)).await?;
+        let on = BTreeSet::new();
+        let mut guarded = Guarded { guard, uplink, on, wrong: BTreeMap::new() };
+        guarded.all().await?;
         Ok(Self { links, guarded })
     }
 
@@ -55,14 +56,10 @@ impl Interfaces {
                     Some(self.guarded.wrong.keys().map(|index| Change::Comes(*index)).collect())
                 }
             };
-            let work = move |guarded: &mut Guarded| match changes {
-                Some(changes) => {
-                    guarded.follow(&changes);
-                    Ok(())
-                }
-                None => guarded.all(links::list()?),
-            };
-            self.guarded = self.guarded.then(work).await?;
+            match changes {
+                Some(changes) => self.guarded.follow(&changes).await,
+                None => self.guarded.all().await?,
+            }
             let problems = self.problems();
             publish.send_if_modified(|told| {
                 let changed = *told != problems;
@@ -74,6 +71,10 @@ impl Interfaces {
 }
 
 /// Where the guard stands, and where it should and cannot.
+///
+/// The kernel takes milliseconds to attach a program, and does so for one after the other. In between
+/// others have their turn, a signal above all; and not in a thread beside them, which would go on while
+/// somebody takes everything back.
 struct Guarded {
     guard: Guard,
     uplink: u32,
@@ -82,37 +83,31 @@ struct Guarded {
 }
 
 impl Guarded {
-    /// Works beside the runtime: the kernel takes milliseconds to attach a program.
-    async fn then(
-        mut self,
-        work: impl FnOnce(&mut Self) -> Result<()> + Send + 'static,
-    ) -> Result<Self> {
-        spawn_blocking(move || work(&mut self).map(|()| self))
-            .await
-            .context("guarding interfaces")?
-    }
-
-    /// Makes it stand on these and nowhere else, whatever was known before.
-    fn all(&mut self, listed: BTreeMap<u32, String>) -> Result<()> {
-        let gone: Vec<u32> =
-            self.guard.pinned()?.into_iter().filter(|index| !listed.contains_key(index)).collect();
-        for index in gone {
-            self.goes(index);
-        }
+    /// Makes it stand on all interfaces there are and nowhere else, whatever was known before.
+    async fn all(&mut self) -> Result<()> {
+        let pinned = self.guard.pinned()?;
+        let listed: BTreeSet<u32> = links::list()?.into_keys().collect();
         self.on.clear();
-        self.wrong.retain(|index, _| listed.contains_key(index));
-        for index in listed.into_keys() {
-            self.comes(index);
-        }
+        self.wrong.retain(|index, _| listed.contains(index));
+        self.change(&pinned - &listed, listed).await;
         Ok(())
     }
 
-    /// What has gone comes first: it may have taken the guard along to a container, and to attach
-    /// takes a while.
-    fn follow(&mut self, changes: &[Change]) {
+    async fn follow(&mut self, changes: &[Change]) {
         let (gone, come) = links::settle(changes);
-        gone.into_iter().for_each(|index| self.goes(index));
-        come.into_iter().for_each(|index| self.comes(index));
+        self.change(gone, come).await;
+    }
+
+    /// What has gone comes first: it may have taken the guard along to a container.
+    async fn change(&mut self, gone: BTreeSet<u32>, come: BTreeSet<u32>) {
+        for index in gone {
+            self.goes(index);
+            yield_now().await;
+        }
+        for index in come {
+            self.comes(index);
+            yield_now().await;
+        }
     }
 
     fn comes(&mut self, index: u32) {
