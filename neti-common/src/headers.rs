@@ -31,8 +31,8 @@ pub mod ethertype {
 }
 
 /// VLAN tags that we look behind, and the bytes of one.
-const MAX_TAGS: usize = 2;
-const TAG: usize = 4;
+pub const MAX_TAGS: usize = 2;
+pub const TAG: usize = 4;
 
 /// What a frame carries and where it starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub fn untagged<F: Family, P: Packet, T: Tables<F>>(
 
 /// 1 for the EtherType of a VLAN tag, else 0.
 #[inline(always)]
-fn is_tag(ethertype: u16) -> usize {
+pub fn is_tag(ethertype: u16) -> usize {
     let differences = (ethertype ^ ethertype::VLAN) as u64 * (ethertype ^ ethertype::QINQ) as u64;
     (differences.wrapping_sub(1) >> 63) as usize
 }

@@ -11,6 +11,7 @@ pub mod egress;
 pub mod family;
 pub mod filter;
 pub mod fragments;
+pub mod guard;
 pub mod headers;
 pub mod hints;
 pub mod icmp;

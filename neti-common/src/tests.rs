@@ -25,6 +25,7 @@ macro_rules! in_both_families {
 mod errors;
 mod extensions;
 mod flows;
+mod guard;
 mod hints;
 mod roundtrip;
 mod rules;

@@ -31,6 +31,7 @@ pub mod program {
     pub const FILTER: &str = "neti_filter";
     pub const INGRESS: &str = "neti_ingress";
     pub const EGRESS: &str = "neti_egress";
+    pub const GUARD: &str = "neti_guard";
     /// Those that the others hand IPv6 to.
     pub const FILTER6: &str = "neti_filter6";
     pub const INGRESS6: &str = "neti_ingress6";

@@ -65,14 +65,15 @@ pub struct Status {
 }
 
 impl Status {
-    /// Takes over what the last round of synchronising came to.
-    pub fn update(&mut self, sync: &sync::Status) {
+    /// Takes over what the last round of synchronising came to, and which interfaces are not guarded.
+    pub fn update(&mut self, sync: &sync::Status, unguarded: &[Problem]) {
         self.members = sync.peers;
         self.revision = sync.revision;
         self.stale = sync.stale.clone();
         self.held.clone_from(&sync.held);
-        self.problems.clone_from(&sync.problems);
-        self.problem_count = sync.problem_count;
+        let problems = unguarded.iter().chain(&sync.problems);
+        self.problems = problems.take(sync::PROBLEMS).cloned().collect();
+        self.problem_count = unguarded.len() + sync.problem_count;
     }
 
     /// Whether the daemon that wrote it runs. A process of another user answers EPERM, and lives.

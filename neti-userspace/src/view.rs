@@ -2,6 +2,8 @@
 //! packets come from and which one packets go to. Pure, and independent of the order in which
 //! members arrived.
 
+mod homeward;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
@@ -11,10 +13,13 @@ use std::{
 
 use ipnet::IpNet;
 
+use self::homeward::homeward;
+pub use self::homeward::is_rerouted;
 use crate::{
     addresses::IpFamily,
     fleet::{FleetSettings, Networks},
     membership::{HostId, MemberRecord, Members, Problem},
+    reverse::ReversePath,
 };
 
 /// Our own host.
@@ -37,6 +42,8 @@ pub struct Me {
     pub on_link: Vec<IpNet>,
     /// VLAN ids that have an interface of their own on the uplink.
     pub vlans: BTreeSet<u16>,
+    /// Where the host's own routes lead.
+    pub reverse: Arc<ReversePath>,
     /// The registry's servers, which are never refused; the maps have room for
     /// [`neti_common::maps::ENDPOINTS`] of a family.
     pub endpoints: Vec<SocketAddr>,
@@ -97,6 +104,7 @@ pub fn view(me: &Me, fleet: &FleetSettings, members: &Members) -> View {
         let visible = visible(me, &fleet.networks, member);
         problems.extend(unreachable(me, member, &overlays, &visible));
         let visible = outside(fleet, member, visible, &mut problems);
+        let visible = homeward(me, member, visible, &mut problems);
         let reals = reals.grant(member, visible, &mut problems);
         overlays.retain(|overlay| {
             let family = IpFamily::of(*overlay);

@@ -277,7 +277,7 @@ fn now() -> Result<u64> {
     Ok(time.tv_sec().cast_unsigned() * 1_000_000_000 + time.tv_nsec().cast_unsigned())
 }
 
-fn text(mac: [u8; 6]) -> String {
+pub fn text(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 

@@ -25,6 +25,7 @@ pub mod statistics;
 pub mod topology;
 pub mod traces;
 pub mod traffic;
+pub mod tunnel;
 
 use std::{
     io::{self, ErrorKind},

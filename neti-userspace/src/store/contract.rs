@@ -79,6 +79,7 @@ fn sample(fleet: &str, peers: &[(&str, &str, u8, u8)]) -> Result<MapState> {
         uplink_index: 7,
         on_link: vec!["10.0.0.0/24".parse()?],
         vlans: [peers.len() as u16, 4094].into(),
+        reverse: Default::default(),
         endpoints: vec![([192, 0, 2, 7], 2379).into()],
     };
     let fleet = FleetSettings::parse("fleet", fleet.as_bytes())?;

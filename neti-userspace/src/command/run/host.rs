@@ -132,6 +132,7 @@ pub fn me(
         uplink_index: uplink.index,
         on_link: uplink.other_next_hop.clone(),
         vlans: uplink.vlans.iter().copied().collect(),
+        reverse: Default::default(),
         endpoints,
     }
 }
