@@ -13,6 +13,7 @@ pub mod membership;
 pub mod notrack;
 pub mod output;
 pub mod registry;
+pub mod rules;
 pub mod saved;
 pub mod shutdown;
 pub mod state;

@@ -61,7 +61,11 @@ fn only_the_overlay_is_required() {
 fn errors_name_key_value_and_what_is_right() {
     let whole = [
         ("", "not a JSON object: EOF"),
-        ("[]", "not a JSON object: invalid type"),
+        ("[]", "not a JSON object; must be { ... }"),
+        (
+            r#"{"echo": true, "echo": true}"#,
+            "key \"echo\" is there twice; must be there once at line 1 column",
+        ),
         ("{}", "overlay: missing; must be a list of ranges like"),
         (r#"{"overlay": []}"#, "overlay = []: must be a list of at least one range"),
         (
@@ -106,7 +110,7 @@ fn errors_name_key_value_and_what_is_right() {
         (r#""mode": "strict""#, "mode = \"strict\": must be observe or enforce"),
         (r#""identity": 1"#, "identity = 1: must be real or overlay"),
         (r#""allow": [{}]"#, "allow[0].from: missing; must be a range like 10.0.0.0/8 or fd00::/8"),
-        (r#""allow": [{"from": []}]"#, "allow[0].from: missing; must be a range"),
+        (r#""allow": [{"from": []}]"#, "allow[0].from = []: must be a list of at least one range"),
         (
             r#""allow": [{"from": "::ffff:10.0.0.0/104"}]"#,
             "allow[0].from = \"::ffff:10.0.0.0/104\": is IPv4 written as IPv6 (v4-mapped); write \
@@ -114,8 +118,8 @@ fn errors_name_key_value_and_what_is_right() {
         ),
         (
             r#""allow": [{"from": ["10.0.0.0/8", "fd00::/9"]}]"#,
-            "allow[0].from = 10.0.0.0/8, fd00::/9: 10.0.0.0/8 is IPv4, fd00::/9 is not; must be of \
-             one family",
+            "allow[0].from[1] = \"fd00::/9\": 10.0.0.0/8 is IPv4, fd00::/9 is not; must be of one \
+             family",
         ),
         (
             r#""allow": [{"from": ["fd00::/8", "fd00::1/8"]}]"#,
@@ -128,11 +132,11 @@ fn errors_name_key_value_and_what_is_right() {
         (r#""allow": [{"from": "10.0.0.0/8", "port": 1}]"#, "allow[0].port = 1: unknown key"),
         (
             r#""allow": [{"from": "10.0.0.0/8", "ports": ["80"]}]"#,
-            "allow[0].ports = 80-80: must be given with protocol tcp or udp only",
+            "allow[0].ports = 80: must be given with protocol tcp or udp only",
         ),
         (
             r#""allow": [{"from": "10.0.0.0/8", "protocol": "tcp", "ports": ["80", "9-8"]}]"#,
-            "allow[0].ports[1] = \"9-8\": must be a port or a range",
+            "allow[0].ports[1] = \"9-8\": inverted; write 8-9",
         ),
         (
             r#""allow": [{"from": "10.0.0.0/8", "protocol": 255}]"#,
@@ -150,7 +154,7 @@ fn errors_name_key_value_and_what_is_right() {
             "failsafe[0] = \"::1\": must be a range like 10.0.0.0/8 or fd00::/8",
         ),
         (r#""echo": "on""#, "echo = \"on\": must be true or false"),
-        (r#""twin_ports": "9000-8000""#, "twin_ports = \"9000-8000\": must be a range of ports"),
+        (r#""twin_ports": "9000-8000""#, "twin_ports = \"9000-8000\": inverted; write 8000-9000"),
         (r#""overlays": []"#, "overlays = []: unknown key; known are overlay,"),
     ];
     let whole = whole.map(|(text, error)| (text.to_owned(), error.to_owned()));

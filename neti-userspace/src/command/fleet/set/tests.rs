@@ -1,10 +1,10 @@
 use crate::{
     cli::FleetSet,
     command::fleet::sample::{Sample, config, printed, registry},
-    membership::sample::record,
+    membership::sample::{id, record},
 };
 
-use super::run;
+use super::{here::Here, run};
 
 const SETTINGS: &str = r#"{ "overlay": ["100.64.0.0/16"], "mode": "observe" }"#;
 
@@ -19,7 +19,8 @@ fn args(changes: &[&str]) -> FleetSet {
 }
 
 async fn set(registry: &Sample, args: &FleetSet) -> Result<String, String> {
-    let done = printed(async |out| run(out, &registry.open(), args).await).await;
+    let here = Here { host: id("hudson"), endpoints: Vec::new(), ssh: None };
+    let done = printed(async |out| run(out, &registry.open(), &here, args).await).await;
     done.map_err(|error| format!("{error:#}"))
 }
 
@@ -48,7 +49,7 @@ async fn a_file_replaces_all_as_it_is_written() {
     registry.write("new", "{\"overlay\": []}");
     let error = set(&registry, &file).await.unwrap_err();
     let name = registry.path("new").display().to_string();
-    assert_eq!(error, format!("{name}: overlay = []: must be a list of at least one range"));
+    assert_eq!(error, format!("{name}:1: overlay = []: must be a list of at least one range"));
     assert_eq!(registry.read("fleet"), text);
 }
 
