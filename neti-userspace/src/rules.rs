@@ -118,6 +118,8 @@ impl Draft {
         let allow = sources::merged(allow, &mut sets);
         let Members { restricted, roles, hosts, others } =
             Members::new(policy, id, role, &mut sets);
+        // Nobody asks for it, and it need not have a set of its own.
+        let others = if restricted { others } else { open };
         let mut draft = Self { sets: Vec::new(), restricted, allow, roles, hosts, others };
         draft.keep(open, &sets);
         draft

@@ -40,6 +40,10 @@ impl Weight {
         open.iter().for_each(|port| self.cut(&[port.services()]));
     }
 
+    fn is_none(&self) -> bool {
+        self.prefixes == 0 && self.cuts.is_empty()
+    }
+
     fn cut(&mut self, ranges: &[(u32, u32)]) {
         self.cuts.extend(ranges.iter().flat_map(|(first, last)| [*first, last + 1]));
     }
@@ -56,7 +60,7 @@ impl Weight {
     }
 }
 
-/// Looks at every role and host that the settings can tell apart. Most policies are so small that it is
+/// Looks at every role and host that the settings tell apart. Most policies are so small that it is
 /// enough to count what they name; others are compiled.
 ///
 /// # Errors
@@ -71,8 +75,10 @@ pub fn check(policy: &Policy) -> Result<(), TooMany> {
     };
     let host = |id: &HostId| Weight::of(policy.hosts.get(id), policy, Some(Who::Host(id.clone())));
     let roles = named_roles.iter().map(|name| (*name, role(name)));
+    let roles = roles.filter(|(_, weight)| !weight.is_none());
     let roles: Vec<_> = once(("", Weight::default())).chain(roles).collect();
     let hosts = named_hosts.iter().map(|id| (Some(*id), host(id)));
+    let hosts = hosts.filter(|(_, weight)| !weight.is_none());
     let hosts: Vec<_> = once((None, Weight::default())).chain(hosts).collect();
 
     // Those of members, and of anyone.
