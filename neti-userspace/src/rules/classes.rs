@@ -59,6 +59,12 @@ impl Classes {
         self.runs_within(set).map(|run| self.runs[run])
     }
 
+    /// At how many places services of `set` that follow each other may be of different classes.
+    pub fn cuts_within(&self, set: &Services) -> usize {
+        let before = |service: u32| self.cuts.partition_point(|cut| *cut <= service);
+        set.ranges().iter().map(|(first, last)| before(*last) - before(*first)).sum()
+    }
+
     /// The class of each service. What would be beyond [`CLASSES`] is in class 0.
     pub fn by_service(&self) -> Vec<u16> {
         let mut by_service = Vec::with_capacity(services::COUNT as usize);

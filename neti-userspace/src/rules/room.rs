@@ -4,13 +4,14 @@
 use std::{
     collections::{BTreeSet, HashMap},
     iter::once,
+    ops::Add,
 };
 
 use ipnet::IpNet;
 
-use super::{CLASSES, Draft, SETS, classes::Classes, services::Services, sets::Sets, sources};
+use super::{CLASSES, Draft, SETS, classes::Classes, services::Services};
 use crate::{
-    fleet::{AllowRule, OpenPort, Overrides, Policy, Who},
+    fleet::{MemberRule, OpenPort, Overrides, Policy, Who},
     membership::HostId,
 };
 
@@ -24,140 +25,210 @@ pub struct TooMany {
     pub right: String,
 }
 
-/// How much of the maps one part of the policy may take at the most.
+/// What the settings say of a role or a host.
 #[derive(Default)]
-struct Weight {
-    prefixes: usize,
-    /// Numbers of services at which a range begins, or the next one after its end. There are no more
-    /// classes than these.
-    cuts: BTreeSet<u32>,
+struct Part {
+    services: Vec<(u32, u32)>,
+    prefixes: Vec<IpNet>,
 }
 
-impl Weight {
-    fn add(&mut self, allow: &[AllowRule], open: &[OpenPort]) {
-        self.prefixes += allow.iter().map(|rule| rule.from.len()).sum::<usize>();
-        allow.iter().for_each(|rule| self.cut(rule.services().ranges()));
-        open.iter().for_each(|port| self.cut(&[port.services()]));
-    }
-
-    fn is_none(&self) -> bool {
-        self.prefixes == 0 && self.cuts.is_empty()
-    }
-
-    fn cut(&mut self, ranges: &[(u32, u32)]) {
-        self.cuts.extend(ranges.iter().flat_map(|(first, last)| [*first, last + 1]));
-    }
-
-    /// Of what the settings say of a role or a host.
-    fn of(overrides: Option<&Overrides>, policy: &Policy, to: Option<Who>) -> Self {
-        let mut weight = Self::default();
-        if let Some(overrides) = overrides {
-            weight.add(&overrides.allow, &overrides.open);
-        }
-        let rules = policy.member_rules.iter().filter(|rule| Some(&rule.to) == to.as_ref());
-        rules.for_each(|rule| weight.cut(rule.services.ranges()));
-        weight
-    }
+/// How many classes and sets there are.
+#[derive(Clone, Copy)]
+struct Size {
+    classes: usize,
+    sets: usize,
 }
 
-/// Looks at every role and host that the settings tell apart. Most policies are so small that it is
-/// enough to count what they name; others are compiled.
+/// What a host of some role comes to that has nothing to itself.
+struct Base {
+    size: Size,
+    /// In order.
+    prefixes: Vec<IpNet>,
+    classes: Classes,
+}
+
+/// Looks at every role and host that the settings tell apart. Few of them are compiled, unless the policy
+/// comes near to what there is room for: what a role or a host adds at the most is counted.
 ///
 /// # Errors
 /// The first host, by its role and id, for which there is not enough room.
 pub fn check(policy: &Policy) -> Result<(), TooMany> {
-    let mut fleet = Weight::of(None, policy, Some(Who::Any));
-    fleet.add(&policy.allow, &policy.open);
-    let (named_roles, named_hosts) = (policy.roles(), policy.hosts());
-    let role = |name: &str| {
-        let overrides = policy.roles.as_ref().and_then(|roles| roles.get(name));
-        Weight::of(overrides, policy, Some(Who::Role(name.to_owned())))
+    let fleet = Base::new(policy, "")?;
+    let mut rules: HashMap<&Who, Vec<&MemberRule>> = HashMap::new();
+    for rule in &policy.member_rules {
+        rules.entry(&rule.to).or_default().push(rule);
+    }
+    let part = |overrides: Option<&Overrides>, who: Who| {
+        let rules = rules.get(&who).map(Vec::as_slice).unwrap_or_default();
+        Part::new(overrides, rules)
     };
-    let host = |id: &HostId| Weight::of(policy.hosts.get(id), policy, Some(Who::Host(id.clone())));
-    let roles = named_roles.iter().map(|name| (*name, role(name)));
-    let roles = roles.filter(|(_, weight)| !weight.is_none());
-    let roles: Vec<_> = once(("", Weight::default())).chain(roles).collect();
-    let hosts = named_hosts.iter().map(|id| (Some(*id), host(id)));
-    let hosts = hosts.filter(|(_, weight)| !weight.is_none());
-    let hosts: Vec<_> = once((None, Weight::default())).chain(hosts).collect();
+    let role = |name| policy.roles.as_ref().and_then(|roles| roles.get(name));
+    let roles = policy.roles().into_iter();
+    let roles = roles.map(|name| (name, part(role(name), Who::Role(name.to_owned()))));
+    let roles = once(("", Part::default())).chain(roles.filter(|(_, part)| !part.is_empty()));
+    let hosts = policy.hosts().into_iter();
+    let hosts = hosts.map(|id| (id, part(policy.hosts.get(id), Who::Host(id.clone()))));
+    let hosts: Vec<_> = hosts.filter(|(_, part)| !part.is_empty()).collect();
+    let added: Vec<Size> = hosts.iter().map(|(_, part)| fleet.adds(part)).collect();
 
-    // Those of members, and of anyone.
-    let other_sets = named_roles.len() + named_hosts.len() + 2;
-    let mut distinct = None;
-    for (id, host) in &hosts {
-        for (name, role) in &roles {
-            let cuts = fleet.cuts.len() + role.cuts.len() + host.cuts.len();
-            let prefixes = fleet.prefixes + role.prefixes + host.prefixes;
-            let has_room = cuts <= CLASSES
-                && (prefixes + other_sets <= SETS
-                    || *distinct.get_or_insert_with(|| distinct_sets(policy)) + other_sets <= SETS);
-            if !has_room {
-                compiled(policy, *id, name)?;
+    // Each that a rule is about may have a set of its own, as have the other members and anyone.
+    let from: BTreeSet<&Who> = policy.member_rules.iter().map(|rule| &rule.from).collect();
+    let peers = from.len() + 2;
+    let has_room = |size: Size| size.classes <= CLASSES && size.sets + peers <= SETS;
+    for (role, part) in roles {
+        let of_role = fleet.size + fleet.adds(&part);
+        let own = if has_room(of_role) { None } else { Some(Base::new(policy, role)?) };
+        for ((id, part), added) in hosts.iter().zip(&added) {
+            let together = match &own {
+                None => of_role + *added,
+                Some(own) => own.size + own.adds(part),
+            };
+            if !has_room(together) {
+                let draft = Draft::new(policy, Some(id), role);
+                fits(policy, Size::of(&draft, &Classes::of(&draft.sets)), Some(id), role)?;
             }
         }
     }
     Ok(())
 }
 
-/// How many sets the prefixes of all roles and hosts together can come to, if what each of these says is
-/// told apart. One host sees a part of it, in which there are no more.
-fn distinct_sets(policy: &Policy) -> usize {
-    let roles = policy.roles.iter().flat_map(|roles| roles.values());
-    let overrides = roles.chain(policy.hosts.values()).map(|own| &own.allow);
-    let (mut sets, mut marks) = (Sets::default(), HashMap::new());
-    let mut named: Vec<(IpNet, u32)> = Vec::new();
-    for (part, allow) in once(&policy.allow).chain(overrides).enumerate() {
-        for rule in allow {
-            // Instead of the services themselves, a number for them and whose they are.
-            let next = marks.len() as u32;
-            let mark = *marks.entry((part, rule.services())).or_insert(next);
-            let set = sets.index(Services::new(once((mark, mark))));
-            named.extend(rule.from.iter().map(|prefix| (*prefix, set)));
+impl Part {
+    fn new(overrides: Option<&Overrides>, rules: &[&MemberRule]) -> Self {
+        let mut part = Self::default();
+        for rule in overrides.iter().flat_map(|own| &own.allow) {
+            part.services.extend(rule.services().ranges());
+            part.prefixes.extend(&rule.from);
         }
+        part.services.extend(overrides.iter().flat_map(|own| &own.open).map(OpenPort::services));
+        part.services.extend(rules.iter().flat_map(|rule| rule.services.ranges()));
+        part
     }
-    let merged = sources::merged(named, &mut sets);
-    merged.into_iter().map(|(_, set)| set).collect::<BTreeSet<_>>().len()
+
+    fn is_empty(&self) -> bool {
+        self.services.is_empty() && self.prefixes.is_empty()
+    }
 }
 
-fn compiled(policy: &Policy, id: Option<&HostId>, role: &str) -> Result<(), TooMany> {
-    let draft = Draft::new(policy, id, role);
-    let sets = draft.sets.len();
-    let too_many = |value: String, right: String| {
-        let whose = match (id, role) {
-            (None, _) | (_, "") => String::new(),
-            (Some(_), role) => format!(" in role {role}"),
-        };
-        let rest = if id.is_none() && role.is_empty() { "" } else { ", the fleet's among them" };
-        TooMany { key: key(policy, &draft, id, role), value: value + &whose + rest, right }
-    };
-    if sets > SETS {
-        let right =
-            format!("must be at most {SETS} on one host; let more sources reach the same services");
-        return Err(too_many(format!("{sets} different sets of services"), right));
+impl Size {
+    fn of(draft: &Draft, classes: &Classes) -> Self {
+        Self { classes: classes.count, sets: draft.sets.len() }
     }
-    // Class 0 is in no set.
-    let classes = Classes::of(&draft.sets).count - 1;
-    if classes >= CLASSES {
-        let right =
-            format!("must be at most {} on one host; name wider ranges of ports", CLASSES - 1);
-        return Err(too_many(format!("{classes} services that rules tell apart"), right));
+}
+
+impl Add for Size {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { classes: self.classes + other.classes, sets: self.sets + other.sets }
+    }
+}
+
+impl Base {
+    /// Fails if already that is more than there is room for.
+    fn new(policy: &Policy, role: &str) -> Result<Self, TooMany> {
+        let draft = Draft::new(policy, None, role);
+        let classes = Classes::of(&draft.sets);
+        let size = Size::of(&draft, &classes);
+        fits(policy, size, None, role)?;
+        let prefixes = draft.allow.iter().map(|(prefix, _)| *prefix).collect();
+        Ok(Self { size, prefixes, classes })
+    }
+
+    /// How much more there is with `part` at the most; what two parts add, they add together. Services
+    /// that it does not name are told apart no better than before, the others may be at each place where
+    /// a range begins or ends. Prefixes that lie in none of its own keep their sets.
+    fn adds(&self, part: &Part) -> Size {
+        let ends = part.services.iter().flat_map(|(first, last)| [*first, last + 1]);
+        let ends = ends.collect::<BTreeSet<_>>().len();
+        let named = Services::new(part.services.iter().copied());
+        let inside = |prefix: &IpNet| {
+            let begin = self.prefixes.partition_point(|other| other < prefix);
+            let behind = self.prefixes[begin..].partition_point(|other| prefix.contains(other));
+            1 + behind
+        };
+        Size {
+            classes: ends + self.classes.cuts_within(&named),
+            sets: part.prefixes.iter().map(inside).sum(),
+        }
+    }
+}
+
+/// Fails if a host of this role, with this id if it has something to itself, comes to more than there is
+/// room for.
+fn fits(policy: &Policy, size: Size, id: Option<&HostId>, role: &str) -> Result<(), TooMany> {
+    let whose = match (id, role) {
+        (None, "") => String::new(),
+        (None, _) | (_, "") => ", the fleet's among them".to_owned(),
+        (Some(_), role) => format!(" in role {role}, the fleet's among them"),
+    };
+    let too_many = |value: String, right: String| {
+        Err(TooMany { key: key(policy, id, role), value: value + &whose, right })
+    };
+    let Size { classes, sets } = size;
+    if sets > SETS {
+        return too_many(
+            format!("{sets} different sets of services"),
+            format!("must be at most {SETS} on one host; let more sources reach the same services"),
+        );
+    }
+    if classes > CLASSES {
+        // Class 0 is of the services that nobody names.
+        return too_many(
+            format!("{} services that rules tell apart", classes - 1),
+            format!("must be at most {} on one host; name wider ranges of ports", CLASSES - 1),
+        );
     }
     Ok(())
 }
 
 /// Where the settings say the most about such a host.
-fn key(policy: &Policy, draft: &Draft, id: Option<&HostId>, role: &str) -> String {
-    let listed = |role: &str| policy.roles.as_ref().is_some_and(|roles| roles.contains_key(role));
-    match id {
-        Some(id) if policy.hosts.contains_key(id) => format!("hosts.{id}"),
-        Some(_) => "member_rules".to_owned(),
-        None if !role.is_empty() && listed(role) => format!("roles.{role}"),
-        None if !role.is_empty() => "member_rules".to_owned(),
-        None => {
+fn key(policy: &Policy, id: Option<&HostId>, role: &str) -> String {
+    let listed = policy.roles.as_ref().is_some_and(|roles| roles.contains_key(role));
+    match (id, role) {
+        (Some(id), _) if policy.hosts.contains_key(id) => format!("hosts.{id}"),
+        (None, role) if listed => format!("roles.{role}"),
+        (None, "") => {
+            let allow = policy.allow.iter().map(|rule| rule.from.len()).sum();
             let rules = policy.rules_to(None, "").count();
-            let (allow, open) = (draft.allow.len(), policy.open.len());
-            let keys = [(allow, "allow"), (open, "open"), (rules, "member_rules")];
+            let keys = [(allow, "allow"), (policy.open.len(), "open"), (rules, "member_rules")];
             keys.into_iter().max().map_or("allow", |(_, key)| key).to_owned()
+        }
+        _ => "member_rules".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::rules::tests::sample::policies;
+
+    proptest! {
+        #[test]
+        fn no_host_comes_to_more_than_is_counted((policy, _) in policies()) {
+            let from: BTreeSet<&Who> = policy.member_rules.iter().map(|rule| &rule.from).collect();
+            let fleet = Base::new(&policy, "").unwrap();
+            let part = |overrides: Option<&Overrides>, who: Who| {
+                let rules: Vec<_> = policy.member_rules.iter().filter(|rule| rule.to == who).collect();
+                Part::new(overrides, &rules)
+            };
+            for role in once("").chain(policy.roles()) {
+                let overrides = policy.roles.as_ref().unwrap().get(role);
+                let of_role = fleet.adds(&part(overrides, Who::Role(role.to_owned())));
+                let own = Base::new(&policy, role).unwrap();
+                for id in policy.hosts() {
+                    let part = part(policy.hosts.get(id), Who::Host(id.clone()));
+                    let draft = Draft::new(&policy, Some(id), role);
+                    let exact = Size::of(&draft, &Classes::of(&draft.sets));
+                    for counted in
+                        [fleet.size + of_role + fleet.adds(&part), own.size + own.adds(&part)]
+                    {
+                        prop_assert!(exact.classes <= counted.classes);
+                        prop_assert!(exact.sets <= counted.sets + from.len() + 2);
+                    }
+                }
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 mod room;
-mod sample;
+pub mod sample;
 
 use self::sample::{HOSTS, ROLES, policies, services};
 
