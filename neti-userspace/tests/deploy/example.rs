@@ -151,6 +151,7 @@ fn the_fleet_settings_shown_parse_and_every_key_is_explained() {
         FleetSettings {
             overlay: settings.overlay.clone(),
             networks: settings.networks.clone(),
+            policy: settings.policy.clone(),
             allow: settings.allow.clone(),
             open: settings.open.clone(),
             ..least
@@ -163,6 +164,10 @@ fn the_fleet_settings_shown_parse_and_every_key_is_explained() {
         include_str!("../../src/fleet.rs"),
         include_str!("../../src/fleet/allow.rs"),
         include_str!("../../src/fleet/networks.rs"),
+        include_str!("../../src/fleet/policy.rs"),
+        include_str!("../../src/fleet/policy/member_rules.rs"),
+        include_str!("../../src/fleet/policy/nat_overrides.rs"),
+        include_str!("../../src/fleet/ports.rs"),
         include_str!("../../src/fleet/ranges.rs"),
     ]
     .concat();
