@@ -15,8 +15,8 @@ mod classes;
 pub mod numbers;
 mod room;
 pub mod services;
-pub mod sets;
-pub mod sources;
+pub(crate) mod sets;
+pub(crate) mod sources;
 
 pub use room::{TooMany, check};
 
