@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use self::{classes::Classes, services::Services, sets::Sets};
 use crate::{
     fleet::{FleetSettings, Mode, OpenPort, Policy, Who},
-    membership::HostId,
+    membership::{HostId, Members},
 };
 
 mod classes;
@@ -46,7 +46,8 @@ pub struct Rules {
     /// What members of a role may reach, by its number ([`numbers::of_role`]).
     pub roles: BTreeMap<u32, u32>,
     /// What members that rules name by their ids may reach, by their numbers ([`numbers::of_host`]).
-    /// What their roles may reach comes on top: the settings do not know which these are.
+    /// What their roles may reach comes on top, which [`Rules::merge_roles`] puts in: the settings do
+    /// not know what these are.
     pub hosts: BTreeMap<u32, u32>,
     /// What members may reach whose role no rule names.
     pub others: u32,
@@ -116,8 +117,7 @@ impl Draft {
         let rules = policy.allow.iter().chain(overrides().flat_map(|own| &own.allow));
         let allow = sources::named(rules, &mut sets);
         let allow = sources::merged(allow, &mut sets);
-        let Members { restricted, roles, hosts, others } =
-            Members::new(policy, id, role, &mut sets);
+        let Peers { restricted, roles, hosts, others } = Peers::new(policy, id, role, &mut sets);
         // Nobody asks for it, and it need not have a set of its own.
         let others = if restricted { others } else { open };
         let mut draft = Self { sets: Vec::new(), restricted, allow, roles, hosts, others };
@@ -143,14 +143,14 @@ impl Draft {
 }
 
 /// What rules say of members, with indices into [`Sets`].
-struct Members {
+struct Peers {
     restricted: bool,
     roles: BTreeMap<u32, u32>,
     hosts: BTreeMap<u32, u32>,
     others: u32,
 }
 
-impl Members {
+impl Peers {
     fn new(policy: &Policy, id: Option<&HostId>, role: &str, sets: &mut Sets) -> Self {
         let nothing = sets.index(Services::default());
         let mut members = Self {
@@ -179,41 +179,55 @@ impl Members {
 }
 
 impl Rules {
+    /// Puts what their roles may reach into the sets of members that rules name by their ids, so that
+    /// one set answers for a member. The same members with other roles come to other sets.
+    pub fn merge_roles(&mut self, policy: &Policy, members: &Members) {
+        let mut known: BTreeMap<ServiceSet, u32> = self.sets.iter().cloned().zip(0..).collect();
+        for id in policy.member_rules.iter().filter_map(|rule| rule.from.host()) {
+            let role = members.get(id).map_or("", |record| &record.role);
+            let Some(set) = self.hosts.get_mut(&numbers::of_host(id)) else { continue };
+            let of_role = self.roles.get(&numbers::of_role(role)).unwrap_or(&self.others);
+            let (own, of_role) = (self.sets.get(*set as usize), self.sets.get(*of_role as usize));
+            let (Some(mut merged), Some(of_role)) = (own.cloned(), of_role) else { continue };
+            merged.0.iter_mut().zip(of_role.0).for_each(|(word, of_role)| *word |= of_role);
+            *set = *known.entry(merged.clone()).or_insert_with(|| {
+                self.sets.push(merged);
+                self.sets.len() as u32 - 1
+            });
+        }
+    }
+
     /// Whether a member may reach a service of this host by the rules about members.
     pub fn admits_member(&self, id: &HostId, role: &str, service: u32) -> bool {
-        !self.restricted || self.member_sets(id, role).any(|set| self.is_in(set, service))
+        let class = self.classes[service as usize];
+        !self.restricted || self.of_member(id, role).any(|set| set.has(class))
     }
 
     /// Whether there is any service that a member may reach by them.
     pub fn knows_member(&self, id: &HostId, role: &str) -> bool {
-        !self.restricted
-            || self.member_sets(id, role).any(|set| !self.sets[set as usize].is_empty())
+        !self.restricted || self.of_member(id, role).any(|set| !set.is_empty())
     }
 
     /// Whether whoever sends from `source` may reach a service of this host.
     pub fn admits_source(&self, source: IpAddr, service: u32) -> bool {
-        self.is_in(0, service)
-            || self.source_set(source).is_some_and(|set| self.is_in(set, service))
+        let class = self.classes[service as usize];
+        self.of_source(source).any(|set| set.has(class))
     }
 
     /// Whether there is any service that whoever sends from `source` may reach.
     pub fn knows_source(&self, source: IpAddr) -> bool {
-        let sets = [Some(0), self.source_set(source)];
-        sets.into_iter().flatten().any(|set| !self.sets[set as usize].is_empty())
+        self.of_source(source).any(|set| !set.is_empty())
     }
 
-    fn is_in(&self, set: u32, service: u32) -> bool {
-        self.sets[set as usize].has(self.classes[service as usize])
-    }
-
-    fn member_sets(&self, id: &HostId, role: &str) -> impl Iterator<Item = u32> {
+    fn of_member(&self, id: &HostId, role: &str) -> impl Iterator<Item = &ServiceSet> {
         let of_role = self.roles.get(&numbers::of_role(role)).unwrap_or(&self.others);
         let of_host = self.hosts.get(&numbers::of_host(id));
-        of_host.into_iter().chain([of_role]).copied()
+        of_host.into_iter().chain([of_role]).filter_map(|set| self.sets.get(*set as usize))
     }
 
-    fn source_set(&self, source: IpAddr) -> Option<u32> {
-        sources::longest(&self.allow, IpNet::from(source)).copied()
+    fn of_source(&self, source: IpAddr) -> impl Iterator<Item = &ServiceSet> {
+        let longest = sources::longest(&self.allow, IpNet::from(source));
+        longest.into_iter().chain([&0]).filter_map(|set| self.sets.get(*set as usize))
     }
 }
 

@@ -71,9 +71,7 @@ pub fn check(policy: &Policy) -> Result<(), TooMany> {
     let hosts: Vec<_> = hosts.filter(|(_, part)| !part.is_empty()).collect();
     let added: Vec<Size> = hosts.iter().map(|(_, part)| fleet.adds(part)).collect();
 
-    // Each that a rule is about may have a set of its own, as have the other members and anyone.
-    let from: BTreeSet<&Who> = policy.member_rules.iter().map(|rule| &rule.from).collect();
-    let peers = from.len() + 2;
+    let peers = peers(policy);
     let has_room = |size: Size| size.classes <= CLASSES && size.sets + peers <= SETS;
     for (role, part) in roles {
         let of_role = fleet.size + fleet.adds(&part);
@@ -90,6 +88,15 @@ pub fn check(policy: &Policy) -> Result<(), TooMany> {
         }
     }
     Ok(())
+}
+
+/// How many sets there are at the most beside those of prefixes: each role and host that a rule is about
+/// may have one, the host another one with what its role may reach, and so have the other members and
+/// anyone.
+fn peers(policy: &Policy) -> usize {
+    let from: BTreeSet<&Who> = policy.member_rules.iter().map(|rule| &rule.from).collect();
+    let hosts = from.iter().filter_map(|who| who.host()).count();
+    from.len() + hosts + 2
 }
 
 impl Part {
@@ -111,7 +118,8 @@ impl Part {
 
 impl Size {
     fn of(draft: &Draft, classes: &Classes) -> Self {
-        Self { classes: classes.count, sets: draft.sets.len() }
+        // A set with what its role may reach is made for each host (`Rules::merge_roles`).
+        Self { classes: classes.count, sets: draft.sets.len() + draft.hosts.len() }
     }
 }
 
@@ -207,7 +215,6 @@ mod tests {
     proptest! {
         #[test]
         fn no_host_comes_to_more_than_is_counted((policy, _) in policies()) {
-            let from: BTreeSet<&Who> = policy.member_rules.iter().map(|rule| &rule.from).collect();
             let fleet = Base::new(&policy, "").unwrap();
             let part = |overrides: Option<&Overrides>, who: Who| {
                 let rules: Vec<_> = policy.member_rules.iter().filter(|rule| rule.to == who).collect();
@@ -225,7 +232,7 @@ mod tests {
                         [fleet.size + of_role + fleet.adds(&part), own.size + own.adds(&part)]
                     {
                         prop_assert!(exact.classes <= counted.classes);
-                        prop_assert!(exact.sets <= counted.sets + from.len() + 2);
+                        prop_assert!(exact.sets <= counted.sets + peers(&policy));
                     }
                 }
             }

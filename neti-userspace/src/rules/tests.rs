@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use proptest::prelude::*;
 
@@ -7,8 +7,8 @@ use crate::{
     addresses::IpFamily,
     fleet::{AllowRule, FleetError, MemberRule, Overrides, PortRange, Transport, warnings},
     membership::{
-        Members,
-        sample::{fleet, id, ip, said},
+        MemberRecord, Members,
+        sample::{fleet, id, ip, record, said},
     },
 };
 
@@ -40,6 +40,13 @@ fn source_is_admitted(rules: &Rules, from: IpAddr, service: u32) -> bool {
     let longest = holding.max_by_key(|(prefix, _)| prefix.prefix_len()).map(|(_, set)| *set);
     let class = rules.classes[service as usize];
     [Some(0), longest].into_iter().flatten().any(|set| rules.sets[set as usize].has(class))
+}
+
+/// As the kernel does it: a member's own set answers alone if it has one, else that of its role.
+fn is_admitted(rules: &Rules, id: &HostId, role: &str, service: u32) -> bool {
+    let of_role = || rules.roles.get(&numbers::of_role(role));
+    let set = rules.hosts.get(&numbers::of_host(id)).or_else(of_role).unwrap_or(&rules.others);
+    !rules.restricted || rules.sets[*set as usize].has(rules.classes[service as usize])
 }
 
 /// What every compilation has in common.
@@ -107,11 +114,17 @@ proptest! {
                 let peer = id(peer);
                 let about: Vec<_> =
                     about.iter().filter(|rule| is(&rule.from, &peer, peer_role)).collect();
+                let record = MemberRecord { role: peer_role.to_owned(), ..record(peer.as_str(), "100.64.0.1", "ec2") };
+                let mut merged = rules.clone();
+                merged.merge_roles(policy, &Members::unit(peer.clone(), Arc::new(record)));
+                is_sound(&merged)?;
+                prop_assert!(merged.sets.len() <= rules.sets.len() + rules.hosts.len());
                 for (protocol, port) in services() {
                     let may = !rules.restricted
                         || about.iter().any(|rule| rule.covers(protocol, port));
                     let service = number(protocol, port);
                     prop_assert_eq!(rules.admits_member(&peer, peer_role, service), may);
+                    prop_assert_eq!(is_admitted(&merged, &peer, peer_role, service), may);
                 }
                 let knows = !rules.restricted || !about.is_empty();
                 prop_assert_eq!(rules.knows_member(&peer, peer_role), knows);
