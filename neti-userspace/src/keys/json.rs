@@ -66,11 +66,13 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
-        while let Some((key, Once(value))) = from.next_entry::<String, _>()? {
+        while let Some(key) = from.next_key::<String>()? {
+            // The line of an error is that to which the text has been read.
             if map.contains_key(&key) {
                 let twice = format!("key {key:?} is there twice; must be there once");
                 return Err(A::Error::custom(twice));
             }
+            let Once(value) = from.next_value()?;
             map.insert(key, value);
         }
         Ok(Value::Object(map))
@@ -99,8 +101,8 @@ mod tests {
 
     #[test]
     fn a_key_is_there_once() {
-        let error = read(b"{\n  \"a\": [{\"b\": 1,\n    \"b\": 1}]\n}").unwrap_err();
-        let told = "key \"b\" is there twice; must be there once at line 3 column 11";
+        let error = read(b"{\n  \"a\": [{\"b\": 1,\n    \"b\": 1\n  }]\n}").unwrap_err();
+        let told = "key \"b\" is there twice; must be there once at line 3 column 7";
         assert_eq!(error.to_string(), told);
     }
 }

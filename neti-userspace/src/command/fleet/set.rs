@@ -66,7 +66,7 @@ pub async fn run(
         None => Members::new(),
     };
     for warning in warnings(&new, &members) {
-        eprintln!("neti: {name}: {warning}");
+        eprintln!("neti: warning: {name}: {warning}");
     }
     if !args.force {
         refuse_loss(registry, &name, old.as_ref(), &new, &members).await?;
