@@ -85,7 +85,7 @@ pub mod members {
     pub const ALL: u8 = 0;
     /// By the set of its role.
     pub const BY_ROLE: u8 = 1;
-    /// By its own set, if it has one, else by that of its role.
+    /// By its own set, if it has one, and by that of its role.
     pub const BY_HOST: u8 = 2;
 }
 

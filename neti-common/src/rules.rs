@@ -40,7 +40,8 @@ pub fn admission<F: Family, T: Tables<F>>(
     let reaches = |set| tables.has_class(settings.slot, set, class);
     if let Some(member) = member
         && member.is_member()
-        && reaches(set_of_member(tables, settings, member))
+        && (reaches(set_of_host(tables, settings, member))
+            || reaches(set_of_role(tables, settings, member)))
     {
         return Admission::Member;
     }
@@ -59,21 +60,31 @@ pub fn is_free<F: Family>(settings: &Settings<F>, member: Option<&Member<F>>) ->
     settings.members == members::ALL && member.is_some_and(Member::is_member)
 }
 
+/// What a member may reach by the rules that name it.
 #[inline(always)]
-fn set_of_member<F: Family, T: Tables<F>>(
+fn set_of_host<F: Family, T: Tables<F>>(
     tables: &T,
     settings: &Settings<F>,
     member: &Member<F>,
 ) -> u32 {
-    let slot = settings.slot;
-    if settings.members == members::BY_HOST {
-        let host = SubjectKey { slot, kind: members::BY_HOST as u32, number: member.host };
-        if let Some(set) = tables.subject(&host) {
-            return set;
-        }
+    if settings.members != members::BY_HOST {
+        return set::NONE;
     }
-    let role = SubjectKey { slot, kind: members::BY_ROLE as u32, number: member.role };
-    tables.subject(&role).unwrap_or(settings.others)
+    let kind = members::BY_HOST as u32;
+    let key = SubjectKey { slot: settings.slot, kind, number: member.host };
+    tables.subject(&key).unwrap_or(set::NONE)
+}
+
+/// What it may reach by those that name its role, or any member.
+#[inline(always)]
+fn set_of_role<F: Family, T: Tables<F>>(
+    tables: &T,
+    settings: &Settings<F>,
+    member: &Member<F>,
+) -> u32 {
+    let kind = members::BY_ROLE as u32;
+    let key = SubjectKey { slot: settings.slot, kind, number: member.role };
+    tables.subject(&key).unwrap_or(settings.others)
 }
 
 /// The set of the longest prefix of the rules that holds an address: a search among the lengths that occur, in which what

@@ -129,12 +129,12 @@ fn interface(value: &Value) -> Option<String> {
     valid.then(|| name.to_owned())
 }
 
-fn addresses(keys: &mut Keys, key: &str) -> Result<Addresses, ConfigError> {
+fn addresses(keys: &mut Keys, key: &'static str) -> Result<Addresses, ConfigError> {
     let read = |value: &Value| {
         let address: IpAddr = parsed(value).ok_or_else(|| format!("must be {ADDRESS}"))?;
         addresses::real(address).map_err(|error| error.to_string())
     };
-    let given = keys.one_or_more(key, ADDRESS, read)?;
+    let given = keys.one_or_more(key, ADDRESS, read)?.unwrap_or_default();
     Addresses::collect(given.iter().copied())
         .map_err(|error| keys.wrong(key, &addresses::list(&given), &error.to_string()))
 }

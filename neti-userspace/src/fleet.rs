@@ -1,22 +1,27 @@
 //! The fleet settings: what all hosts of a fleet share, kept in the registry and written by the
 //! operator as JSON.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{
     addresses::IpFamily,
-    keys::{Keys, SettingsError, parsed},
+    keys::{Keys, SettingsError, json},
+    rules,
 };
 
 mod allow;
 mod networks;
+pub mod policy;
+mod ports;
 mod ranges;
 
 pub use allow::AllowRule;
 pub use networks::{Networks, Unlisted};
+pub use policy::{MemberRule, Overrides, Policy, Who, warnings};
+pub use ports::{NoPorts, OpenPort, PortRange, Transport};
 
 /// What is wrong with the fleet settings.
 pub type FleetError = SettingsError;
@@ -29,16 +34,15 @@ pub struct FleetSettings {
     pub overlay: Vec<IpNet>,
     /// A member of a network that is not among them is left out of the fleet.
     pub networks: Networks,
+    /// Of hosts that the policy does not give another.
     pub mode: Mode,
     pub identity: Identity,
-    /// What each source prefix may reach, the rules of the prefixes around it included: the
-    /// longest match alone answers.
-    pub allow: Vec<AllowRule>,
-    pub open: Vec<OpenPort>,
+    pub policy: Policy,
     /// Where ssh is always let in from; of each family at most
     /// [`maps::FAILSAFES`](neti_common::maps::FAILSAFES).
     pub failsafe: Vec<IpNet>,
-    /// Whether strangers may ping us.
+    /// Whether strangers may ping hosts that the policy does not give another word. Members always
+    /// may.
     pub echo: bool,
     /// Source ports reserved for twins.
     pub twin_ports: PortRange,
@@ -82,105 +86,60 @@ impl Identity {
     }
 }
 
-/// Ports `first` to `last`, both included; reads `443` and `8000-8010`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PortRange {
-    pub first: u16,
-    pub last: u16,
-}
-
-/// Not a [`PortRange`].
-#[derive(Debug)]
-pub struct NoPorts;
-
-impl FromStr for PortRange {
-    type Err = NoPorts;
-
-    fn from_str(text: &str) -> Result<Self, NoPorts> {
-        let (first, last) = text.split_once('-').unwrap_or((text, text));
-        let port = |text: &str| text.parse().map_err(|_| NoPorts);
-        let (first, last) = (port(first)?, port(last)?);
-        if first == 0 || first > last { Err(NoPorts) } else { Ok(Self { first, last }) }
-    }
-}
-
-impl fmt::Display for PortRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.first, self.last)
-    }
-}
-
-/// A protocol with ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    Tcp,
-    Udp,
-}
-
-/// Ports open to anyone; reads `tcp/80` and `udp/6000-6010`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpenPort {
-    pub transport: Transport,
-    pub ports: PortRange,
-}
-
-impl FromStr for OpenPort {
-    type Err = NoPorts;
-
-    fn from_str(text: &str) -> Result<Self, NoPorts> {
-        let (transport, ports) = text.split_once('/').ok_or(NoPorts)?;
-        let transport = match transport {
-            "tcp" => Transport::Tcp,
-            "udp" => Transport::Udp,
-            _ => return Err(NoPorts),
-        };
-        Ok(Self { transport, ports: ports.parse()? })
-    }
-}
-
 const DEFAULT_TWIN_PORTS: PortRange = PortRange { first: 61_000, last: 65_535 };
 
 const DEFAULT_MAX_REMOVALS: usize = 20;
 
 impl FleetSettings {
-    /// Parses and validates the settings; `file` is what errors call them.
+    /// Parses and validates the settings; `file` is what errors call them. They tell the line too where
+    /// there is more than one.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self, FleetError> {
-        let map: Map<String, Value> = serde_json::from_slice(bytes).map_err(|error| {
-            let what = format!("not a JSON object: {error}");
-            SettingsError::File { file: file.to_owned(), what }
-        })?;
+        let lines = bytes.trim_ascii_end().contains(&b'\n');
+        Self::read(file, bytes).map_err(|error| if lines { error.at_line(bytes) } else { error })
+    }
+
+    /// The same for a file, of which errors always tell the line.
+    pub fn parse_file(file: &str, bytes: &[u8]) -> Result<Self, FleetError> {
+        Self::read(file, bytes).map_err(|error| error.at_line(bytes))
+    }
+
+    fn read(file: &str, bytes: &[u8]) -> Result<Self, FleetError> {
+        let broken = |what: String| SettingsError::File { file: file.to_owned(), what };
+        let map = match json::read(bytes) {
+            Ok(Value::Object(map)) => map,
+            Ok(_) => return Err(broken("not a JSON object; must be { ... }".to_owned())),
+            // What is no syntax error is a key that is there twice.
+            Err(error) if error.is_data() => return Err(broken(error.to_string())),
+            Err(error) => return Err(broken(format!("not a JSON object: {error}"))),
+        };
         let mut keys = Keys::new(file, map);
         let overlay = ranges::overlay(&mut keys)?;
         let networks = networks::read(&mut keys)?;
-        let mode =
-            keys.optional("mode", "observe or enforce", |value| match value.as_str()? {
-                "observe" => Some(Mode::Observe),
-                "enforce" => Some(Mode::Enforce),
-                _ => None,
-            })?;
+        let mode = Mode::read(&mut keys)?;
         let identity =
             keys.optional("identity", "real or overlay", |value| match value.as_str()? {
                 "real" => Some(Identity::Real),
                 "overlay" => Some(Identity::Overlay),
                 _ => None,
             })?;
-        let allow = allow::read(&mut keys)?;
-        let open = keys.list("open", "like tcp/80 or udp/6000-6010", parsed)?;
         let failsafe = ranges::failsafe(&mut keys)?;
-        let echo = keys.optional("echo", "true or false", Value::as_bool)?;
-        let twin_ports =
-            keys.optional("twin_ports", "a range of ports like 61000-65535", parsed)?;
+        let echo = policy::echo(&mut keys)?;
+        const PORTS: &str = "a range of ports like 61000-65535";
+        let twin_ports = keys.optional("twin_ports", PORTS, ports::read(PORTS))?;
         let max_removals = keys.optional("max_removals", "a number of members", |value| {
             value.as_u64().and_then(|number| number.try_into().ok())
         })?;
+        let policy = policy::read(&mut keys, &overlay)?;
+        if let Err(rules::TooMany { key, value, right }) = rules::check(&policy) {
+            return Err(keys.wrong(&key, &value, &right));
+        }
         keys.finish()?;
         Ok(Self {
             overlay,
             networks,
             mode: mode.unwrap_or(Mode::Observe),
             identity: identity.unwrap_or(Identity::Real),
-            allow,
-            open: open.unwrap_or_default(),
+            policy,
             failsafe,
             echo: echo.unwrap_or(false),
             twin_ports: twin_ports.unwrap_or(DEFAULT_TWIN_PORTS),

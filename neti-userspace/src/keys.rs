@@ -1,8 +1,13 @@
 //! Reads the keys of a settings file one by one, so that every error names the file, the key, its
 //! value and what would be right. TOML and JSON both arrive here as JSON values.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 use thiserror::Error;
+
+pub mod json;
+mod lines;
 
 /// What is wrong with a settings file.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -15,6 +20,23 @@ pub enum SettingsError {
     Unknown { file: String, key: String, value: String, known: String },
     #[error("{file}: {what}")]
     File { file: String, what: String },
+}
+
+impl SettingsError {
+    /// The same with the line of `text`, which is JSON, on which its key has its value.
+    pub fn at_line(mut self, text: &[u8]) -> Self {
+        let (Self::Value { file, key, .. }
+        | Self::Missing { file, key, .. }
+        | Self::Unknown { file, key, .. }) = &mut self
+        else {
+            return self;
+        };
+        let text = str::from_utf8(text).ok();
+        if let Some(line) = text.and_then(|text| lines::line(text, key)) {
+            *file = format!("{file}:{line}");
+        }
+        self
+    }
 }
 
 /// What a reader makes of a value: `None` where it is not what is right, an error where the reader
@@ -43,22 +65,22 @@ impl<T> Reading for Result<T, String> {
 
 /// The keys of one table that have not been read yet.
 pub struct Keys {
-    file: String,
+    file: Arc<str>,
     /// The path of this table, with its dot: `registry.`.
     prefix: String,
     map: Map<String, Value>,
-    known: Vec<String>,
+    known: Vec<&'static str>,
 }
 
 impl Keys {
     pub fn new(file: &str, map: Map<String, Value>) -> Self {
-        Self { file: file.to_owned(), prefix: String::new(), map, known: Vec::new() }
+        Self { file: file.into(), prefix: String::new(), map, known: Vec::new() }
     }
 
     /// Reads an optional key.
     pub fn optional<R: Reading>(
         &mut self,
-        key: &str,
+        key: &'static str,
         right: &str,
         read: impl FnOnce(&Value) -> R,
     ) -> Result<Option<R::Of>, SettingsError> {
@@ -70,7 +92,7 @@ impl Keys {
     /// Reads a key that must be there.
     pub fn required<R: Reading>(
         &mut self,
-        key: &str,
+        key: &'static str,
         right: &str,
         read: impl FnOnce(&Value) -> R,
     ) -> Result<R::Of, SettingsError> {
@@ -80,7 +102,7 @@ impl Keys {
     /// Reads an optional list; an error names the element. `right` describes one element.
     pub fn list<R: Reading>(
         &mut self,
-        key: &str,
+        key: &'static str,
         right: &str,
         read: impl Fn(&Value) -> R,
     ) -> Result<Option<Vec<R::Of>>, SettingsError> {
@@ -96,15 +118,15 @@ impl Keys {
     /// Reads an optional value that may also be a list of such values.
     pub fn one_or_more<R: Reading>(
         &mut self,
-        key: &str,
+        key: &'static str,
         right: &str,
         read: impl Fn(&Value) -> R,
-    ) -> Result<Vec<R::Of>, SettingsError> {
+    ) -> Result<Option<Vec<R::Of>>, SettingsError> {
         match self.take(key) {
-            None => Ok(Vec::new()),
-            Some(Value::Array(values)) => self.elements(key, right, &values, read),
+            None => Ok(None),
+            Some(Value::Array(values)) => self.elements(key, right, &values, read).map(Some),
             Some(value) => match read(&value).or_right(right) {
-                Ok(one) => Ok(vec![one]),
+                Ok(one) => Ok(Some(vec![one])),
                 Err(what) => Err(self.wrong(key, &value, &what)),
             },
         }
@@ -125,35 +147,40 @@ impl Keys {
     }
 
     /// Opens an optional list of tables.
-    pub fn tables(&mut self, key: &str) -> Result<Vec<Keys>, SettingsError> {
-        let maps = self.list(key, "a table", |value| value.as_object().cloned())?;
-        let table = |(index, map)| self.child(&format!("{key}[{index}]"), map);
-        Ok(maps.unwrap_or_default().into_iter().enumerate().map(table).collect())
+    pub fn tables(&mut self, key: &'static str) -> Result<Vec<Keys>, SettingsError> {
+        let tables = match self.take(key) {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(tables)) => tables,
+            Some(value) => {
+                return Err(self.wrong(key, &value, "must be a list, each element a table"));
+            }
+        };
+        let table = |(index, value)| self.child(format!("{key}[{index}]"), value);
+        tables.into_iter().enumerate().map(table).collect()
     }
 
     /// Opens the tables of an optional table, with their keys.
     pub fn named_tables(
         &mut self,
-        key: &str,
+        key: &'static str,
         right: &str,
     ) -> Result<Option<Vec<(String, Keys)>>, SettingsError> {
-        let Some(tables) = self.optional(key, right, |value| value.as_object().cloned())? else {
-            return Ok(None);
+        let tables = match self.take(key) {
+            None => return Ok(None),
+            Some(Value::Object(tables)) => tables,
+            Some(value) => return Err(self.wrong(key, &value, &format!("must be {right}"))),
         };
         let table = |(name, value): (String, Value)| {
-            let path = format!("{key}.{name}");
-            match value {
-                Value::Object(map) => Ok((name, self.child(&path, map))),
-                value => Err(self.wrong(&path, &value, "must be a table")),
-            }
+            let keys = self.child(format!("{key}.{name}"), value)?;
+            Ok((name, keys))
         };
         tables.into_iter().map(table).collect::<Result<_, _>>().map(Some)
     }
 
     /// Opens a table that must be there.
-    pub fn table(&mut self, key: &str, right: &str) -> Result<Keys, SettingsError> {
+    pub fn table(&mut self, key: &'static str, right: &str) -> Result<Keys, SettingsError> {
         let map = self.required(key, right, |value| value.as_object().cloned())?;
-        Ok(self.child(key, map))
+        self.child(key.to_owned(), Value::Object(map))
     }
 
     /// Refuses what has not been read: a misspelt key must not silently keep its default.
@@ -161,7 +188,7 @@ impl Keys {
         match self.map.iter().next() {
             None => Ok(()),
             Some((key, value)) => Err(SettingsError::Unknown {
-                file: self.file.clone(),
+                file: self.file.to_string(),
                 key: format!("{}{key}", self.prefix),
                 value: value.to_string(),
                 known: self.known.join(", "),
@@ -172,7 +199,7 @@ impl Keys {
     /// An error about a key; `what` says what is wrong and what would be right.
     pub fn wrong(&self, key: &str, value: &impl ToString, what: &str) -> SettingsError {
         SettingsError::Value {
-            file: self.file.clone(),
+            file: self.file.to_string(),
             key: format!("{}{key}", self.prefix),
             value: value.to_string(),
             what: what.to_owned(),
@@ -182,24 +209,24 @@ impl Keys {
     /// An error about a key that must be there.
     pub fn missing(&self, key: &str, right: &str) -> SettingsError {
         SettingsError::Missing {
-            file: self.file.clone(),
+            file: self.file.to_string(),
             key: format!("{}{key}", self.prefix),
             right: right.to_owned(),
         }
     }
 
-    fn take(&mut self, key: &str) -> Option<Value> {
-        self.known.push(key.to_owned());
+    fn take(&mut self, key: &'static str) -> Option<Value> {
+        self.known.push(key);
         self.map.remove(key)
     }
 
-    fn child(&self, key: &str, map: Map<String, Value>) -> Keys {
-        Keys {
-            file: self.file.clone(),
-            prefix: format!("{}{key}.", self.prefix),
-            map,
-            known: Vec::new(),
-        }
+    /// Opens the table that is the value of `key`.
+    fn child(&self, key: String, value: Value) -> Result<Keys, SettingsError> {
+        let Value::Object(map) = value else {
+            return Err(self.wrong(&key, &value, "must be a table"));
+        };
+        let prefix = format!("{}{key}.", self.prefix);
+        Ok(Keys { file: self.file.clone(), prefix, map, known: Vec::new() })
     }
 }
 

@@ -15,7 +15,7 @@ use neti_common::{
 pub use self::filter::FilterState;
 use crate::{
     fleet::{FleetSettings, Identity},
-    membership::HostId,
+    rules::numbers,
     view::{Me, Peer, View},
 };
 
@@ -88,8 +88,14 @@ pub fn state(me: &Me, fleet: &FleetSettings, filter: &Arc<FilterState>, view: &V
     let peers = peers(me, view);
     let (v4, v6) = (settings(me, fleet), settings(me, fleet));
     MapState {
-        v4: FamilyState { settings: filter.put(&filter.v4, v4), ..peers.v4 },
-        v6: FamilyState { settings: filter.put(&filter.v6, v6), ..peers.v6 },
+        v4: FamilyState {
+            settings: filter.put(&filter.v4, v4),
+            ..with_overrides(me, fleet, peers.v4)
+        },
+        v6: FamilyState {
+            settings: filter.put(&filter.v6, v6),
+            ..with_overrides(me, fleet, peers.v6)
+        },
         filter: filter.clone(),
         vlans: vlans(&me.vlans),
     }
@@ -107,15 +113,40 @@ fn family<F: Family>(me: &Me, view: &View) -> FamilyState<F> {
     let mut members = BTreeMap::new();
     let mut overlays = BTreeMap::new();
     for (id, peer) in &view.peers {
+        let host = numbers::of_host(id);
         for real in of::<F>(&peer.reals) {
-            members.insert(real, member(id, peer, real));
+            members.insert(real, member(host, peer, real));
         }
         for overlay in of::<F>(&peer.overlays) {
-            overlays.insert(overlay, path(me, id, peer, overlay));
+            overlays.insert(overlay, path(me, host, peer, overlay));
         }
     }
     FamilyState { members, overlays, ..FamilyState::empty() }
 }
+
+/// With the addresses that overlay addresses of the settings lead to. No member has any of them
+/// ([`crate::view`]), and they have names and no rights.
+fn with_overrides<F: Family>(
+    me: &Me,
+    fleet: &FleetSettings,
+    mut peers: FamilyState<F>,
+) -> FamilyState<F> {
+    if of::<F>(&me.overlays).next().is_none() {
+        return peers;
+    }
+    for (&overlay, &real) in &fleet.policy.nat_overrides {
+        let peer =
+            Peer { overlays: vec![overlay], reals: vec![real], role: String::new(), generation: 0 };
+        let (Some(overlay), Some(real)) = (F::of(overlay), F::of(real)) else { continue };
+        let flags = member_flag::OVERRIDE;
+        peers.members.insert(real, Member { flags, ..member(NOBODY, &peer, real) });
+        peers.overlays.insert(overlay, path(me, NOBODY, &peer, overlay));
+    }
+    peers
+}
+
+/// The number of a host that is no member.
+const NOBODY: u32 = 0;
 
 /// What both families share is in both: the programs of a family read its own settings only.
 fn settings<F: Family>(me: &Me, fleet: &FleetSettings) -> Settings<F> {
@@ -137,20 +168,20 @@ fn settings<F: Family>(me: &Me, fleet: &FleetSettings) -> Settings<F> {
     }
 }
 
-fn member<F: Family>(id: &HostId, peer: &Peer, real: F::Addr) -> Member<F> {
+fn member<F: Family>(host: u32, peer: &Peer, real: F::Addr) -> Member<F> {
     Member {
         real,
         overlays: fill(F::UNSPECIFIED, of::<F>(&peer.overlays)),
-        host: number(id),
+        host,
         generation: peer.generation,
-        role: number_of_role(&peer.role),
+        role: numbers::of_role(&peer.role),
         overlay_count: of::<F>(&peer.overlays).count().min(OVERLAYS) as u8,
         flags: 0,
         _pad: [0; 2],
     }
 }
 
-fn path<F: Family>(me: &Me, id: &HostId, peer: &Peer, overlay: F::Addr) -> Path<F> {
+fn path<F: Family>(me: &Me, host: u32, peer: &Peer, overlay: F::Addr) -> Path<F> {
     let real = of::<F>(&peer.reals).next().unwrap_or(F::UNSPECIFIED);
     let redirect = me.on_link.iter().any(|range| range.contains(&F::to_ip(&real)));
     Path {
@@ -158,7 +189,7 @@ fn path<F: Family>(me: &Me, id: &HostId, peer: &Peer, overlay: F::Addr) -> Path<
         real,
         reals: fill(F::UNSPECIFIED, of::<F>(&peer.reals)),
         primary: of::<F>(&peer.overlays).next().unwrap_or(overlay),
-        host: number(id),
+        host,
         generation: peer.generation,
         flags: if redirect { path_flag::REDIRECT } else { 0 },
         _pad: [0; 7],
@@ -197,23 +228,6 @@ fn fill<T: Copy, const N: usize>(unused: T, values: impl IntoIterator<Item = T>)
     let mut array = [unused; N];
     array.iter_mut().zip(values).for_each(|(slot, value)| *slot = value);
     array
-}
-
-/// A number for a host that is the same on every host and at every start. It ties entries of one host
-/// together, and rules that name it find it by this.
-pub fn number(id: &HostId) -> u32 {
-    fnv(id.as_str())
-}
-
-/// The same for a role; 0 for none.
-pub fn number_of_role(role: &str) -> u32 {
-    if role.is_empty() { 0 } else { fnv(role) }
-}
-
-/// FNV-1a.
-fn fnv(text: &str) -> u32 {
-    let step = |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    text.bytes().fold(0x811c_9dc5, step)
 }
 
 #[cfg(test)]

@@ -140,6 +140,12 @@ fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpAddr>, D::Err
     Ok(Addresses::deserialize(from)?.iter().collect())
 }
 
+/// Seconds since 1970; 0 on a clock that stands before.
+pub fn unix_now() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map(|since| since.as_secs()).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,10 +166,4 @@ mod tests {
         let again: Status = serde_json::from_str(&again).unwrap();
         assert_eq!(again.overlays, status.overlays);
     }
-}
-
-/// Seconds since 1970; 0 on a clock that stands before.
-pub fn unix_now() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.map(|since| since.as_secs()).unwrap_or(0)
 }

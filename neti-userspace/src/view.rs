@@ -160,6 +160,8 @@ fn carried(
         let family = IpFamily::of(*overlay);
         let what = if !fleet.is_overlay(*overlay) {
             format!("{overlay} is in no overlay range of the fleet; refused")
+        } else if fleet.policy.nat_overrides.contains_key(overlay) {
+            format!("overlay address {overlay} is one of the fleet's nat_overrides; refused")
         } else if member.private.of(family).or(member.public.of(family)).is_none() {
             format!(
                 "overlay address {overlay}: it has no {family} address to carry it, and one of the \
@@ -211,7 +213,8 @@ fn unreachable(
     IpFamily::ALL.into_iter().filter(is_missed).map(tell).collect()
 }
 
-/// Those of a member's real addresses that are no overlay addresses.
+/// Those of a member's real addresses that are no overlay addresses, nor what one leads to that is no
+/// member's.
 fn outside(
     fleet: &FleetSettings,
     member: &MemberRecord,
@@ -219,14 +222,15 @@ fn outside(
     problems: &mut BTreeSet<Problem>,
 ) -> Vec<IpAddr> {
     reals.retain(|&address| {
-        let overlay = fleet.is_overlay(address);
-        if overlay {
-            problems.insert(problem(
-                member,
-                format!("real address {address} is in an overlay range; refused"),
-            ));
-        }
-        !overlay
+        let what = if fleet.is_overlay(address) {
+            format!("real address {address} is in an overlay range; refused")
+        } else if fleet.policy.nat_overrides.values().any(|other| *other == address) {
+            format!("real address {address} is one that the fleet's nat_overrides lead to; refused")
+        } else {
+            return true;
+        };
+        problems.insert(problem(member, what));
+        false
     });
     reals
 }

@@ -11,7 +11,7 @@ use crate::{
 
 in_both_families!(
     a_role_reaches_what_its_rules_say,
-    a_member_named_by_a_rule_has_its_own_set,
+    a_member_named_by_a_rule_has_a_set_beside_its_roles,
     replies_of_a_member_need_no_rule,
     a_members_answer_to_a_datagram_needs_a_hint,
     a_member_without_rights_is_let_in_where_strangers_are,
@@ -60,7 +60,7 @@ fn a_role_reaches_what_its_rules_say<F: Scene>() {
     passes(arrive(&other, &mut ping), Reason::Translated);
 }
 
-fn a_member_named_by_a_rule_has_its_own_set<F: Scene>() {
+fn a_member_named_by_a_rule_has_a_set_beside_its_roles<F: Scene>() {
     let mut world = database::<F>(WEB);
     let http = service::of(TCP, 80);
     let set = world.rules.set(http..=http);
@@ -69,7 +69,7 @@ fn a_member_named_by_a_rule_has_its_own_set<F: Scene>() {
     drops(arrive(&world, &mut from_walden::<F>(80, "S")), Reason::Role);
     world.settings.members = members::BY_HOST;
     passes(arrive(&world, &mut from_walden::<F>(80, "S")), Reason::Translated);
-    drops(arrive(&world, &mut from_walden::<F>(5_432, "S")), Reason::Role);
+    passes(arrive(&world, &mut from_walden::<F>(5_432, "S")), Reason::Translated);
 
     world.rules.subjects.clear();
     drops(arrive(&world, &mut from_walden::<F>(80, "S")), Reason::Role);

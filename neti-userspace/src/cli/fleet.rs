@@ -54,11 +54,17 @@ pub struct FleetSettingsArgs {
 ///
 /// They are validated before they are written, and written only if nobody else has changed them in
 /// the meantime. What changes is printed; the hosts take it over at once, but for overlay ranges,
-/// which take a restart of each neti.
+/// which take a restart of each neti. Rules that concern no member, or add nothing to others, are told
+/// on stderr.
+///
+/// Refused without --force: what takes away addresses or networks that hosts have; a policy that,
+/// enforced, would cut off ssh (no failsafe range, or this very session), members from a server of the
+/// registry, or a host from all other members.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  neti fleet set mode=enforce max_removals=50\n  \
                   neti fleet set 'open=[\"tcp/80\"]' echo= --dry-run\n  \
+                  neti fleet set 'member_rules=[\"from role web to role db tcp/5432\"]'\n  \
                   neti fleet set --file fleet.json",
     group = ArgGroup::new("what").required(true).args(["file", "changes"])
 )]
@@ -75,7 +81,8 @@ pub struct FleetSet {
     /// Only tell what would change.
     #[arg(long, env = "NETI_DRY_RUN")]
     pub dry_run: bool,
-    /// Change also what takes away addresses or networks that hosts have.
+    /// Change also what takes away addresses or networks that hosts have, or cuts off ssh, the registry
+    /// or members.
     #[arg(long, env = "NETI_FORCE")]
     pub force: bool,
 }

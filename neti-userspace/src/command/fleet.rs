@@ -24,7 +24,11 @@ pub async fn run(args: &Fleet) -> Result<()> {
         FleetWhat::List(args) => list::run(out, &open(&args.config)?, &args.printing).await?,
         FleetWhat::Summary(args) => summary::run(out, &open(&args.config)?, &args.printing).await?,
         FleetWhat::Settings(args) => settings::run(out, &open(&args.config)?).await?,
-        FleetWhat::Set(args) => set::run(out, &open(&args.config)?, args).await?,
+        FleetWhat::Set(args) => {
+            let config = Config::load(args.config.path())?;
+            let here = set::here::Here::of(&config).await;
+            set::run(out, &registry::open(&config)?, &here, args).await?;
+        }
         FleetWhat::Claim(args) => claim::run(out, &open(&args.config)?, args).await?,
         FleetWhat::Release(args) => release::run(out, &open(&args.config)?, args).await?,
         FleetWhat::Confirm(args) => {

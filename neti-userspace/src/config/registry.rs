@@ -208,7 +208,7 @@ fn servers(
         names.then(|| text.to_owned())
     })?;
     let ttl = ttl(keys)?;
-    let mut file = |key: &str| keys.optional(key, "an absolute path", absolute);
+    let mut file = |key: &'static str| keys.optional(key, "an absolute path", absolute);
     let (ca, cert, key) = (file("ca")?, file("cert")?, file("key")?);
     let (user, password_file) = (
         keys.optional("user", "a user's name", |value| {

@@ -72,7 +72,22 @@ pub fn failsafe(keys: &mut Keys) -> Result<Vec<IpNet>, FleetError> {
     let ranges = keys.list("failsafe", RANGE, range)?;
     let ranges = ranges.unwrap_or_else(|| DEFAULT_FAILSAFE.to_vec());
     at_most(maps::FAILSAFES, keys, "failsafe", &ranges)?;
+    apart(keys, "failsafe", &ranges)?;
     Ok(ranges)
+}
+
+/// Fails if one range of the list `key` lies inside another.
+pub fn apart(keys: &Keys, key: &str, ranges: &[IpNet]) -> Result<(), FleetError> {
+    let mut sorted: Vec<_> = ranges.iter().zip(0..).collect();
+    // What lies inside a range follows it.
+    sorted.sort_unstable();
+    let pair = sorted.windows(2).find(|pair| pair[0].0.contains(pair[1].0));
+    let Some(&[(around, at), (inside, index)]) = pair else { return Ok(()) };
+    let what = match around == inside {
+        true => format!("is {key}[{at}] again; must be there once"),
+        false => format!("lies inside {around}; must be apart from it, or left out"),
+    };
+    Err(keys.wrong(&format!("{key}[{index}]"), &format!("\"{inside}\""), &what))
 }
 
 /// Reads a range without host bits.

@@ -30,10 +30,10 @@ fn reads_every_key() {
     assert_eq!(fleet.range(IpFamily::V4), Some(ranges[0]));
     assert_eq!(fleet.range(IpFamily::V6), Some(ranges[1]));
     assert_eq!((fleet.mode, fleet.identity), (Mode::Enforce, Identity::Overlay));
-    assert_eq!(fleet.allow[0].ports.len(), 2);
+    assert_eq!(fleet.policy.allow[0].ports.len(), 2);
     let ports = PortRange { first: 6000, last: 6010 };
-    assert_eq!(fleet.open[1], OpenPort { transport: Transport::Udp, ports });
-    assert_eq!(fleet.allow[1].protocol, Some(58));
+    assert_eq!(fleet.policy.open[1], OpenPort { transport: Transport::Udp, ports });
+    assert_eq!(fleet.policy.allow[1].protocol, Some(58));
     assert_eq!(fleet.failsafe, [net("192.0.2.0/24"), net("2001:db8::/32")]);
     assert!(fleet.echo);
     assert_eq!(fleet.twin_ports, PortRange { first: 50_000, last: 50_999 });
@@ -47,7 +47,7 @@ fn reads_every_key() {
 fn only_the_overlay_is_required() {
     let fleet = parse(r#"{"overlay": ["100.64.0.0/16"]}"#).unwrap();
     assert_eq!((fleet.mode, fleet.identity, fleet.echo), (Mode::Observe, Identity::Real, false));
-    assert!(fleet.allow.is_empty() && fleet.open.is_empty());
+    assert!(fleet.policy.allow.is_empty() && fleet.policy.open.is_empty());
     let private = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"];
     assert_eq!(fleet.failsafe, private.map(net));
     assert_eq!(fleet.range(IpFamily::V6), None);
@@ -59,7 +59,11 @@ fn only_the_overlay_is_required() {
 fn errors_name_key_value_and_what_is_right() {
     let whole = [
         ("", "not a JSON object: EOF"),
-        ("[]", "not a JSON object: invalid type"),
+        ("[]", "not a JSON object; must be { ... }"),
+        (
+            r#"{"echo": true, "echo": true}"#,
+            "key \"echo\" is there twice; must be there once at line 1 column",
+        ),
         ("{}", "overlay: missing; must be a list of ranges like"),
         (r#"{"overlay": []}"#, "overlay = []: must be a list of at least one range"),
         (
@@ -104,7 +108,7 @@ fn errors_name_key_value_and_what_is_right() {
         (r#""mode": "strict""#, "mode = \"strict\": must be observe or enforce"),
         (r#""identity": 1"#, "identity = 1: must be real or overlay"),
         (r#""allow": [{}]"#, "allow[0].from: missing; must be a range like 10.0.0.0/8 or fd00::/8"),
-        (r#""allow": [{"from": []}]"#, "allow[0].from: missing; must be a range"),
+        (r#""allow": [{"from": []}]"#, "allow[0].from = []: must be a list of at least one range"),
         (
             r#""allow": [{"from": "::ffff:10.0.0.0/104"}]"#,
             "allow[0].from = \"::ffff:10.0.0.0/104\": is IPv4 written as IPv6 (v4-mapped); write \
@@ -112,8 +116,8 @@ fn errors_name_key_value_and_what_is_right() {
         ),
         (
             r#""allow": [{"from": ["10.0.0.0/8", "fd00::/9"]}]"#,
-            "allow[0].from = 10.0.0.0/8, fd00::/9: 10.0.0.0/8 is IPv4, fd00::/9 is not; must be of \
-             one family",
+            "allow[0].from[1] = \"fd00::/9\": 10.0.0.0/8 is IPv4, fd00::/9 is not; must be of one \
+             family",
         ),
         (
             r#""allow": [{"from": ["fd00::/8", "fd00::1/8"]}]"#,
@@ -126,11 +130,11 @@ fn errors_name_key_value_and_what_is_right() {
         (r#""allow": [{"from": "10.0.0.0/8", "port": 1}]"#, "allow[0].port = 1: unknown key"),
         (
             r#""allow": [{"from": "10.0.0.0/8", "ports": ["80"]}]"#,
-            "allow[0].ports = 80-80: must be given with protocol tcp or udp only",
+            "allow[0].ports = 80: must be given with protocol tcp or udp only",
         ),
         (
             r#""allow": [{"from": "10.0.0.0/8", "protocol": "tcp", "ports": ["80", "9-8"]}]"#,
-            "allow[0].ports[1] = \"9-8\": must be a port or a range",
+            "allow[0].ports[1] = \"9-8\": inverted; write 8-9",
         ),
         (
             r#""allow": [{"from": "10.0.0.0/8", "protocol": 255}]"#,
@@ -148,7 +152,7 @@ fn errors_name_key_value_and_what_is_right() {
             "failsafe[0] = \"::1\": must be a range like 10.0.0.0/8 or fd00::/8",
         ),
         (r#""echo": "on""#, "echo = \"on\": must be true or false"),
-        (r#""twin_ports": "9000-8000""#, "twin_ports = \"9000-8000\": must be a range of ports"),
+        (r#""twin_ports": "9000-8000""#, "twin_ports = \"9000-8000\": inverted; write 8000-9000"),
         (r#""overlays": []"#, "overlays = []: unknown key; known are overlay,"),
     ];
     let whole = whole.map(|(text, error)| (text.to_owned(), error.to_owned()));

@@ -18,7 +18,7 @@ pub fn check(store: &mut impl Store) -> Result<()> {
     let first = sample(
         r#"{"overlay": ["100.64.0.0/16", "fd00::/64"], "open": ["tcp/80", "udp/53"],
             "allow": [{"from": "198.51.100.0/24"}, {"from": "198.51.100.7/32"},
-                      {"from": ["2001:db8:1::/48", "2001:db8:1::7/128"]}]}"#,
+                      {"from": "2001:db8:1::/48"}, {"from": "2001:db8:1::7/128"}]}"#,
         &[("sierra", "web", 2, 11), ("walden", "", 3, 12)],
     )?;
     let second = sample(

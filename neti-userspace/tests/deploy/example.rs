@@ -151,8 +151,7 @@ fn the_fleet_settings_shown_parse_and_every_key_is_explained() {
         FleetSettings {
             overlay: settings.overlay.clone(),
             networks: settings.networks.clone(),
-            allow: settings.allow.clone(),
-            open: settings.open.clone(),
+            policy: settings.policy.clone(),
             ..least
         },
         "where there is a default it is shown"
@@ -163,6 +162,10 @@ fn the_fleet_settings_shown_parse_and_every_key_is_explained() {
         include_str!("../../src/fleet.rs"),
         include_str!("../../src/fleet/allow.rs"),
         include_str!("../../src/fleet/networks.rs"),
+        include_str!("../../src/fleet/policy.rs"),
+        include_str!("../../src/fleet/policy/member_rules.rs"),
+        include_str!("../../src/fleet/policy/nat_overrides.rs"),
+        include_str!("../../src/fleet/ports.rs"),
         include_str!("../../src/fleet/ranges.rs"),
     ]
     .concat();

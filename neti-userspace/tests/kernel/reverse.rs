@@ -17,7 +17,7 @@ fn routes_are_followed_through_a_flood_of_changes() {
         let me = Me {
             id: "hudson".parse().unwrap(),
             network: "ec2".to_owned(),
-        role: String::new(),
+            role: String::new(),
             overlays: Vec::new(),
             reals: Vec::new(),
             uplink_index: uplink.index,

@@ -2,6 +2,8 @@
 //! are validated and looked at for what they would take away before they are written.
 
 mod change;
+mod cut;
+pub mod here;
 mod loss;
 
 use std::{
@@ -12,23 +14,38 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
+use self::here::Here;
 use crate::{
     cli::FleetSet,
-    fleet::FleetSettings,
+    fleet::{FleetSettings, warnings},
+    membership::Members,
     registry::{Registry, Settings},
 };
 
 /// What errors call the settings of the registry.
 pub const NAME: &str = "fleet settings";
 
-pub async fn run(out: &mut impl Write, registry: &impl Registry, args: &FleetSet) -> Result<()> {
+pub async fn run(
+    out: &mut impl Write,
+    registry: &impl Registry,
+    here: &Here,
+    args: &FleetSet,
+) -> Result<()> {
     let stands = registry.settings().await?;
     let before = stands.as_ref().map(|settings| change::object(&settings.text));
-    let (name, text) = match &args.file {
-        Some(file) => read(file)?,
-        None => (NAME.to_owned(), changed(before.as_ref(), &args.changes)?),
+    let (name, text, new) = match &args.file {
+        Some(file) => {
+            let (name, text) = read(file)?;
+            let new = FleetSettings::parse_file(&name, text.as_bytes())?;
+            (name, text, new)
+        }
+        None => {
+            let settings = changed(before.as_ref(), &args.changes)?;
+            // Nobody has seen the lines of this text, so that errors tell none of a single one.
+            let new = FleetSettings::parse(NAME, settings.to_string().as_bytes())?;
+            (NAME.to_owned(), format!("{settings:#}\n"), new)
+        }
     };
-    let new = FleetSettings::parse(&name, text.as_bytes())?;
     let after = change::object(text.as_bytes()).with_context(|| name.clone())?;
 
     let known = before.as_ref().and_then(|before| before.as_ref().ok());
@@ -42,8 +59,18 @@ pub async fn run(out: &mut impl Write, registry: &impl Registry, args: &FleetSet
         }
         return Ok(writeln!(out, "nothing changed")?);
     }
+    let old = stands.as_ref().and_then(|stands| FleetSettings::parse(NAME, &stands.text).ok());
+    let members = match &old {
+        Some(_) => members(registry, args.force).await?,
+        // Nobody follows a registry whose settings are none.
+        None => Members::new(),
+    };
+    for warning in warnings(&new, &members) {
+        eprintln!("neti: warning: {name}: {warning}");
+    }
     if !args.force {
-        refuse_loss(registry, &name, stands.as_ref(), &new).await?;
+        refuse_loss(registry, &name, old.as_ref(), &new, &members).await?;
+        refuse_cut(&name, old.as_ref(), &new, &members, here)?;
     }
     if !args.dry_run {
         registry.set_settings(&text, stands.map(|settings| settings.version)).await?;
@@ -60,8 +87,8 @@ pub async fn run(out: &mut impl Write, registry: &impl Registry, args: &FleetSet
     Ok(())
 }
 
-/// The new text: of the settings that stand there with some keys changed.
-fn changed(before: Option<&Result<Map<String, Value>>>, changes: &[String]) -> Result<String> {
+/// The settings that stand there with some keys changed.
+fn changed(before: Option<&Result<Map<String, Value>>>, changes: &[String]) -> Result<Value> {
     let before = match before {
         None => Map::new(),
         Some(Ok(before)) => before.clone(),
@@ -70,7 +97,7 @@ fn changed(before: Option<&Result<Map<String, Value>>>, changes: &[String]) -> R
              --file`"
         ),
     };
-    Ok(format!("{:#}\n", Value::Object(change::apply(before, changes)?)))
+    Ok(Value::Object(change::apply(before, changes)?))
 }
 
 /// What errors call the file, and its content.
@@ -85,23 +112,48 @@ fn read(file: &Path) -> Result<(String, String)> {
     Ok((name.clone(), text.with_context(|| format!("{name}: cannot be read"))?))
 }
 
+/// The members, as far as they can be had: who forces a change does not wait for them.
+async fn members(registry: &impl Registry, force: bool) -> Result<Members> {
+    match registry.watch().await {
+        Ok(fleet) => Ok(fleet.borrow().members.clone()),
+        Err(error) if force => {
+            eprintln!("neti: the members are not looked at: {error:#}");
+            Ok(Members::new())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Fails if the new settings take away what hosts have. Settings that cannot be read took nothing
 /// into force, so that nothing is compared with them but the claims.
 async fn refuse_loss(
     registry: &impl Registry,
     file: &str,
-    stands: Option<&Settings>,
+    old: Option<&FleetSettings>,
     new: &FleetSettings,
+    members: &Members,
 ) -> Result<()> {
-    let old = stands.and_then(|stands| FleetSettings::parse(NAME, &stands.text).ok());
-    if old.as_ref().is_none_or(|old| old.overlay != new.overlay) {
-        loss::of_addresses(file, old.as_ref(), new, &registry.claims().await?)?;
+    if old.is_none_or(|old| old.overlay != new.overlay) {
+        loss::of_addresses(file, old, new, &registry.claims().await?)?;
     }
-    if let Some(old) = old.filter(|old| old.networks != new.networks) {
-        let fleet = registry.watch().await?.borrow().clone();
-        loss::of_networks(file, &old, new, &fleet.members)?;
+    if let Some(old) = old {
+        loss::of_networks(file, old, new, members)?;
     }
     Ok(())
+}
+
+/// Fails if the new policy cuts off what the old one did not.
+fn refuse_cut(
+    file: &str,
+    old: Option<&FleetSettings>,
+    new: &FleetSettings,
+    members: &Members,
+    here: &Here,
+) -> Result<()> {
+    let before = old.map(|old| cut::off(old, members, here)).unwrap_or_default();
+    let cut = cut::off(new, members, here).into_iter().filter(|cut| !before.contains(cut));
+    let cut: Vec<String> = cut.map(|cut| format!("{file}: {cut}")).collect();
+    if cut.is_empty() { Ok(()) } else { bail!("{}", cut.join("\n")) }
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ pub fn of_networks(
 }
 
 /// `2 members: hudson (ec2), walden (vpc)`; of many only the first.
-fn some(lost: &[String], one: &str, more: &str) -> String {
+pub fn some(lost: &[String], one: &str, more: &str) -> String {
     let named = lost.iter().take(NAMED);
     let rest = if lost.len() > NAMED { ", ..." } else { "" };
     let what = if lost.len() == 1 { one } else { more };

@@ -1,10 +1,10 @@
 use crate::{
     cli::FleetSet,
     command::fleet::sample::{Sample, config, printed, registry},
-    membership::sample::record,
+    membership::sample::{id, record},
 };
 
-use super::run;
+use super::{here::Here, run};
 
 const SETTINGS: &str = r#"{ "overlay": ["100.64.0.0/16"], "mode": "observe" }"#;
 
@@ -19,7 +19,8 @@ fn args(changes: &[&str]) -> FleetSet {
 }
 
 async fn set(registry: &Sample, args: &FleetSet) -> Result<String, String> {
-    let done = printed(async |out| run(out, &registry.open(), args).await).await;
+    let here = Here { host: id("hudson"), endpoints: Vec::new(), ssh: None };
+    let done = printed(async |out| run(out, &registry.open(), &here, args).await).await;
     done.map_err(|error| format!("{error:#}"))
 }
 
@@ -48,7 +49,7 @@ async fn a_file_replaces_all_as_it_is_written() {
     registry.write("new", "{\"overlay\": []}");
     let error = set(&registry, &file).await.unwrap_err();
     let name = registry.path("new").display().to_string();
-    assert_eq!(error, format!("{name}: overlay = []: must be a list of at least one range"));
+    assert_eq!(error, format!("{name}:1: overlay = []: must be a list of at least one range"));
     assert_eq!(registry.read("fleet"), text);
 }
 
@@ -134,4 +135,54 @@ async fn networks_are_left_out_by_force_alone() {
     assert!(set(&registry, &force).await.is_ok());
     // What is left out already is no loss.
     assert!(set(&registry, &args(&["networks={\"ec2\": {}, \"dc\": {}}"])).await.is_ok());
+}
+
+#[tokio::test]
+async fn rules_about_members_are_set_like_any_key() {
+    let registry = registry(SETTINGS);
+    let rules = "member_rules=[\"from role web to role db tcp/5432\"]";
+    let said = set(&registry, &args(&[rules])).await.unwrap();
+    assert_eq!(said, "member_rules: not set -> [\"from role web to role db tcp/5432\"]\n");
+    let said =
+        set(&registry, &args(&["roles={\"db\": {\"mode\": \"enforce\"}, \"web\": {}}"])).await;
+    assert_eq!(said.unwrap(), "roles: not set -> {\"db\":{\"mode\":\"enforce\"},\"web\":{}}\n");
+    let error = set(&registry, &args(&["roles={\"db\": {}}"])).await.unwrap_err();
+    assert_eq!(
+        error,
+        "fleet settings: member_rules[0] = \"from role web to role db tcp/5432\": role web must be \
+         one that `roles` lists: db"
+    );
+    let said = set(&registry, &args(&["member_rules=", "roles="])).await.unwrap();
+    assert_eq!(said.lines().count(), 2, "{said}");
+}
+
+#[tokio::test]
+async fn members_are_cut_off_by_force_alone() {
+    let registry = registry(SETTINGS);
+    for (name, last) in [("hudson", 1), ("walden", 2)] {
+        let record = record(name, &format!("100.64.0.{last}"), "ec2");
+        registry.member(&record.private(&format!("10.0.0.{last}")));
+    }
+    let change = || args(&["mode=enforce", "member_rules=[\"from role web to host walden\"]"]);
+    let error = set(&registry, &change()).await.unwrap_err();
+    let cut = "member_rules: would cut off from all other members 1 host: walden; add rules whose \
+               `from` are members, or cut off with --force";
+    assert_eq!(error, format!("fleet settings: {cut}"));
+    // Each on a line of its own.
+    let both = FleetSet {
+        changes: [change().changes, vec!["failsafe=[]".to_owned()]].concat(),
+        ..change()
+    };
+    let error = set(&registry, &both).await.unwrap_err();
+    let lines: Vec<_> = error.lines().collect();
+    assert!(lines[0].starts_with("fleet settings: failsafe = []: would cut off ssh"), "{error}");
+    assert_eq!(lines[1..], [format!("fleet settings: {cut}")]);
+    assert_eq!(registry.read("fleet"), SETTINGS);
+
+    let force = FleetSet { force: true, ..change() };
+    assert!(set(&registry, &force).await.is_ok());
+    // What is cut off already is no reason to refuse another change.
+    assert!(set(&registry, &args(&["max_removals=50"])).await.is_ok());
+    let error = set(&registry, &args(&["failsafe=[]"])).await.unwrap_err();
+    assert_eq!(error.lines().count(), 1, "{error}");
 }

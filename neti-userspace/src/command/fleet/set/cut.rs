@@ -1,0 +1,200 @@
+//! What a policy would cut off where it is enforced: ssh, the registry, hosts from all others. Pure.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use neti_common::maps::ENDPOINTS;
+
+use super::{
+    here::{Here, Session},
+    loss::some,
+};
+use crate::{
+    addresses::IpFamily,
+    fleet::{FleetSettings, Mode},
+    membership::{HostId, MemberRecord, Members},
+    rules::{
+        self, Rules,
+        services::{self, TCP},
+    },
+};
+
+/// From this port on ssh is let in from the failsafe ranges.
+const SSH: u16 = 22;
+
+const ANYWAY: &str = "or cut off with --force";
+
+/// What would be cut off; each begins with the key at fault and says what would be right.
+pub fn off(fleet: &FleetSettings, members: &Members, here: &Here) -> Vec<String> {
+    let Some(enforcing) = enforcing(fleet) else { return Vec::new() };
+    let mut cut = Vec::new();
+    if fleet.failsafe.is_empty() {
+        cut.push(format!(
+            "failsafe = []: would cut off ssh where hosts enforce, by `{enforcing}`; list ranges that \
+             operators come from, {ANYWAY}"
+        ));
+    }
+    cut.extend(here.ssh.and_then(|session| ssh(fleet, members, &here.host, session)));
+    cut.extend(servers(here, &enforcing));
+    cut.extend(registry(fleet, members, here));
+    cut.extend(hosts(fleet, members));
+    cut
+}
+
+/// The first key by which some host enforces.
+fn enforcing(fleet: &FleetSettings) -> Option<String> {
+    let roles = fleet.policy.roles.iter().flatten();
+    let roles = roles.map(|(role, own)| (format!("roles.{role}.mode"), own.mode));
+    let hosts = fleet.policy.hosts.iter().map(|(id, own)| (format!("hosts.{id}.mode"), own.mode));
+    let fleet = [("mode".to_owned(), Some(fleet.mode))];
+    let mut modes = fleet.into_iter().chain(roles).chain(hosts);
+    modes.find(|(_, mode)| *mode == Some(Mode::Enforce)).map(|(key, _)| key)
+}
+
+/// The operator's own session into this host, if it is a member.
+fn ssh(
+    fleet: &FleetSettings,
+    members: &Members,
+    host: &HostId,
+    Session { client, port }: Session,
+) -> Option<String> {
+    let own = members.get(host)?;
+    let rules = rules::compile(fleet, host, &own.role);
+    let service = services::number(TCP, port);
+    let failsafe = port == SSH && fleet.failsafe.iter().any(|range| range.contains(&client));
+    let is_client = |record: &&MemberRecord| addresses(record).any(|address| address == client);
+    let member = members.values().map(AsRef::as_ref).find(is_client);
+    let is_admitted = failsafe
+        || rules.admits_source(client, service)
+        || member.is_some_and(|member| rules.admits_member(&member.id, &member.role, service));
+    (rules.mode == Mode::Enforce && !is_admitted).then(|| {
+        let range = if port == SSH { "`failsafe` or " } else { "" };
+        format!(
+            "{}: would cut off your own ssh session, from {client} to port {port} of {host}; let it \
+             in by {range}`allow`, {ANYWAY}",
+            mode_key(fleet, own)
+        )
+    })
+}
+
+/// The key by which a host has its mode.
+fn mode_key(fleet: &FleetSettings, host: &MemberRecord) -> String {
+    let MemberRecord { id, role, .. } = host;
+    let of_role = fleet.policy.roles.as_ref().and_then(|roles| roles.get(role));
+    if fleet.policy.hosts.get(id).is_some_and(|own| own.mode.is_some()) {
+        format!("hosts.{id}.mode")
+    } else if of_role.is_some_and(|own| own.mode.is_some()) {
+        format!("roles.{role}.mode")
+    } else {
+        "mode".to_owned()
+    }
+}
+
+/// Servers of the registry for which there is no room among those that are never refused.
+fn servers(here: &Here, enforcing: &str) -> Option<String> {
+    IpFamily::ALL.into_iter().find_map(|family| {
+        let of_family = |address: IpAddr| IpFamily::of(address) == family;
+        let count = here.endpoints.iter().filter(|server| of_family(server.ip())).count();
+        (count > ENDPOINTS).then(|| {
+            format!(
+                "{enforcing}: would cut off servers of the registry, for only {ENDPOINTS} of its \
+                 {count} {family} addresses are never refused; name fewer in the configuration, \
+                 {ANYWAY}"
+            )
+        })
+    })
+}
+
+/// Members that could not reach a server of the registry which is a member too.
+fn registry(fleet: &FleetSettings, members: &Members, here: &Here) -> Option<String> {
+    for server in &here.endpoints {
+        let is_server = |record: &&MemberRecord| addresses(record).any(|ip| ip == server.ip());
+        let Some(host) = members.values().map(AsRef::as_ref).find(is_server) else { continue };
+        let rules = rules::compile(fleet, &host.id, &host.role);
+        if rules.mode != Mode::Enforce || !rules.restricted {
+            continue;
+        }
+        let service = services::number(TCP, server.port());
+        let is_cut = |peer: &&MemberRecord| {
+            // Who cannot come here at all is not cut off by the policy.
+            let source = source(fleet, peer, host, server.ip());
+            source.is_some_and(|source| !rules.admits_source(source, service))
+                && !rules.admits_member(&peer.id, &peer.role, service)
+        };
+        let peers = members.values().map(AsRef::as_ref).filter(|peer| peer.id != host.id);
+        let cut: Vec<String> = peers.filter(is_cut).map(|peer| peer.id.to_string()).collect();
+        if !cut.is_empty() {
+            return Some(format!(
+                "member_rules: the registry's server {server}, which is {id}, would be cut off from \
+                 {}; add \"from any to host {id} tcp/{}\", {ANYWAY}",
+                some(&cut, "member", "members"),
+                server.port(),
+                id = host.id,
+            ));
+        }
+    }
+    None
+}
+
+/// The address from which `peer` comes to `address` of `host`.
+fn source(
+    fleet: &FleetSettings,
+    peer: &MemberRecord,
+    host: &MemberRecord,
+    address: IpAddr,
+) -> Option<IpAddr> {
+    let near = fleet.networks.adjoin(&peer.network, &host.network);
+    if !near && host.private.contains(address) && !host.public.contains(address) {
+        return None;
+    }
+    let family = IpFamily::of(address);
+    let private = peer.private.of(family).filter(|_| near);
+    private.or(peer.public.of(family))
+}
+
+/// Hosts on which no other member could reach anything at all.
+fn hosts(fleet: &FleetSettings, members: &Members) -> Option<String> {
+    let named = fleet.policy.hosts();
+    let mut alike: BTreeMap<(Option<&HostId>, &str), Vec<&MemberRecord>> = BTreeMap::new();
+    for member in members.values() {
+        let id = named.contains(&member.id).then_some(&member.id);
+        alike.entry((id, &member.role)).or_default().push(member);
+    }
+    let mut cut: Vec<String> = Vec::new();
+    for ((_, role), hosts) in &alike {
+        let rules = rules::compile(fleet, &hosts[0].id, role);
+        if rules.mode != Mode::Enforce || !rules.restricted {
+            continue;
+        }
+        // One might be the host itself.
+        let known = members.values().filter(|member| knows(&rules, member));
+        let known: Vec<_> = known.map(|member| &member.id).take(2).collect();
+        let others = |host: &MemberRecord| known.iter().any(|id| **id != host.id);
+        cut.extend(hosts.iter().filter(|host| !others(host)).map(|host| host.id.to_string()));
+    }
+    cut.sort();
+    // A member that is alone has nobody to be cut off from.
+    if cut.is_empty() || members.len() < 2 {
+        return None;
+    }
+    let hosts = match cut.len() == members.len() {
+        true => "all members from each other".to_owned(),
+        false => format!("from all other members {}", some(&cut, "host", "hosts")),
+    };
+    Some(format!(
+        "member_rules: would cut off {hosts}; add rules whose `from` are members, {ANYWAY}"
+    ))
+}
+
+/// Whether a member may reach anything.
+fn knows(rules: &Rules, member: &MemberRecord) -> bool {
+    let mut reals = member.private.iter().chain(member.public.iter());
+    rules.knows_member(&member.id, &member.role) || reals.any(|real| rules.knows_source(real))
+}
+
+fn addresses(record: &MemberRecord) -> impl Iterator<Item = IpAddr> {
+    let reals = record.private.iter().chain(record.public.iter());
+    reals.chain(record.overlays.iter().copied())
+}
+
+#[cfg(test)]
+mod tests;

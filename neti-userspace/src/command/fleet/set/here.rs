@@ -1,0 +1,64 @@
+//! Where the operator stands: what of it new settings might cut off.
+
+use std::{
+    env,
+    net::{IpAddr, SocketAddr},
+};
+
+use crate::{command::run::host, config::Config, membership::HostId};
+
+pub struct Here {
+    /// This host, which may be no member.
+    pub host: HostId,
+    /// The registry's servers, as far as their names are known.
+    pub endpoints: Vec<SocketAddr>,
+    pub ssh: Option<Session>,
+}
+
+/// An ssh session into this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Session {
+    pub client: IpAddr,
+    /// Where the server listens.
+    pub port: u16,
+}
+
+impl Here {
+    pub async fn of(config: &Config) -> Self {
+        let ssh = env::var("SSH_CONNECTION").ok().and_then(|text| session(&text));
+        Self { host: config.host.clone(), endpoints: host::endpoints(config).await, ssh }
+    }
+}
+
+/// From what sshd sets: the client's address and port, and the server's. A session over loopback never
+/// comes to the filter.
+fn session(text: &str) -> Option<Session> {
+    let mut words = text.split(' ');
+    let (client, port) = (words.next()?, words.nth(2)?);
+    // A link-local address names its interface.
+    let client = client.split('%').next()?.parse::<IpAddr>().ok()?.to_canonical();
+    (!client.is_loopback()).then_some(Session { client, port: port.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::membership::sample::ip;
+
+    #[test]
+    fn a_session_is_read_as_sshd_writes_it() {
+        let of = |client: &str, port| Some(Session { client: ip(client), port });
+        for (text, read) in [
+            ("198.51.100.7 50022 10.0.0.10 22", of("198.51.100.7", 22)),
+            ("::ffff:198.51.100.7 50022 ::ffff:10.0.0.10 2222", of("198.51.100.7", 2222)),
+            ("2001:db8::7 50022 2001:db8::10 22", of("2001:db8::7", 22)),
+            ("fe80::1%eth0 50022 fe80::2%eth0 22", of("fe80::1", 22)),
+            ("127.0.0.1 50022 127.0.0.1 22", None),
+            ("::1 50022 ::1 22", None),
+            ("198.51.100.7 50022", None),
+            ("", None),
+        ] {
+            assert_eq!(session(text), read, "{text}");
+        }
+    }
+}
