@@ -2,7 +2,7 @@
 
 use super::Leaving;
 use crate::{
-    demux::{Form, Names, demux},
+    demux::{self, Form, Names, demux},
     family::Family,
     filter::{Admission, admission},
     headers::{Ip, Kind, TCP, Transport, UDP, flow},
@@ -91,6 +91,11 @@ pub fn remember<F: Family, P: Skb, T: Tables<F>>(
     let needed = match path {
         // What a peer may send to this port at any time needs no hint, or spoofed queries would fill the table.
         None => admission(tables, &ip.dst, ip.protocol, sport) == Admission::No,
+        // In the middle of a connection it is too late for another port.
+        Some(_) if kind == Kind::Tcp => {
+            let ends = names.ends(demux::default(settings));
+            port.is_twin || ends.peer != ip.dst || ends.own != ip.src
+        }
         Some(path) => {
             let named =
                 kind == Kind::Udp && !forwarded && is_named(tables, settings, &key, &names, ip);
