@@ -6,6 +6,7 @@
 pub mod binary;
 pub mod bpf;
 pub mod container;
+pub mod dns;
 pub mod family;
 pub mod figures;
 pub mod fleet;
@@ -25,6 +26,7 @@ pub mod statistics;
 pub mod topology;
 pub mod traces;
 pub mod traffic;
+pub mod web;
 
 use std::{
     io::{self, ErrorKind},
