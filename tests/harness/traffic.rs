@@ -40,17 +40,7 @@ pub struct TcpEcho {
 impl TcpEcho {
     /// Listens in `netns`.
     pub fn on(netns: &Netns, address: impl Into<SocketAddr>) -> Result<Self> {
-        let address = address.into();
-        let listen = || -> io::Result<TcpListener> {
-            let socket = of_one_family(address, Type::STREAM)?;
-            socket.set_reuse_address(true)?;
-            socket.bind(&address.into())?;
-            socket.listen(4096)?;
-            Ok(socket.into())
-        };
-        let listener = netns
-            .run(listen)
-            .with_context(|| format!("listen on tcp {address} in {}", netns.name()))?;
+        let listener = listen(netns, address.into())?;
         let (report, seen) = mpsc::channel();
         let acceptor = listener.try_clone()?;
         thread::spawn(move || {
@@ -165,6 +155,18 @@ impl Drop for UdpEcho {
             let _ = thread.join();
         }
     }
+}
+
+/// A listener in `netns` that leaves the other family's port to another one.
+pub fn listen(netns: &Netns, address: SocketAddr) -> Result<TcpListener> {
+    let listen = || -> io::Result<TcpListener> {
+        let socket = of_one_family(address, Type::STREAM)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(4096)?;
+        Ok(socket.into())
+    };
+    netns.run(listen).with_context(|| format!("listen on tcp {address} in {}", netns.name()))
 }
 
 /// A socket that leaves the other family's port to another one.
