@@ -91,15 +91,14 @@ pub fn remember<F: Family, P: Skb, T: Tables<F>>(
     let needed = match path {
         // What a peer may send to this port at any time needs no hint, or spoofed queries would fill the table.
         None => admission(tables, &ip.dst, ip.protocol, sport) == Admission::No,
-        // In the middle of a connection it is too late for another port.
-        Some(_) if kind == Kind::Tcp => {
-            let ends = names.ends(demux::default(settings));
-            port.is_twin || ends.peer != ip.dst || ends.own != ip.src
-        }
         Some(path) => {
-            let named =
-                kind == Kind::Udp && !forwarded && is_named(tables, settings, &key, &names, ip);
-            if !named && has_ports(ip.protocol) && !port.is_twin {
+            let named = match kind {
+                Kind::Udp => !forwarded && is_named(tables, settings, &key, &names, ip),
+                Kind::Tcp => !port.is_twin && is_default(settings, &names, ip),
+                _ => false,
+            };
+            // In the middle of a connection it is too late for another port.
+            if !named && kind != Kind::Tcp && has_ports(ip.protocol) && !port.is_twin {
                 separate(tables, settings, path, &socket, &mut key, port)?;
             }
             !named
@@ -126,6 +125,13 @@ fn is_named<F: Family, T: Tables<F>>(
         Some(twin) => is_it(&twin.ends),
         None => is_it(&demux(tables, settings, key, names, Kind::Udp, false).ends),
     }
+}
+
+/// Whether what comes back would be given its names where nothing is known of its flow.
+#[inline(always)]
+fn is_default<F: Family>(settings: &Settings<F>, names: &Names<F>, ip: &Ip<F>) -> bool {
+    let ends = names.ends(demux::default(settings));
+    ends.peer == ip.dst && ends.own == ip.src
 }
 
 /// Whether a connection that begins here has a socket under the port that it leaves by: conntrack gives it another where

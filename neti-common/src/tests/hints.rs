@@ -122,6 +122,15 @@ fn a_containers_connection_that_is_older_than_we_is_remembered<F: Scene>() {
         assert!(world.hints.borrow().is_empty());
         forwarded(&world, &mut F::tcp(F::HUDSON, F::STRANGER, 5_000, 443, "A"));
         passes(arrive(&world, &mut answer()), Reason::Hinted);
+        // A peer that becomes a member is still who it was.
+        let mut before = world.clone();
+        let member = before.members.remove(&F::WALDEN).unwrap();
+        before.members.remove(&F::WALDEN_OTHER);
+        forwarded(&before, &mut F::tcp(F::HUDSON, F::WALDEN, 6_000, 80, "A"));
+        before.members.insert(F::WALDEN, member);
+        let mut answer = F::tcp(F::WALDEN, F::HUDSON, 80, 6_000, "A");
+        arrive(&before, &mut answer);
+        assert_eq!(F::addresses(&answer), (F::WALDEN, F::HUDSON));
         // To a member by its real address, as before there was an overlay.
         forwarded(&world, &mut F::tcp(F::HUDSON, F::WALDEN, 5_000, 80, "A"));
         let mut answer = F::tcp(F::WALDEN, F::HUDSON, 80, 5_000, "A");

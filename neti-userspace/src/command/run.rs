@@ -37,6 +37,7 @@ use crate::{
     status::{Status, names},
     store::kernel::KernelStore,
     sync::{self, Follower},
+    tracked,
     twins::Twins,
     uplink::{self, Uplink, lock, overlay},
     view::Me,
@@ -114,6 +115,7 @@ async fn start(
     let endpoints = host::endpoints(&config).await;
     let me = host::me(&config, &uplink, overlays.iter().collect(), reals, endpoints);
 
+    let first = !pins.exist();
     let xdp = attach::wants_xdp(&uplink, config.attach);
     let mut ebpf = loader::load(pins, Options { trace: args.trace_drops, xdp }).await?;
     // The fleet may have other ranges than at the last start, and the uplink another family. As in
@@ -135,6 +137,9 @@ async fn start(
         None => sync::Status { stale: joined.stale.clone(), ..follower.adopt(&me)? },
     };
 
+    if first {
+        remember(pins);
+    }
     let tc = attach::available(&uplink);
     let means = attach::attach(&mut ebpf, pins, &uplink, config.attach, tc)?;
     overlay::install(netlink, &uplink, overlays, ranges).await?;
@@ -161,6 +166,15 @@ async fn start(
     }
     let twins = Twins::open(pins)?;
     Ok(Daemon { config, registry, me, joined, follower, synced, twins, registration, status })
+}
+
+/// Keeps hints of what is older than the programs. Without them all else works.
+fn remember(pins: &Pins) {
+    match tracked::remember(pins) {
+        Ok(0) => {}
+        Ok(kept) => tracing::info!("{kept} flows of containers and the like go on"),
+        Err(error) => tracing::warn!("connections of containers may end: {error:#}"),
+    }
 }
 
 /// Announces `record`; an outage puts it off.
