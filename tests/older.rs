@@ -1,7 +1,12 @@
 //! Promise: what is older than neti goes on when it starts under `enforce`, and when its daemon ends: connections and
 //! connected sockets of the host and of its containers, with strangers and with hosts that become members.
 
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    panic::resume_unwind,
+    thread,
+};
 
 use anyhow::{Context, ensure};
 use harness::{
@@ -11,7 +16,7 @@ use harness::{
     host::Fleet,
     netns::Netns,
     topology::{Pair, Site, pair},
-    traffic::{TcpEcho, exchange, tcp, tcp_silent},
+    traffic::{TcpEcho, dial, listen, tcp, tcp_silent},
 };
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -20,33 +25,50 @@ type Result = anyhow::Result<()>;
 
 const PORT: u16 = 7000;
 
-/// Two ends that talk.
+/// The two ends of a flow, the one that is not on the left host first.
 enum Flow {
-    /// To an echo server.
-    Tcp(TcpStream),
+    Tcp([TcpStream; 2]),
     /// Each connected to the other.
     Udp([UdpSocket; 2]),
 }
 
 impl Flow {
-    fn udp(a: (&Netns, SocketAddr), b: (&Netns, SocketAddr)) -> anyhow::Result<Self> {
+    /// From outside to the left host, or its container, at `to`.
+    fn inward(from: &Netns, to: SocketAddr, server: (&Netns, SocketAddr)) -> anyhow::Result<Self> {
+        let listener = listen(server.0, server.1)?;
+        Ok(Self::Tcp([dial(from, None, to, PATIENCE)?, accepted(&listener)?]))
+    }
+
+    /// From the left host, or its container, to a server outside.
+    fn outward(from: &Netns, server: (&Netns, SocketAddr)) -> anyhow::Result<Self> {
+        let listener = listen(server.0, server.1)?;
+        let inside = dial(from, None, server.1, PATIENCE)?;
+        Ok(Self::Tcp([accepted(&listener)?, inside]))
+    }
+
+    fn udp(ends: [(&Netns, SocketAddr); 2]) -> anyhow::Result<Self> {
         let socket = |(netns, own): (&Netns, SocketAddr), peer| -> anyhow::Result<UdpSocket> {
             let socket = netns.run(|| UdpSocket::bind(own))?;
             socket.connect(peer)?;
             socket.set_read_timeout(Some(PATIENCE))?;
             Ok(socket)
         };
-        Ok(Self::Udp([socket(a, b.1)?, socket(b, a.1)?]))
+        let [outside, inside] = ends;
+        Ok(Self::Udp([socket(outside, inside.1)?, socket(inside, outside.1)?]))
     }
 
+    /// Says something both ways. The end outside begins: the programs on the left host have not seen a packet leave.
     fn goes_on(&self) -> Result {
         match self {
-            Self::Tcp(stream) => exchange(stream, 200_000),
-            Self::Udp([a, b]) => {
-                let mut heard = [0; 100];
-                for (from, to) in [(a, b), (b, a)] {
+            Self::Tcp([outside, inside]) => {
+                sends(outside, inside).context("in")?;
+                sends(inside, outside).context("out")
+            }
+            Self::Udp([outside, inside]) => {
+                for (from, to, way) in [(outside, inside, "in"), (inside, outside, "out")] {
+                    let mut heard = [0; 100];
                     from.send(b"still there?")?;
-                    let length = to.recv(&mut heard)?;
+                    let length = to.recv(&mut heard).context(way)?;
                     ensure!(&heard[..length] == b"still there?", "{:?}", &heard[..length]);
                 }
                 Ok(())
@@ -55,27 +77,47 @@ impl Flow {
     }
 }
 
+fn accepted(listener: &TcpListener) -> anyhow::Result<TcpStream> {
+    let (stream, _) = listener.accept()?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// Far more than both ends have room for.
+fn sends(mut from: &TcpStream, mut to: &TcpStream) -> Result {
+    let said: Vec<u8> = (0..2_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let mut heard = vec![0; said.len()];
+    thread::scope(|scope| -> Result {
+        let writer = scope.spawn(|| from.write_all(&said));
+        to.read_exact(&mut heard)?;
+        Ok(writer.join().unwrap_or_else(|panic| resume_unwind(panic))?)
+    })?;
+    ensure!(heard == said, "other bytes came than were sent");
+    Ok(())
+}
+
 /// Flows between everyone, before there is neti on the left and the right host.
 fn flows(pair: &Pair, container: &Netns, family: Family) -> anyhow::Result<Vec<(String, Flow)>> {
-    let (left, right, stranger) = (&pair.left, &pair.right, &pair.stranger);
-    let mut flows = Vec::new();
     let at = |site: &Site, port| SocketAddr::new(site.real(family), port);
-    for (who, from, to) in [
-        ("left to right", &left.netns, at(right, PORT)),
-        ("right to left", &right.netns, at(left, PORT)),
-        ("left to a stranger", &left.netns, at(stranger, PORT)),
-        ("a stranger to left", &stranger.netns, at(left, PORT)),
-        ("a container to right", container, at(right, PORT)),
-        ("a container to a stranger", container, at(stranger, PORT)),
-        ("right to a container", &right.netns, at(left, Containers::PUBLISHED)),
-        ("a stranger to a container", &stranger.netns, at(left, Containers::PUBLISHED)),
-    ] {
-        let stream = tcp(from, None, to).context(who)?;
-        flows.push((format!("{family}: tcp, {who}"), Flow::Tcp(stream)));
-    }
-    for (who, peer, port) in [("right", right, 21_000), ("a stranger", stranger, 21_001)] {
-        let flow = Flow::udp((&left.netns, at(left, port)), (&peer.netns, at(peer, port)))?;
-        flows.push((format!("{family}: udp, left and {who}"), flow));
+    let left = &pair.left;
+    let any = |port| SocketAddr::new(family.any(), port);
+    let mut flows = Vec::new();
+    for (who, peer, port) in
+        [("right", &pair.right, 21_000), ("a stranger", &pair.stranger, 22_000)]
+    {
+        let mut keep = |what: &str, flow: anyhow::Result<Flow>| -> Result {
+            let what = format!("{family}: {what} {who}");
+            flows.push((what.clone(), flow.context(what)?));
+            Ok(())
+        };
+        let netns = &peer.netns;
+        keep("to", Flow::outward(&left.netns, (netns, at(peer, PORT))))?;
+        keep("from", Flow::inward(netns, at(left, PORT), (&left.netns, any(PORT))))?;
+        keep("a container to", Flow::outward(container, (netns, at(peer, PORT))))?;
+        let (published, server) = (at(left, Containers::PUBLISHED), any(Containers::PORT));
+        keep("a container from", Flow::inward(netns, published, (container, server)))?;
+        keep("udp, with", Flow::udp([(netns, at(peer, port)), (&left.netns, at(left, port))]))?;
     }
     Ok(flows)
 }
@@ -91,13 +133,8 @@ fn older_flows_go_on(identity: &str) -> Result {
     let pair = pair(Family::ALL)?;
     let docker = Containers::on(&pair.left.netns, Family::ALL)?;
     let container = docker.start(2)?;
-    let mut echoes = Vec::new();
     let mut all = Vec::new();
     for family in Family::ALL {
-        for netns in [&pair.left.netns, &pair.right.netns, &pair.stranger.netns] {
-            echoes.push(TcpEcho::on(netns, (family.any(), PORT))?);
-        }
-        echoes.push(TcpEcho::on(&container, (family.any(), Containers::PORT))?);
         all.extend(flows(&pair, &container, family)?);
     }
 
@@ -113,11 +150,15 @@ fn older_flows_go_on(identity: &str) -> Result {
     all_go_on(&all, "neti on both hosts")?;
     // Only what is old goes on.
     for family in Family::ALL {
+        let _echoes = [
+            TcpEcho::on(&pair.left.netns, (family.any(), PORT))?,
+            TcpEcho::on(&container, (family.any(), Containers::PORT))?,
+        ];
         for port in [PORT, Containers::PUBLISHED] {
             let to = SocketAddr::new(left.real(family), port);
-            ensure!(tcp_silent(&pair.stranger.netns, to), "a new connection to {to}");
+            ensure!(tcp_silent(&pair.stranger.netns, to), "a stranger's new connection to {to}");
+            tcp(&pair.right.netns, None, SocketAddr::new(left.overlay(family), port))?;
         }
-        tcp(&pair.right.netns, None, SocketAddr::new(left.overlay(family), PORT))?;
     }
     for host in [&mut left, &mut right] {
         ensure!(host.stop(Signal::SIGTERM)?.success(), "neti on {} ends well", host.name);
