@@ -3,7 +3,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     panic::resume_unwind,
     thread,
 };
@@ -16,7 +16,7 @@ use harness::{
     host::Fleet,
     netns::Netns,
     topology::{Pair, Site, pair},
-    traffic::{TcpEcho, dial, listen, tcp, tcp_silent},
+    traffic::{TcpEcho, dial, exchange, listen, tcp, tcp_silent},
 };
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -122,6 +122,35 @@ fn flows(pair: &Pair, container: &Netns, family: Family) -> anyhow::Result<Vec<(
     Ok(flows)
 }
 
+/// A connection from the right host, where nothing is tracked, through a tunnel to a stranger: its datagrams come from a socket of the kernel's that is not connected,
+/// but have that of the connection inside. `None` where the kernel has no such tunnels.
+fn tunnelled(pair: &Pair, family: Family) -> anyhow::Result<Option<TcpStream>> {
+    let (right, stranger) = (&pair.right, &pair.stranger);
+    let (name, id) = (format!("tunnel-{}", family.nft()), family.bits());
+    let hardware = |last| format!("02:00:00:00:00:{last:02}");
+    for (own, peer, last, other) in [(right, stranger, 1, 2), (stranger, right, 2, 1)] {
+        let (local, remote) = (own.real(family), peer.real(family));
+        let made = own.netns.ip(&format!(
+            "link add {name} address {} type vxlan id {id} local {local} remote {remote} \
+             dstport 4789 srcport 4789 4790",
+            hardware(last)
+        ));
+        if made.as_ref().is_err_and(|error| error.to_string().contains("Unknown device type")) {
+            println!("skipped: a tunnel, for this kernel has no VXLAN");
+            return Ok(None);
+        }
+        made?;
+        // Nothing goes through it but the connection: neither neighbour discovery nor ARP.
+        own.netns.sysctl(&format!("net.ipv6.conf.{name}.disable_ipv6"), "1")?;
+        own.netns.ip_batch(&format!(
+            "addr add 192.168.{id}.{last}/24 dev {name}\nlink set {name} up\n\
+             neigh add 192.168.{id}.{other} lladdr {} dev {name}\n",
+            hardware(other)
+        ))?;
+    }
+    tcp(&right.netns, None, (Ipv4Addr::new(192, 168, id, 2), PORT).into()).map(Some)
+}
+
 fn all_go_on(flows: &[(String, Flow)], when: &str) -> Result {
     for (what, flow) in flows {
         flow.goes_on().with_context(|| format!("{what}: {when}"))?;
@@ -137,6 +166,12 @@ fn older_flows_go_on(identity: &str) -> Result {
     for family in Family::ALL {
         all.extend(flows(&pair, &container, family)?);
     }
+    let _echo = TcpEcho::on(&pair.stranger.netns, (Ipv4Addr::UNSPECIFIED, PORT))?;
+    let mut tunnels = Vec::new();
+    for family in Family::ALL {
+        let stream = tunnelled(&pair, family).with_context(|| format!("{family}: a tunnel"))?;
+        tunnels.extend(stream.map(|stream| (family, stream)));
+    }
 
     let fleet = Fleet::new(Family::ALL, json!({ "mode": "enforce", "identity": identity }))?;
     let mut left = fleet.host("left", &pair.left)?;
@@ -148,6 +183,9 @@ fn older_flows_go_on(identity: &str) -> Result {
     right.await_members(&["left"]);
     left.await_members(&["right"]);
     all_go_on(&all, "neti on both hosts")?;
+    for (family, stream) in &tunnels {
+        exchange(stream, 200_000).with_context(|| format!("{family}: through a tunnel"))?;
+    }
     // Only what is old goes on.
     for family in Family::ALL {
         let _echoes = [

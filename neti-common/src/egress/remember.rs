@@ -58,8 +58,8 @@ pub fn remember<F: Family, P: Skb, T: Tables<F>>(
     {
         *port = SourcePort::twin(twin);
     }
-    let hinted =
-        hints::may_refresh(kind, forwarded) && !(kind == Kind::Udp && packet.is_connected());
+    let hinted = hints::may_refresh(kind, forwarded)
+        && !(kind == Kind::Udp && packet.is_connected(sport, dport));
     let begins = kind == Kind::TcpSyn && !forwarded;
     if !hinted && !begins {
         return Ok(());
