@@ -115,7 +115,7 @@ async fn start(
     let endpoints = host::endpoints(&config).await;
     let me = host::me(&config, &uplink, overlays.iter().collect(), reals, endpoints);
 
-    let first = !pins.exist();
+    let first = !pins.maps().exists();
     let xdp = attach::wants_xdp(&uplink, config.attach);
     let mut ebpf = loader::load(pins, Options { trace: args.trace_drops, xdp }).await?;
     // The fleet may have other ranges than at the last start, and the uplink another family. As in
@@ -168,11 +168,11 @@ async fn start(
     Ok(Daemon { config, registry, me, joined, follower, synced, twins, registration, status })
 }
 
-/// Keeps hints of what is older than the programs. Without them all else works.
+/// Keeps hints of what is older than the maps. Without them all else works.
 fn remember(pins: &Pins) {
     match tracked::remember(pins) {
         Ok(0) => {}
-        Ok(kept) => tracing::info!("{kept} flows of containers and the like go on"),
+        Ok(kept) => tracing::info!("{kept} flows that the kernel tracks go on"),
         Err(error) => tracing::warn!("connections of containers may end: {error:#}"),
     }
 }
