@@ -8,8 +8,8 @@ use crate::{
     family::{Family, LinkMessage},
     filter::{ARP_SENDER, ARP_TARGET, HEADERS},
     headers::{
-        Carried, Ip, Kind, Part, carried, ethertype, is_to_or_from_overlay, names_overlay,
-        transport,
+        Carried, Ip, Kind, Part, carried, ethertype, is_to_or_from_overlay, link_message,
+        names_overlay, transport,
     },
     icmp,
     maps::{Path, Settings, path_flag},
@@ -123,7 +123,8 @@ fn leave<F: Family, P: Skb, T: Tables<F>>(
     if ip.part != Part::Later
         && let Some(transport) = transport(packet, ip)
     {
-        if let Kind::Link(LinkMessage::About(count)) = transport.kind
+        if transport.kind == Kind::Link
+            && let Some(LinkMessage::About(count)) = link_message(packet, ip)
             && names_overlay(packet, settings, ip, count) == Some(true)
         {
             return Verdict::drop(Reason::UnknownOverlay);

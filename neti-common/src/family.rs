@@ -71,6 +71,8 @@ pub trait Family: Copy + Clone + Debug + Eq + Hash + Ord + Send + Sync + 'static
     fn blank_if(address: &Self::Addr, blank: bool) -> Self::Addr;
     /// The mask of a prefix of `length` bits; `length` must not exceed [`Self::BITS`].
     fn mask(length: u32) -> Self::Addr;
+    /// The network of `length` bits that an address is in; `length` must not exceed [`Self::BITS`].
+    fn network(address: &Self::Addr, length: u32) -> Self::Addr;
     /// The one's-complement difference `new - old`, as [`crate::checksum`] takes it.
     fn difference(old: &Self::Addr, new: &Self::Addr) -> u32;
     /// The address as std has it.

@@ -7,11 +7,12 @@ use crate::{
     fragments,
     headers::{
         self, Carried, Header, Ip, Kind, Part, TCP, Transport, UDP, carried, ethertype, flow,
-        is_link_control, is_to_or_from_overlay, transport, untagged,
+        is_link_control, is_to_or_from_overlay, settled_transport, untagged,
     },
     hints, icmp,
-    maps::{Allow, AllowEntry, Settings},
+    maps::{Member, Settings},
     packet::Packet,
+    rules::{Admission, admission, is_free},
     tables::{Place, Socket, Tables},
     verdict::{Reason, Verdict},
 };
@@ -87,20 +88,18 @@ fn arp<F: Family, P: Packet>(packet: &P, l3: usize, settings: &Settings<F>) -> R
 
 /// What there is to say of a link's own protocols that arrive, which the host cannot do without.
 #[inline(always)]
-fn link<F: Family, P: Packet>(
-    packet: &mut P,
-    settings: &Settings<F>,
-    ip: &Ip<F>,
-    message: LinkMessage,
-) -> Reason {
-    match message {
-        LinkMessage::Listener => Reason::ListenerDiscovery,
-        LinkMessage::Discovery => Reason::NeighbourDiscovery,
-        LinkMessage::About(count) => match headers::names_overlay(packet, settings, ip, count) {
-            Some(false) => Reason::NeighbourDiscovery,
-            Some(true) => Reason::SpoofedOverlay,
-            None => Reason::Malformed,
-        },
+fn link<F: Family, P: Packet>(packet: &mut P, settings: &Settings<F>, ip: &Ip<F>) -> Reason {
+    match headers::link_message(packet, ip) {
+        None => Reason::Malformed,
+        Some(LinkMessage::Listener) => Reason::ListenerDiscovery,
+        Some(LinkMessage::Discovery) => Reason::NeighbourDiscovery,
+        Some(LinkMessage::About(count)) => {
+            match headers::names_overlay(packet, settings, ip, count) {
+                Some(false) => Reason::NeighbourDiscovery,
+                Some(true) => Reason::SpoofedOverlay,
+                None => Reason::Malformed,
+            }
+        }
     }
 }
 
@@ -115,7 +114,7 @@ fn judge<F: Family, P: Packet, T: Tables<F>>(
     let member = tables.member(&ip.src);
     match look(packet, settings, ip) {
         Look::At(reason) => reason,
-        Look::Later => later(fragments::find(tables, ip).is_some(), member.is_some()),
+        Look::Later => later(fragments::find(tables, ip).is_some(), is_free(settings, member)),
         Look::Error => {
             let quoted = icmp::quote(packet, ip);
             let related = match quoted.as_ref().and_then(|ip| tables.place(Place::Quoted, ip)) {
@@ -124,10 +123,15 @@ fn judge<F: Family, P: Packet, T: Tables<F>>(
             };
             match related {
                 Ok(()) => Reason::IcmpError,
-                Err(reason) => unrelated(tables, ip, member.is_some(), reason),
+                Err(reason) => unrelated(tables, settings, ip, member, reason),
             }
         }
-        Look::Packet(transport) => admit(tables, settings, ip, &transport, member.is_some()),
+        Look::Packet(transport) => match admit(tables, settings, ip, &transport, member) {
+            // Whether it is a reply depends on the names that its socket has, which `neti_ingress` finds.
+            None if member.is_some_and(|member| member.overlay_count != 0) => Reason::Member,
+            None => reply(tables, ip, &transport),
+            Some(reason) => reason,
+        },
     }
 }
 
@@ -152,9 +156,9 @@ pub fn look<F: Family, P: Packet>(packet: &mut P, settings: &Settings<F>, ip: &I
     if ip.part == Part::Later {
         return Look::Later;
     }
-    let Some(transport) = transport(packet, ip) else { return Look::At(Reason::Malformed) };
+    let Some(transport) = settled_transport(packet, ip) else { return Look::At(Reason::Malformed) };
     match transport.kind {
-        Kind::Link(message) => Look::At(link(packet, settings, ip, message)),
+        Kind::Link => Look::At(link(packet, settings, ip)),
         Kind::IcmpError => Look::Error,
         _ => Look::Packet(transport),
     }
@@ -174,75 +178,84 @@ pub fn later(first: bool, member: bool) -> Reason {
 #[inline(always)]
 pub fn unrelated<F: Family, T: Tables<F>>(
     tables: &T,
+    settings: &Settings<F>,
     ip: &Ip<F>,
-    member: bool,
+    member: Option<&Member<F>>,
     reason: Reason,
 ) -> Reason {
     if reason != Reason::IcmpUnrelated {
-        reason
-    } else if member {
-        Reason::Member
-    } else if admission(tables, &ip.src, ip.protocol, [0; 2]) != Admission::No {
-        Reason::Allowed
-    } else {
-        reason
+        return reason;
+    }
+    match admission(tables, settings, &ip.src, member, ip.protocol, [0; 2]) {
+        Admission::Member => Reason::Member,
+        Admission::Rule | Admission::OpenPort => Reason::Allowed,
+        Admission::No => reason,
     }
 }
 
-/// The rules for a packet with a transport header.
+/// The rules for a packet with a transport header; `None` if only a reply is let in.
 #[inline(always)]
 pub fn admit<F: Family, T: Tables<F>>(
     tables: &T,
     settings: &Settings<F>,
     ip: &Ip<F>,
     transport: &Transport,
-    member: bool,
-) -> Reason {
-    if member { Reason::Member } else { stranger(tables, settings, ip, transport) }
-}
-
-/// What admits or refuses somebody who is not a member.
-#[inline(always)]
-fn stranger<F: Family, T: Tables<F>>(
-    tables: &T,
-    settings: &Settings<F>,
-    ip: &Ip<F>,
-    transport: &Transport,
-) -> Reason {
-    if is_failsafe(settings, ip, transport) {
-        return Reason::Failsafe;
+    member: Option<&Member<F>>,
+) -> Option<Reason> {
+    // The failsafe says nothing else of one that may do all.
+    if is_free(settings, member) {
+        return Some(Reason::Member);
     }
-    match admission(tables, &ip.src, ip.protocol, transport.dport) {
-        Admission::Rule => return Reason::Allowed,
-        Admission::OpenPort => return Reason::OpenPort,
+    if is_failsafe(settings, ip, transport) {
+        return Some(Reason::Failsafe);
+    }
+    match admission(tables, settings, &ip.src, member, ip.protocol, transport.dport) {
+        Admission::Member => return Some(Reason::Member),
+        Admission::Rule => return Some(Reason::Allowed),
+        Admission::OpenPort => return Some(Reason::OpenPort),
         Admission::No => {}
     }
-    let inbound = flow(ip, transport);
+    let is_member = member.is_some_and(Member::is_member);
     match transport.kind {
-        // A stranger's pure SYN can never be a reply.
-        Kind::TcpSyn => return Reason::Stranger,
-        Kind::EchoRequest if settings.echo != 0 => return Reason::Echo,
-        Kind::EchoRequest => return Reason::Stranger,
-        Kind::Tcp | Kind::TcpSynAck | Kind::TcpClose => {
-            if tables.tcp_socket(&inbound) == Socket::Live {
-                return Reason::Reply;
-            }
-        }
-        Kind::Udp => {
-            if tables.udp_socket(&inbound) == Socket::Live {
-                return Reason::Reply;
-            }
-        }
+        // Pings are how one finds out who cannot be reached.
+        Kind::EchoRequest if is_member => Some(Reason::Member),
+        Kind::EchoRequest if settings.echo != 0 => Some(Reason::Echo),
+        // A pure SYN can never be a reply.
+        Kind::TcpSyn | Kind::EchoRequest => Some(refusal(member, transport)),
+        _ => None,
+    }
+}
+
+/// Why a packet is refused that is no reply.
+#[inline(always)]
+pub fn refusal<F: Family>(member: Option<&Member<F>>, transport: &Transport) -> Reason {
+    match transport.kind {
+        _ if member.is_some_and(Member::is_member) => Reason::Role,
+        Kind::Tcp | Kind::TcpSynAck | Kind::TcpClose => Reason::NotAReply,
+        _ => Reason::Stranger,
+    }
+}
+
+/// What admits or refuses a packet of somebody who has real addresses alone, if it is let in as a reply only.
+#[inline(always)]
+pub fn reply<F: Family, T: Tables<F>>(tables: &T, ip: &Ip<F>, transport: &Transport) -> Reason {
+    let inbound = flow(ip, transport);
+    let socket = match transport.kind {
+        Kind::Tcp | Kind::TcpSynAck | Kind::TcpClose => tables.tcp_socket(&inbound),
+        Kind::Udp => tables.udp_socket(&inbound),
         // It has neither ports nor an identifier that a hint could know it by.
-        Kind::Icmp | Kind::IcmpError | Kind::Link(_) => return Reason::Stranger,
-        Kind::EchoReply | Kind::Other => {}
+        Kind::Icmp | Kind::IcmpError | Kind::Link => return Reason::Stranger,
+        _ => Socket::None,
+    };
+    if socket == Socket::Live {
+        return Reason::Reply;
     }
     let flow = inbound.reversed();
     if let Some((class, hint)) = hints::find(tables, &flow, false) {
         hints::answered(tables, &flow, class, &hint);
         return Reason::Hinted;
     }
-    if ip.protocol == TCP { Reason::NotAReply } else { Reason::Stranger }
+    refusal(None::<&Member<F>>, transport)
 }
 
 /// What nobody may lock out: ssh from the failsafe ranges, DHCP, the cloud's metadata service and the registry. It asks
@@ -267,42 +280,4 @@ fn is_failsafe<F: Family>(settings: &Settings<F>, ip: &Ip<F>, transport: &Transp
         }
         _ => false,
     }
-}
-
-/// What lets a peer reach a port of ours at any time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    No,
-    Rule,
-    OpenPort,
-}
-
-/// Asks the allow rules and the open ports; `port` in network order.
-#[inline(always)]
-pub fn admission<F: Family, T: Tables<F>>(
-    tables: &T,
-    peer: &F::Addr,
-    protocol: u8,
-    port: [u8; 2],
-) -> Admission {
-    let port = u16::from_be_bytes(port);
-    if let Some(allow) = tables.allow(peer)
-        && admits(allow, protocol, port)
-    {
-        return Admission::Rule;
-    }
-    if (protocol == TCP || protocol == UDP) && tables.is_open(protocol, port) {
-        return Admission::OpenPort;
-    }
-    Admission::No
-}
-
-#[inline(always)]
-fn admits(allow: &Allow, protocol: u8, port: u16) -> bool {
-    let has_ports = protocol == headers::TCP || protocol == headers::UDP;
-    allow.entries.iter().enumerate().any(|(n, entry)| {
-        (n as u32) < allow.count
-            && (entry.protocol == AllowEntry::ANY_PROTOCOL || entry.protocol == protocol)
-            && (!has_ports || (entry.first <= port && port <= entry.last))
-    })
 }

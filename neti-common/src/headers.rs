@@ -31,8 +31,8 @@ pub mod ethertype {
 }
 
 /// VLAN tags that we look behind, and the bytes of one.
-const MAX_TAGS: usize = 2;
-const TAG: usize = 4;
+pub const MAX_TAGS: usize = 2;
+pub const TAG: usize = 4;
 
 /// What a frame carries and where it starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub fn untagged<F: Family, P: Packet, T: Tables<F>>(
 
 /// 1 for the EtherType of a VLAN tag, else 0.
 #[inline(always)]
-fn is_tag(ethertype: u16) -> usize {
+pub fn is_tag(ethertype: u16) -> usize {
     let differences = (ethertype ^ ethertype::VLAN) as u64 * (ethertype ^ ethertype::QINQ) as u64;
     (differences.wrapping_sub(1) >> 63) as usize
 }
@@ -163,6 +163,7 @@ impl<F: Family> Deref for Ip<F> {
 
 /// What a packet is to the flow it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Kind {
     /// A pure SYN: the only TCP packet that begins a connection.
     TcpSyn,
@@ -176,9 +177,33 @@ pub enum Kind {
     /// An ICMP message that quotes a packet.
     IcmpError,
     /// A link's own protocol: neighbour or listener discovery.
-    Link(LinkMessage),
+    Link,
     Icmp,
     Other,
+}
+
+impl Kind {
+    /// All of them, in the order of their numbers.
+    const ALL: [Self; 11] = [
+        Self::TcpSyn,
+        Self::TcpSynAck,
+        Self::TcpClose,
+        Self::Tcp,
+        Self::Udp,
+        Self::EchoRequest,
+        Self::EchoReply,
+        Self::IcmpError,
+        Self::Link,
+        Self::Icmp,
+        Self::Other,
+    ];
+
+    /// The same kind, of which the verifier no longer knows which it is: it follows the rules once, and not once for each.
+    #[inline(always)]
+    fn settled<P: Packet>(self, packet: &P) -> Self {
+        let kind = Self::ALL.get(packet.opaque(self as usize));
+        kind.copied().unwrap_or(Self::Other)
+    }
 }
 
 /// A transport header. Ports in network order; an ICMP echo has its identifier in both; without ports, zeros.
@@ -217,6 +242,13 @@ pub fn transport<F: Family, P: Packet>(packet: &mut P, ip: &Ip<F>) -> Option<Tra
     let tcp =
         if ip.protocol == TCP { tcp_kind(packet.load(ip.l4 + TCP_FLAGS)?) } else { Kind::Tcp };
     ported(packet, ip, tcp)
+}
+
+/// The same, of a [settled](Kind::settled) kind.
+#[inline(always)]
+pub fn settled_transport<F: Family, P: Packet>(packet: &mut P, ip: &Ip<F>) -> Option<Transport> {
+    let transport = transport(packet, ip)?;
+    Some(Transport { kind: transport.kind.settled(packet), ..transport })
 }
 
 /// Reads the transport header of a packet quoted in an ICMP error, of which only 8 bytes are sure
@@ -267,11 +299,17 @@ fn icmp_transport<F: Family, P: Packet>(packet: &P, ip: &Ip<F>) -> Option<Transp
         return Some(Transport { sport: id, dport: id, kind });
     }
     let kind = match F::link_message(packet, ip, kind) {
-        Some(message) => Kind::Link(message),
+        Some(_) => Kind::Link,
         None if F::is_icmp_error(kind) => Kind::IcmpError,
         None => Kind::Icmp,
     };
     Some(Transport { sport: [0; 2], dport: [0; 2], kind })
+}
+
+/// What a packet of the kind [`Kind::Link`] says.
+#[inline(always)]
+pub fn link_message<F: Family, P: Packet>(packet: &P, ip: &Ip<F>) -> Option<LinkMessage> {
+    F::link_message(packet, ip, packet.load(ip.l4)?)
 }
 
 /// Whether an overlay address stands where the header at `l3`, which could not be read, would have its addresses.

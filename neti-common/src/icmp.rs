@@ -4,12 +4,12 @@
 use crate::{
     demux::{Form, Names, demux},
     family::Family,
-    filter::{self, Admission},
     headers::{self, ICMP_HEADER, Ip, Kind, Part, TCP, UDP, quoted_transport},
     hints,
-    maps::{Ends, Flow, Settings},
+    maps::{Ends, Flow, Member, Settings},
     packet::{Packet, Skb},
     rewrite::{self, Port, Quote},
+    rules::{Admission, admission},
     tables::{Place, Socket, Tables},
     twins,
     verdict::Reason,
@@ -93,8 +93,11 @@ pub fn related<F: Family, P: Packet, T: Tables<F>>(
                 let found = demux(tables, settings, &key, &names, Kind::Other, false);
                 let ours = match found.socket {
                     Socket::Live | Socket::HalfOpen => true,
-                    // An unconnected UDP socket answers any member, and keeps no hint for that.
-                    Socket::Wildcard | Socket::Specific => quoted.protocol == UDP || found.hinted,
+                    // An unconnected UDP socket keeps no hints of those who may always ask it.
+                    Socket::Wildcard | Socket::Specific => {
+                        found.hinted
+                            || (quoted.protocol == UDP && may_ask(tables, settings, &names, member))
+                    }
                     Socket::None => found.hinted,
                 };
                 if !ours {
@@ -103,7 +106,7 @@ pub fn related<F: Family, P: Packet, T: Tables<F>>(
                 (found.ends, None)
             }
         }
-    } else if is_ours(tables, &names, &key, member.is_some()) {
+    } else if is_ours(tables, settings, &names, &key, member) {
         (names.ends(Form::Real), None)
     } else {
         return Err(Reason::IcmpUnrelated);
@@ -115,9 +118,10 @@ pub fn related<F: Family, P: Packet, T: Tables<F>>(
 #[inline(always)]
 fn is_ours<F: Family, T: Tables<F>>(
     tables: &T,
+    settings: &Settings<F>,
     names: &Names<F>,
     key: &Flow<F>,
-    member: bool,
+    member: Option<&Member<F>>,
 ) -> bool {
     let inbound = names.flow(Form::Real, key.transport()).reversed();
     let socket = match key.transport() {
@@ -129,16 +133,24 @@ fn is_ours<F: Family, T: Tables<F>>(
         Socket::Live | Socket::HalfOpen => return true,
         // A server keeps no hints of those who may always ask it.
         Socket::Wildcard | Socket::Specific
-            if key.transport() == UDP
-                && (member
-                    || filter::admission(tables, names.real_peer, UDP, names.own_port)
-                        != Admission::No) =>
+            if key.transport() == UDP && may_ask(tables, settings, names, member) =>
         {
             return true;
         }
         _ => {}
     }
-    hints::find(tables, key, member).is_some()
+    hints::find(tables, key, member.is_some()).is_some()
+}
+
+/// Whether the peer may send to our UDP port at any time.
+#[inline(always)]
+fn may_ask<F: Family, T: Tables<F>>(
+    tables: &T,
+    settings: &Settings<F>,
+    names: &Names<F>,
+    member: Option<&Member<F>>,
+) -> bool {
+    admission(tables, settings, names.real_peer, member, UDP, names.own_port) != Admission::No
 }
 
 /// Translates an error about a packet of ours for whoever sent that packet. The error's own source is translated where it

@@ -3,16 +3,17 @@
 use crate::{
     demux::{self, Names, demux},
     family::Family,
-    filter::{Look, admit, arrive, later, look, unrelated},
+    filter::{Look, admit, arrive, later, look, refusal, reply, unrelated},
     fragments,
-    headers::{Ip, Part, Transport},
+    headers::{Ip, Kind, Part, TCP, Transport},
     hints, icmp,
-    maps::{Ends, Member, Settings},
+    maps::{Ends, Flow, Member, Settings, TwinIn},
     packet::Skb,
     rewrite::{self, Port},
-    tables::{Place, Tables},
+    rules::is_free,
+    tables::{Place, Socket, Tables},
     twins,
-    verdict::{Reason, Verdict},
+    verdict::{self, Reason, Verdict},
 };
 
 /// Judges a packet that arrives on the uplink and gives it the names that its receiver knows.
@@ -40,22 +41,21 @@ fn receive<F: Family, P: Skb, T: Tables<F>>(
     settings: &Settings<F>,
     ip: &Ip<F>,
 ) -> Reason {
-    let member = tables.member(&ip.src);
-    let admitted = member.is_some();
+    let peer = tables.member(&ip.src);
     // Broadcasts, addresses of ours that the fleet does not know, and members without overlay address have one form only.
-    let member = member.filter(|member| member.overlay_count != 0 && settings.is_own_real(&ip.dst));
+    let member = peer.filter(|member| member.overlay_count != 0 && settings.is_own_real(&ip.dst));
     match look(packet, settings, ip) {
         Look::At(reason) => reason,
         Look::Later => {
             let first = fragments::find(tables, ip);
-            let reason = later(first.is_some(), admitted);
+            let reason = later(first.is_some(), is_free(settings, peer));
             match (first, member) {
                 (Some(ends), _) => rename(packet, ip, &ends, reason),
-                (None, Some(member)) => {
+                (None, Some(member)) if reason == Reason::Member => {
                     let names = names(settings, ip, &NO_PORTS, member);
                     rename(packet, ip, &names.ends(demux::default(settings)), reason)
                 }
-                (None, None) => reason,
+                (None, _) => reason,
             }
         }
         Look::Error => {
@@ -63,31 +63,37 @@ fn receive<F: Family, P: Skb, T: Tables<F>>(
             let Some(quoted) = quoted.as_ref().and_then(|ip| tables.place(Place::Quoted, ip))
             else {
                 let reason = icmp::unread(packet, settings, ip);
-                return fragments::keep_as_it_is(
-                    tables,
-                    ip,
-                    unrelated(tables, ip, admitted, reason),
-                );
+                let reason = unrelated(tables, settings, ip, peer, reason);
+                return fragments::keep_as_it_is(tables, ip, reason);
             };
             match icmp::related(packet, tables, settings, ip, quoted) {
                 Ok(related) => icmp::translate_in(packet, ip, quoted, &related)
                     .unwrap_or(Reason::RewriteFailed),
                 Err(reason) => {
-                    fragments::keep_as_it_is(tables, ip, unrelated(tables, ip, admitted, reason))
+                    let reason = unrelated(tables, settings, ip, peer, reason);
+                    fragments::keep_as_it_is(tables, ip, reason)
                 }
             }
         }
         Look::Packet(transport) => {
-            let reason = admit(tables, settings, ip, &transport, admitted);
-            match member {
-                Some(member) => name(packet, tables, settings, ip, &transport, member),
-                None => fragments::keep_as_it_is(tables, ip, reason),
+            let admitted = admit(tables, settings, ip, &transport, peer);
+            let refused = admitted.is_some_and(|reason| reason.kind() == verdict::Kind::Refuse);
+            if let Some(member) = member
+                && !refused
+            {
+                return name(packet, tables, settings, ip, &transport, member, admitted);
             }
+            let reason = match admitted {
+                Some(reason) => reason,
+                None => reply(tables, ip, &transport),
+            };
+            fragments::keep_as_it_is(tables, ip, reason)
         }
     }
 }
 
-/// Gives a member's packet the names of its flow, and the port of its socket where the one on the wire is a twin's.
+/// Gives a member's packet the names of its flow, and the port of its socket where the one on the wire is a twin's. If it
+/// is not `admitted` by the rules, it must be a reply.
 #[inline(always)]
 fn name<F: Family, P: Skb, T: Tables<F>>(
     packet: &mut P,
@@ -96,25 +102,50 @@ fn name<F: Family, P: Skb, T: Tables<F>>(
     ip: &Ip<F>,
     transport: &Transport,
     member: &Member<F>,
+    admitted: Option<Reason>,
 ) -> Reason {
     let names = names(settings, ip, transport, member);
     let key = hints::member_key(settings, ip.protocol, &names);
     let ends = match twins::inbound(tables, &key) {
         Some(twin) => {
-            if let Some((class, hint)) = hints::find(tables, &key, true) {
+            let hint = hints::find(tables, &key, true);
+            if let Some((class, hint)) = hint {
                 hints::answered(tables, &key, class, &hint);
+            } else if admitted.is_none() && !is_live(tables, &key, &twin) {
+                return refusal(Some(member), transport);
             }
             if rewrite::port(packet, ip, Port::Destination, twin.port()).is_none() {
                 return Reason::RewriteFailed;
             }
             twin.ends
         }
-        None => demux(tables, settings, &key, &names, transport.kind, true).ends,
+        None => {
+            let found = demux(tables, settings, &key, &names, transport.kind, true);
+            // What has neither ports nor an identifier no hint can know.
+            let is_reply =
+                found.socket == Socket::Live || (found.hinted && transport.kind != Kind::Icmp);
+            if admitted.is_none() && !is_reply {
+                return refusal(Some(member), transport);
+            }
+            found.ends
+        }
     };
     if ip.part == Part::First {
         fragments::keep(tables, ip, &ends);
     }
-    rename(packet, ip, &ends, Reason::Member)
+    rename(packet, ip, &ends, admitted.unwrap_or(Reason::Reply))
+}
+
+/// Whether the socket is still there that a twin's port belongs to.
+#[inline(always)]
+fn is_live<F: Family, T: Tables<F>>(tables: &T, key: &Flow<F>, twin: &TwinIn<F>) -> bool {
+    let socket = Flow { src: twin.ends.own, dst: twin.ends.peer, sport: twin.port(), ..*key };
+    let inbound = socket.reversed();
+    let found = match key.transport() {
+        TCP => tables.tcp_socket(&inbound),
+        _ => tables.udp_socket(&inbound),
+    };
+    found == Socket::Live
 }
 
 /// Both names of both ends of a packet that a member sent to us.

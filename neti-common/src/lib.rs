@@ -6,10 +6,12 @@
 
 pub mod checksum;
 pub mod demux;
+pub mod drops;
 pub mod egress;
 pub mod family;
 pub mod filter;
 pub mod fragments;
+pub mod guard;
 pub mod headers;
 pub mod hints;
 pub mod icmp;
@@ -19,6 +21,9 @@ pub mod maps;
 pub mod model;
 pub mod packet;
 pub mod rewrite;
+#[cfg(any(test, feature = "user"))]
+pub mod ropes;
+pub mod rules;
 pub mod tables;
 pub mod twins;
 pub mod verdict;

@@ -11,7 +11,7 @@ use crate::family::Family;
 pub mod name;
 
 /// Version of everything in this file; part of the pin path, so that no program ever meets maps of another shape.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// Overlay addresses a host can have: its own and service addresses.
 pub const OVERLAYS: usize = 8;
@@ -23,11 +23,22 @@ pub const RANGES: usize = 4;
 pub const FAILSAFES: usize = 8;
 /// Registry endpoints that are never refused.
 pub const ENDPOINTS: usize = 8;
-/// Protocol/port entries of one allow rule.
-pub const ALLOW_ENTRIES: usize = 8;
 
-/// Words of [`name::OPEN_PORTS`]: 65,536 TCP and 65,536 UDP ports.
-pub const OPEN_PORT_WORDS: u32 = 2 * 65_536 / 64;
+/// Classes of services that the rules of one host can tell apart, and sets of them.
+pub const CLASSES: u32 = 2_048;
+pub const SETS: u32 = 4_096;
+/// Words of one slot of [`name::CLASSES`]: four classes of 16 bits each, the first in the lowest bits.
+pub const CLASS_WORDS: u32 = service::COUNT / 4;
+/// Words of one set, and of one slot of [`name::SETS`]: bit `n % 64` of word `n / 64` is class `n`.
+pub const SET_WORDS: u32 = CLASSES / 64;
+pub const SLOT_SETS_WORDS: u32 = SETS * SET_WORDS;
+/// Sources between which the rules of one host can tell, markers included: see [`Range`].
+pub const RANGES_KEPT: u32 = 262_144;
+/// Roles and hosts that the rules of one host name.
+pub const SUBJECTS_KEPT: u32 = 16_384;
+/// Sources of drops that are remembered of each family: see [`DropKey`].
+pub const DROPS: u32 = 8_192;
+
 /// Words of [`name::VLANS`].
 pub const VLAN_WORDS: u32 = 4_096 / 64;
 
@@ -37,6 +48,51 @@ pub mod mode {
     pub const OBSERVE: u8 = 0;
     /// Drop it.
     pub const ENFORCE: u8 = 1;
+}
+
+/// Services: what rules speak of. A TCP port, a UDP port, or any other protocol as a whole has a number.
+pub mod service {
+    use crate::headers::{TCP, UDP};
+
+    /// How many there are: 65,536 TCP ports, then as many UDP ports, then the protocols.
+    pub const COUNT: u32 = 2 * 65_536 + 256;
+    /// The first UDP port and the first protocol.
+    pub const FIRST_UDP: u32 = 65_536;
+    pub const FIRST_PROTOCOL: u32 = 2 * 65_536;
+
+    /// The number of the service behind `port` (native order), which counts for TCP and UDP only.
+    #[inline(always)]
+    pub const fn of(protocol: u8, port: u16) -> u32 {
+        match protocol {
+            TCP => port as u32,
+            UDP => FIRST_UDP + port as u32,
+            _ => FIRST_PROTOCOL + protocol as u32,
+        }
+    }
+}
+
+/// Sets of classes ([`name::SETS`]).
+pub mod set {
+    /// What is open to anyone.
+    pub const ANYONE: u32 = 0;
+    /// No set: there is nothing in it.
+    pub const NONE: u32 = u32::MAX;
+}
+
+/// Whom [`Settings::members`] lets in.
+pub mod members {
+    /// Every member, to whatever it asks for.
+    pub const ALL: u8 = 0;
+    /// By the set of its role.
+    pub const BY_ROLE: u8 = 1;
+    /// By its own set, if it has one, else by that of its role.
+    pub const BY_HOST: u8 = 2;
+}
+
+/// Bits of [`Member::flags`].
+pub mod member_flag {
+    /// Not a member, but an address that an overlay address stands for: it has names, and no rights.
+    pub const OVERRIDE: u8 = 1;
 }
 
 /// What an inbound flow is taken for where no socket and no hint decides ([`Settings::identity`]).
@@ -115,7 +171,17 @@ pub struct Settings<F: Family> {
     pub echo: u8,
     /// 1 once the daemon has written this slot; until then nothing is judged.
     pub valid: u8,
-    pub _pad: [u8; 4],
+    /// The slot of the rules that go with these settings, in all maps that have slots.
+    pub slot: u32,
+    /// Where the search for a source begins: see [`Range::rope`].
+    pub rope: u64,
+    /// The [`set`] of sources that no range holds.
+    pub anywhere: u32,
+    /// The [`set`] of members whose role no rule names.
+    pub others: u32,
+    /// One of [`members`].
+    pub members: u8,
+    pub _pad: [u8; 7],
 }
 
 impl<F: Family> Settings<F> {
@@ -134,7 +200,12 @@ impl<F: Family> Settings<F> {
         identity: identity::REAL,
         echo: 0,
         valid: 0,
-        _pad: [0; 4],
+        slot: 0,
+        rope: 0,
+        anywhere: set::NONE,
+        others: set::NONE,
+        members: members::ALL,
+        _pad: [0; 7],
     };
 }
 
@@ -170,12 +241,21 @@ pub struct Member<F: Family> {
     pub host: u32,
     /// Fences a moved overlay address.
     pub generation: u32,
-    /// Number of its role in the fleet settings; 0 is no role.
-    pub role: u16,
+    /// Number of its role; 0 is no role.
+    pub role: u32,
     /// How many of `overlays` are used.
     pub overlay_count: u8,
+    /// Bits of [`member_flag`].
     pub flags: u8,
-    pub _pad: [u8; 4],
+    pub _pad: [u8; 2],
+}
+
+impl<F: Family> Member<F> {
+    /// Whether it is one, and not an address that an overlay address merely stands for.
+    #[inline(always)]
+    pub fn is_member(&self) -> bool {
+        self.flags & member_flag::OVERRIDE == 0
+    }
 }
 
 /// How to reach a peer, found by one of its overlay addresses.
@@ -199,32 +279,96 @@ pub struct Path<F: Family> {
     pub _pad: [u8; 7],
 }
 
-/// One protocol and port range of an allow rule.
+/// A source prefix, in one of the slots.
 #[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct AllowEntry {
-    /// First port, native order.
-    pub first: u16,
-    /// Last port, native order; 65,535 with `first` 0 for protocols without ports.
-    pub last: u16,
-    /// IP protocol number; [`AllowEntry::ANY_PROTOCOL`] for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RangeKey<F: Family> {
+    /// Host bits are zero.
+    pub network: F::Addr,
+    /// In bits, from 1.
+    pub length: u32,
+    pub slot: u32,
+}
+
+/// What is known of a source prefix: it is in the rules, or a marker that longer ones are.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// Where a source in this prefix is looked for next: prefix lengths, the first in the lowest byte, to be tried one after
+    /// another until one is found, which has a rope of its own; 0 ends it.
+    pub rope: u64,
+    /// The [`set`] of the longest prefix of the rules that holds this one.
+    pub set: u32,
+    pub _pad: [u8; 4],
+}
+
+/// Members that rules name, in one of the slots.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubjectKey {
+    pub slot: u32,
+    /// [`members::BY_ROLE`] or [`members::BY_HOST`]: what `number` is of.
+    pub kind: u32,
+    /// As [`Member::role`] or [`Member::host`].
+    pub number: u32,
+}
+
+/// Packets that were dropped, or would have been, and are alike.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DropKey<F: Family> {
+    pub src: F::Addr,
+    /// Network order; 0 for protocols without ports and for later fragments.
+    pub port: [u8; 2],
     pub protocol: u8,
-    pub _pad: u8,
+    /// A [`crate::verdict::Reason`].
+    pub reason: u8,
+    pub _pad: [u8; 4],
 }
 
-impl AllowEntry {
-    /// In [`AllowEntry::protocol`]: every protocol. (255 is reserved by IANA, 0 is hop-by-hop options.)
-    pub const ANY_PROTOCOL: u8 = 255;
-}
-
-/// What a source prefix may reach. The longest prefix alone answers, so the daemon merges the rules of the shorter ones
-/// into it.
+/// What is known of such packets.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Allow {
-    /// How many of `entries` are used.
-    pub count: u32,
-    pub entries: [AllowEntry; ALLOW_ENTRIES],
+pub struct Dropped {
+    pub packets: u64,
+    /// `CLOCK_MONOTONIC`, nanoseconds, of the last one.
+    pub seen: u64,
+    /// How many of them `observe` let pass.
+    pub would: u64,
+}
+
+/// How one CPU keeps from noting more drops than there is time for.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Notes {
+    /// The tick of the kernel's clock in which the last one was noted.
+    pub tick: u64,
+    /// How many were noted in it.
+    pub noted: u64,
+    /// How many were not noted, ever.
+    pub left_out: u64,
+    /// What the program that notes is handed: a [`crate::verdict::Reason`], and 1 if the packet goes on.
+    pub reason: u32,
+    pub would: u32,
+}
+
+impl Notes {
+    /// How many there is time for in a tick, of which a second has 100 to 1,000.
+    pub const PER_TICK: u64 = 64;
+
+    /// Whether there is time for another one in this tick; if not, it is counted.
+    #[inline(always)]
+    pub fn take(&mut self, tick: u64) -> bool {
+        if self.tick != tick {
+            (self.tick, self.noted) = (tick, 0);
+        }
+        if self.noted < Self::PER_TICK {
+            self.noted += 1;
+            return true;
+        }
+        self.left_out += 1;
+        false
+    }
 }
 
 /// A flow's ends, as seen from this host: `src` is always ours, `dst` always the peer's. Seen from the peer, its first part
@@ -356,8 +500,19 @@ mod pod {
         )*};
     }
 
-    pod!(Allow, TwinOut, Counter);
-    pod_of_family!(Settings, Member, Path, Flow, Hint, FragmentKey, Fragment, TwinIn);
+    pod!(Range, SubjectKey, Dropped, Notes, TwinOut, Counter);
+    pod_of_family!(
+        Settings,
+        Member,
+        Path,
+        RangeKey,
+        DropKey,
+        Flow,
+        Hint,
+        FragmentKey,
+        Fragment,
+        TwinIn
+    );
 }
 
 #[cfg(test)]

@@ -4,15 +4,17 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
 };
 
 use crate::{
     family::Family,
     headers::{TCP, UDP},
     maps::{
-        Allow, Endpoint, Ends, Flow, Fragment, FragmentKey, Hint, Member, Path, Prefix, Settings,
-        TwinIn, TwinOut, path_flag,
+        DropKey, Dropped, Endpoint, Ends, Flow, Fragment, FragmentKey, Hint, Member, Path, Prefix,
+        Range, RangeKey, Settings, SubjectKey, TwinIn, TwinOut, path_flag, service,
     },
+    ropes::{self, Ropes},
     tables::{Class, Socket, Tables},
 };
 
@@ -33,17 +35,54 @@ pub struct OpenSocket<F: Family> {
 /// Hints by class and flow on the wire.
 pub type Hints<F> = BTreeMap<(Class, Flow<F>), Hint<F>>;
 
+/// Rules of a host, as tests write them: a class is the set of sets that a service is in.
+#[derive(Debug, Clone)]
+pub struct Rules<F: Family> {
+    /// Ranges of [`service`]s, by the number of their set.
+    pub sets: Vec<Vec<RangeInclusive<u32>>>,
+    /// Source prefixes and their sets.
+    pub prefixes: BTreeMap<ropes::Prefix<F>, u32>,
+    pub subjects: BTreeMap<SubjectKey, u32>,
+}
+
+impl<F: Family> Default for Rules<F> {
+    fn default() -> Self {
+        // What is open to anyone.
+        Self { sets: vec![Vec::new()], prefixes: BTreeMap::new(), subjects: BTreeMap::new() }
+    }
+}
+
+impl<F: Family> Rules<F> {
+    /// The class of a service.
+    pub fn class(&self, service: u32) -> u32 {
+        let sets = self.sets.iter().enumerate();
+        let within = sets.filter(|(_, set)| set.iter().any(|range| range.contains(&service)));
+        within.map(|(n, _)| 1 << n).sum()
+    }
+
+    /// Whether a class is in a set.
+    pub fn has_class(&self, set: u32, class: u32) -> bool {
+        (set as usize) < self.sets.len() && class >> set & 1 != 0
+    }
+
+    /// Makes a set of these services.
+    pub fn set(&mut self, services: RangeInclusive<u32>) -> u32 {
+        self.sets.push(vec![services]);
+        self.sets.len() as u32 - 1
+    }
+}
+
 /// The tables of one host.
 #[derive(Debug, Clone)]
 pub struct World<F: Family> {
     pub settings: Settings<F>,
     pub members: BTreeMap<F::Addr, Member<F>>,
     pub paths: BTreeMap<F::Addr, Path<F>>,
-    pub allow: Vec<(u32, Prefix<F>, Allow)>,
-    pub open: BTreeSet<(u8, u16)>,
+    pub rules: Rules<F>,
     pub vlans: BTreeSet<u16>,
     pub sockets: Vec<OpenSocket<F>>,
     pub hints: RefCell<Hints<F>>,
+    pub drops: RefCell<BTreeMap<DropKey<F>, Dropped>>,
     pub fragments: RefCell<Vec<(FragmentKey<F>, Fragment<F>)>>,
     pub twins_out: RefCell<BTreeMap<Flow<F>, TwinOut>>,
     pub twins_in: RefCell<BTreeMap<Flow<F>, TwinIn<F>>>,
@@ -64,11 +103,11 @@ impl<F: Family> World<F> {
             settings,
             members: BTreeMap::new(),
             paths: BTreeMap::new(),
-            allow: Vec::new(),
-            open: BTreeSet::new(),
+            rules: Rules::default(),
             vlans: BTreeSet::new(),
             sockets: Vec::new(),
             hints: RefCell::default(),
+            drops: RefCell::default(),
             fragments: RefCell::default(),
             twins_out: RefCell::default(),
             twins_in: RefCell::default(),
@@ -88,7 +127,7 @@ impl<F: Family> World<F> {
             role: 0,
             overlay_count: 1,
             flags: 0,
-            _pad: [0; 4],
+            _pad: [0; 2],
         };
         member.overlays[0] = overlay;
         let mut path = Path {
@@ -114,6 +153,20 @@ impl<F: Family> World<F> {
         if let Some(slot) = free {
             *slot = Endpoint { address, port: port.to_be_bytes(), _pad: [0; 6] };
         }
+    }
+
+    /// Lets a source prefix of `length` bits reach services.
+    pub fn allow(&mut self, length: u32, network: F::Addr, services: RangeInclusive<u32>) {
+        let set = self.rules.set(services);
+        self.rules.prefixes.insert((length, network), set);
+        let ropes = Ropes::<F>::new(&self.rules.prefixes);
+        (self.settings.rope, self.settings.anywhere) = (ropes.rope, ropes.anywhere);
+    }
+
+    /// Opens a port to anyone.
+    pub fn open(&mut self, protocol: u8, port: u16) {
+        let service = service::of(protocol, port);
+        self.rules.sets[0].push(service..=service);
     }
 
     pub fn listen(&mut self, protocol: u8, local: Option<F::Addr>, port: u16) {
@@ -164,13 +217,20 @@ impl<F: Family> Tables<F> for World<F> {
         self.paths.get(overlay)
     }
 
-    fn allow(&self, address: &F::Addr) -> Option<&Allow> {
-        let around = self.allow.iter().filter(|(_, prefix, _)| prefix.contains(address));
-        around.max_by_key(|(length, ..)| *length).map(|(.., allow)| allow)
+    fn range(&self, key: &RangeKey<F>) -> Option<Range> {
+        Ropes::new(&self.rules.prefixes).get(key)
     }
 
-    fn is_open(&self, protocol: u8, port: u16) -> bool {
-        self.open.contains(&(protocol, port))
+    fn class(&self, _: u32, service: u32) -> u32 {
+        self.rules.class(service)
+    }
+
+    fn has_class(&self, _: u32, set: u32, class: u32) -> bool {
+        self.rules.has_class(set, class)
+    }
+
+    fn subject(&self, key: &SubjectKey) -> Option<u32> {
+        self.rules.subjects.get(key).copied()
     }
 
     fn has_vlan(&self, id: u16) -> bool {
@@ -210,6 +270,14 @@ impl<F: Family> Tables<F> for World<F> {
 
     fn keep_fragment(&self, key: &FragmentKey<F>, fragment: &Fragment<F>) {
         self.fragments.borrow_mut().push((*key, *fragment));
+    }
+
+    fn note(&self, key: &DropKey<F>, would: bool) {
+        let mut drops = self.drops.borrow_mut();
+        let dropped = drops.entry(*key).or_default();
+        dropped.packets += 1;
+        dropped.would += u64::from(would);
+        dropped.seen = self.now.get();
     }
 
     fn has_twins(&self) -> bool {

@@ -1,7 +1,7 @@
-//! Packets as the datapath sees them: a [`Packet`] to read, an [`Skb`] to rewrite, and [`Frame`], both over a plain
-//! slice, for tests.
+//! Packets as the datapath sees them: a [`Packet`] to read, an [`Skb`] to rewrite, one that was [`Received`] through
+//! whatever interface, and [`Frame`], all of them over a plain slice, for tests.
 
-use network_types::ip::Ipv4Hdr;
+use network_types::{eth::EthHdr, ip::Ipv4Hdr};
 
 use crate::{checksum, family::Family};
 
@@ -38,6 +38,19 @@ pub trait Packet {
 
     /// The id of a VLAN tag that was taken out of the frame before us (`skb->vlan_tci`).
     fn vlan_id(&self) -> Option<u16>;
+}
+
+/// A packet as an interface of any kind hands it to the stack: a tunnel's have no link-layer header, others one of their
+/// own. What the stack goes by is what such a header said, and what followed it.
+pub trait Received {
+    /// EtherType of what follows the link-layer header, in native order.
+    fn ethertype(&self) -> u16;
+
+    /// Whether a VLAN tag was taken out of the frame before us.
+    fn was_tagged(&self) -> bool;
+
+    /// Reads `T` at `offset` from the end of the link-layer header; `None` past the packet's end.
+    fn load_inner<T: Plain>(&self, offset: usize) -> Option<T>;
 }
 
 /// What a checksum covers beside its own payload.
@@ -118,6 +131,20 @@ impl Packet for Frame<'_> {
 
     fn vlan_id(&self) -> Option<u16> {
         self.vlan_id
+    }
+}
+
+impl Received for Frame<'_> {
+    fn ethertype(&self) -> u16 {
+        self.load(EthHdr::LEN - 2).map(u16::from_be_bytes).unwrap_or_default()
+    }
+
+    fn was_tagged(&self) -> bool {
+        self.vlan_id.is_some()
+    }
+
+    fn load_inner<T: Plain>(&self, offset: usize) -> Option<T> {
+        self.load(EthHdr::LEN + offset)
     }
 }
 

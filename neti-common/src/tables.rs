@@ -4,7 +4,10 @@
 use crate::{
     family::Family,
     headers::Ip,
-    maps::{Allow, Flow, Fragment, FragmentKey, Hint, Member, Path, Settings, TwinIn, TwinOut},
+    maps::{
+        DropKey, Flow, Fragment, FragmentKey, Hint, Member, Path, Range, RangeKey, Settings,
+        SubjectKey, TwinIn, TwinOut,
+    },
 };
 
 /// What the socket table has for a tuple.
@@ -66,10 +69,14 @@ pub trait Tables<F: Family> {
     }
     /// The path to the member that has this overlay address.
     fn path(&self, overlay: &F::Addr) -> Option<&Path<F>>;
-    /// The allow rule of the longest prefix around an address.
-    fn allow(&self, address: &F::Addr) -> Option<&Allow>;
-    /// Whether anyone may reach this port (native order) of ours.
-    fn is_open(&self, protocol: u8, port: u16) -> bool;
+    /// What is known of a source prefix.
+    fn range(&self, key: &RangeKey<F>) -> Option<Range>;
+    /// The class of a [`crate::maps::service`].
+    fn class(&self, slot: u32, service: u32) -> u32;
+    /// Whether a class is in a [`crate::maps::set`].
+    fn has_class(&self, slot: u32, set: u32, class: u32) -> bool;
+    /// The set that members with this role or host number may reach, if rules name them.
+    fn subject(&self, key: &SubjectKey) -> Option<u32>;
     /// Whether the uplink has an interface for this VLAN.
     fn has_vlan(&self, id: u16) -> bool;
 
@@ -84,6 +91,9 @@ pub trait Tables<F: Family> {
     fn update_hint(&self, class: Class, flow: &Flow<F>, seen: u64, state: u64);
     fn fragment(&self, key: &FragmentKey<F>) -> Option<Fragment<F>>;
     fn keep_fragment(&self, key: &FragmentKey<F>, fragment: &Fragment<F>);
+
+    /// Notes a drop, or one that `would` have been.
+    fn note(&self, key: &DropKey<F>, would: bool);
 
     /// Whether the twins tables may have entries.
     fn has_twins(&self) -> bool;

@@ -25,8 +25,10 @@ macro_rules! in_both_families {
 mod errors;
 mod extensions;
 mod flows;
+mod guard;
 mod hints;
 mod roundtrip;
+mod rules;
 mod scene;
 mod twins;
 mod unread;

@@ -11,16 +11,19 @@ pub enum Hook {
     Ingress = 1,
     /// `neti_egress`, tc.
     Egress = 2,
+    /// `neti_guard`, tc on every other interface.
+    Guard = 3,
 }
 
 impl Hook {
-    pub const ALL: [Self; 3] = [Self::Filter, Self::Ingress, Self::Egress];
+    pub const ALL: [Self; 4] = [Self::Filter, Self::Ingress, Self::Egress, Self::Guard];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Filter => "filter",
             Self::Ingress => "ingress",
             Self::Egress => "egress",
+            Self::Guard => "guard",
         }
     }
 }
@@ -76,7 +79,7 @@ reasons! {
     NeighbourDiscovery = "neighbour-discovery", Pass;
     /// IPv6 multicast listener discovery, from the link itself.
     ListenerDiscovery = "listener-discovery", Pass;
-    /// Not for the overlay; goes out as it is.
+    /// Not for the overlay; goes on as it is.
     NotOurs = "not-ours", Pass;
     /// Addresses rewritten between overlay and real.
     Translated = "translated", Pass;
@@ -117,6 +120,8 @@ reasons! {
     RoutingHeader = "routing-header", Refuse;
     /// A flow begun by somebody who is not a member and whom no rule admits.
     Stranger = "stranger", Refuse;
+    /// From a member whose role no rule lets in here.
+    Role = "role", Refuse;
     /// TCP from a stranger that belongs to none of our connections.
     NotAReply = "not-a-reply", Refuse;
     /// An ICMP error about a packet that we did not send.
@@ -126,7 +131,7 @@ reasons! {
 
     /// More than two VLAN tags: the kernel may strip them and find what was not judged.
     TooManyTags = "too-many-tags", Drop;
-    /// An overlay address on the wire.
+    /// An overlay address on the wire, or as a source behind another interface than the uplink.
     SpoofedOverlay = "spoofed-overlay", Drop;
     /// To an overlay address that no member has.
     UnknownOverlay = "unknown-overlay", Drop;
@@ -184,6 +189,18 @@ impl Verdict {
     #[inline(always)]
     pub const fn reset(reason: Reason) -> Self {
         Self { action: Action::Reset, reason, would: false }
+    }
+
+    /// Whether it is noted whose packet came to this end. What `observe` lets pass in XDP comes to `neti_ingress`, which would
+    /// note it again. What leaves is the host's own, and who forges an overlay address elsewhere has no other.
+    #[inline(always)]
+    pub fn is_noted(self, hook: Hook) -> bool {
+        let dropped = matches!(self.action, Action::Drop);
+        match hook {
+            Hook::Filter => dropped,
+            Hook::Ingress => dropped || self.would,
+            Hook::Egress | Hook::Guard => false,
+        }
     }
 
     /// What a [`crate::maps::mode`] makes of a reason.

@@ -19,11 +19,14 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use neti_common::{
+    drops,
     egress::egress,
     family::{V4, V6},
     filter::filter,
+    guard::guard,
     ingress::ingress,
-    packet::Packet,
+    maps::name,
+    packet::{Packet, Received},
     verdict::{Action, Hook, Reason, Verdict},
 };
 use network_types::eth::EthHdr;
@@ -39,6 +42,7 @@ static TRACE: u8 = 0;
 const FILTER: usize = Hook::Filter as usize;
 const INGRESS: usize = Hook::Ingress as usize;
 const EGRESS: usize = Hook::Egress as usize;
+const GUARD: usize = Hook::Guard as usize;
 
 /// To whom a packet goes that we only pass: `TCX_NEXT`, which clsact knows as `TC_ACT_UNSPEC`.
 const NEXT: i32 = TC_ACT_UNSPEC;
@@ -51,6 +55,20 @@ const BPF_F_INGRESS: u64 = 1;
 #[xdp(frags)]
 pub fn neti_filter(ctx: XdpContext) -> u32 {
     judge_frame::<V4>(&ctx)
+}
+
+#[xdp(frags)]
+pub fn neti_filter_note(ctx: XdpContext) -> u32 {
+    note(&mut XdpPacket::new(&ctx), &KernelTables::new(&ctx));
+    xdp_action::XDP_DROP
+}
+
+#[classifier]
+pub fn neti_note(ctx: TcContext) -> i32 {
+    match note(&mut TcPacket::new(&ctx), &KernelTables::new(&ctx)) {
+        true => NEXT,
+        false => TC_ACT_SHOT,
+    }
 }
 
 #[xdp(frags)]
@@ -81,6 +99,31 @@ pub fn neti_egress6(ctx: TcContext) -> i32 {
     judge::<V6, EGRESS>(&ctx)
 }
 
+/// Notes whose packet was dropped; whether only `enforce` would have.
+#[inline(always)]
+fn note<P: Packet>(packet: &mut P, tables: &KernelTables) -> bool {
+    let (reason, would) = maps::noted();
+    if drops::note::<V4, _, _>(packet, tables, reason, would).is_none() {
+        let _ = drops::note::<V6, _, _>(packet, tables, reason, would);
+    }
+    would
+}
+
+/// Reads so little that both families fit into one program.
+#[classifier]
+pub fn neti_guard(ctx: TcContext) -> i32 {
+    let packet = TcPacket::new(&ctx);
+    let tables = KernelTables::new(&ctx);
+    let verdict = guard::<V4, _, _>(&packet, &tables);
+    if verdict.reason == Reason::Ipv6 {
+        let verdict = guard::<V6, _, _>(&packet, &tables);
+        record::<V6, _, GUARD>(&ctx, verdict, ctx.len(), || inner_ends::<V6>(&packet));
+        return carry_out(&packet, verdict);
+    }
+    record::<V4, _, GUARD>(&ctx, verdict, ctx.len(), || inner_ends::<V4>(&packet));
+    carry_out(&packet, verdict)
+}
+
 /// What XDP does with a frame.
 #[inline(always)]
 fn judge_frame<F: KernelFamily>(ctx: &XdpContext) -> u32 {
@@ -88,9 +131,13 @@ fn judge_frame<F: KernelFamily>(ctx: &XdpContext) -> u32 {
     let verdict = filter::<F, _, _>(&mut packet, &KernelTables::new(ctx));
     if verdict.reason == Reason::Ipv6 {
         // SAFETY: returns only if the array has no program, and then this verdict stands.
-        unsafe { maps::XDP_IPV6.tail_call(ctx, 0) };
+        unsafe { maps::XDP_PROGRAMS.tail_call(ctx, name::ARRIVES6) };
     }
-    record::<F, _, _, FILTER>(ctx, &packet, verdict, packet.readable());
+    record::<F, _, FILTER>(ctx, verdict, packet.readable(), || ends::<F, _>(&packet));
+    if verdict.is_noted(Hook::Filter) && maps::may_note(verdict) {
+        // SAFETY: as above.
+        unsafe { maps::XDP_PROGRAMS.tail_call(ctx, name::NOTE) };
+    }
     match verdict.action {
         Action::Drop => xdp_action::XDP_DROP,
         Action::Next | Action::Redirect | Action::Reset => xdp_action::XDP_PASS,
@@ -108,9 +155,16 @@ fn judge<F: KernelFamily, const HOOK: usize>(ctx: &TcContext) -> i32 {
     };
     if verdict.reason == Reason::Ipv6 {
         // SAFETY: as above.
-        unsafe { maps::TC_IPV6.tail_call(ctx, (HOOK == EGRESS) as u32) };
+        unsafe {
+            maps::TC_PROGRAMS
+                .tail_call(ctx, if HOOK == EGRESS { name::LEAVES6 } else { name::ARRIVES6 })
+        };
     }
-    record::<F, _, _, HOOK>(ctx, &packet, verdict, ctx.len());
+    record::<F, _, HOOK>(ctx, verdict, ctx.len(), || ends::<F, _>(&packet));
+    if verdict.is_noted(Hook::ALL[HOOK]) && maps::may_note(verdict) {
+        // SAFETY: as above.
+        unsafe { maps::TC_PROGRAMS.tail_call(ctx, name::NOTE) };
+    }
     carry_out(&packet, verdict)
 }
 
@@ -134,26 +188,38 @@ fn carry_out(packet: &TcPacket, verdict: Verdict) -> i32 {
 
 /// Counts a verdict, and logs it where it is a drop (or would be one) and somebody asked for that.
 #[inline(always)]
-fn record<F: KernelFamily, C: EbpfContext, P: Packet, const HOOK: usize>(
+fn record<F: KernelFamily, C: EbpfContext, const HOOK: usize>(
     ctx: &C,
-    packet: &P,
     verdict: Verdict,
     bytes: u32,
+    ends: impl FnOnce() -> Option<(F::Addr, F::Addr)>,
 ) {
     maps::count(Hook::ALL[HOOK], verdict, bytes);
     // SAFETY: a plain byte; volatile because the loader sets it.
     let trace = unsafe { core::ptr::read_volatile(&raw const TRACE) };
-    if trace != 0 && (matches!(verdict.action, Action::Drop | Action::Reset) || verdict.would) {
-        let ethertype: Option<[u8; 2]> = packet.load(EthHdr::LEN - 2);
-        let other = ethertype != Some(F::ETHERTYPE.to_be_bytes());
-        if let (Some(src), Some(dst)) =
-            (packet.load(EthHdr::LEN + F::SRC), packet.load(EthHdr::LEN + F::DST))
-        {
-            // Of a tagged frame and of one that is not IP, the unspecified address.
-            let (src, dst) = (F::blank_if(&src, other), F::blank_if(&dst, other));
-            F::log::<C, HOOK>(ctx, verdict, bytes, src, dst);
-        }
+    if trace != 0
+        && (matches!(verdict.action, Action::Drop | Action::Reset) || verdict.would)
+        && let Some((src, dst)) = ends()
+    {
+        F::log::<C, HOOK>(ctx, verdict, bytes, src, dst);
     }
+}
+
+/// Source and destination for the log: of a tagged frame and of one that is not IP, the unspecified address.
+#[inline(always)]
+fn ends<F: KernelFamily, P: Packet>(packet: &P) -> Option<(F::Addr, F::Addr)> {
+    let ethertype: Option<[u8; 2]> = packet.load(EthHdr::LEN - 2);
+    let other = ethertype != Some(F::ETHERTYPE.to_be_bytes());
+    let (src, dst) = (packet.load(EthHdr::LEN + F::SRC)?, packet.load(EthHdr::LEN + F::DST)?);
+    Some((F::blank_if(&src, other), F::blank_if(&dst, other)))
+}
+
+/// The same of a packet of which only the stack knows where it begins.
+#[inline(always)]
+fn inner_ends<F: KernelFamily>(packet: &TcPacket) -> Option<(F::Addr, F::Addr)> {
+    let other = packet.ethertype() != F::ETHERTYPE;
+    let (src, dst) = (packet.load_inner(F::SRC)?, packet.load_inner(F::DST)?);
+    Some((F::blank_if(&src, other), F::blank_if(&dst, other)))
 }
 
 #[panic_handler]

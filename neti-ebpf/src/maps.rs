@@ -5,16 +5,18 @@ use core::{arch::asm, mem::transmute};
 use aya_ebpf::{
     EbpfContext,
     bindings::{BPF_F_NO_PREALLOC, bpf_sock},
+    helpers::bpf_jiffies64,
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, lpm_trie::LpmTrie},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray},
 };
 use aya_log_ebpf::info;
 use neti_common::{
     family::{Family, V4, V6},
     headers::Ip,
     maps::{
-        Allow, Counter, Flow, Fragment, FragmentKey, Hint, Member, OPEN_PORT_WORDS, Path, Settings,
-        TwinIn, TwinOut, VLAN_WORDS,
+        CLASS_WORDS, Counter, DROPS, DropKey, Dropped, Flow, Fragment, FragmentKey, Hint, Member,
+        Notes, Path, RANGES_KEPT, Range, RangeKey, SLOT_SETS_WORDS, SUBJECTS_KEPT, Settings,
+        SubjectKey, TwinIn, TwinOut, VLAN_WORDS, name::PROGRAMS,
     },
     tables::{Class, Place},
     verdict::{COUNTERS as COUNTER_SLOTS, Hook, Verdict, counter_index},
@@ -26,23 +28,31 @@ const MEMBERS: u32 = 262_144;
 const HINTS: u32 = 16_384;
 const FRAGMENTS: u32 = 8_192;
 const TWINS: u32 = 8_192;
-const ALLOW_RULES: u32 = 131_072;
+/// In the maps that the daemon changes as a whole: it writes the slot that is not in force.
+const SLOTS: u32 = 2;
 
 #[map(name = "settings_slot")]
 pub static SETTINGS_SLOT: Array<u32> = Array::with_max_entries(1, 0);
-#[map(name = "open_ports")]
-pub static OPEN_PORTS: Array<u64> = Array::with_max_entries(OPEN_PORT_WORDS, 0);
+#[map(name = "classes")]
+pub static CLASSES: Array<u64> = Array::with_max_entries(SLOTS * CLASS_WORDS, 0);
+#[map(name = "sets")]
+pub static SETS: Array<u64> = Array::with_max_entries(SLOTS * SLOT_SETS_WORDS, 0);
+#[map(name = "subjects")]
+pub static SUBJECTS: HashMap<SubjectKey, u32> =
+    HashMap::with_max_entries(SLOTS * SUBJECTS_KEPT, BPF_F_NO_PREALLOC);
+#[map(name = "notes")]
+static NOTES: PerCpuArray<Notes> = PerCpuArray::with_max_entries(1, 0);
 #[map(name = "vlans")]
 pub static VLANS: Array<u64> = Array::with_max_entries(VLAN_WORDS, 0);
 #[map(name = "twins_used")]
 pub static TWINS_USED: Array<u32> = Array::with_max_entries(1, 0);
 #[map(name = "counters")]
 static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(COUNTER_SLOTS, 0);
-/// The program for IPv6 of each hook.
-#[map(name = "xdp_ipv6")]
-pub static XDP_IPV6: ProgramArray = ProgramArray::with_max_entries(1, 0);
-#[map(name = "tc_ipv6")]
-pub static TC_IPV6: ProgramArray = ProgramArray::with_max_entries(2, 0);
+/// The programs that others hand over to.
+#[map(name = "xdp_programs")]
+pub static XDP_PROGRAMS: ProgramArray = ProgramArray::with_max_entries(PROGRAMS, 0);
+#[map(name = "tc_programs")]
+pub static TC_PROGRAMS: ProgramArray = ProgramArray::with_max_entries(PROGRAMS, 0);
 
 /// The same place, of which LLVM no longer knows what is there: what it reads again the verifier takes for any value, and
 /// follows the rest of the program once and not once for each way there.
@@ -54,6 +64,8 @@ fn reloaded<T>(mut place: *mut T) -> *mut T {
 }
 
 /// Room for the headers of one packet on each CPU, by [`Place`].
+#[map(name = "headers4")]
+static HEADERS4: PerCpuArray<Ip<V4>> = PerCpuArray::with_max_entries(2, 0);
 #[map(name = "headers6")]
 static HEADERS6: PerCpuArray<Ip<V6>> = PerCpuArray::with_max_entries(2, 0);
 
@@ -62,7 +74,8 @@ pub trait KernelFamily: Family {
     fn settings() -> &'static Array<Settings<Self>>;
     fn members() -> &'static HashMap<Self::Addr, Member<Self>>;
     fn overlays() -> &'static HashMap<Self::Addr, Path<Self>>;
-    fn allow() -> &'static LpmTrie<Self::Addr, Allow>;
+    fn ranges() -> &'static HashMap<RangeKey<Self>, Range>;
+    fn drops() -> &'static LruHashMap<DropKey<Self>, Dropped>;
     fn hints(class: Class) -> &'static LruHashMap<Flow<Self>, Hint<Self>>;
     fn fragments() -> &'static LruHashMap<FragmentKey<Self>, Fragment<Self>>;
     fn twins_out() -> &'static HashMap<Flow<Self>, TwinOut>;
@@ -91,7 +104,7 @@ pub trait KernelFamily: Family {
 /// Makes the maps of a family; their names are those of [`Family::MAPS`], which an attribute cannot read.
 macro_rules! family_maps {
     (
-        $family:ident, $settings:literal, $members:literal, $overlays:literal, $allow:literal,
+        $family:ident, $settings:literal, $members:literal, $overlays:literal, $ranges:literal, $drops:literal,
         hints $local_member:literal, $local_stranger:literal, $forward_member:literal, $forward_stranger:literal,
         $fragments:literal, twins $twins_out:literal, $twins_in:literal,
         place $place:ident $ip:ident $placed:expr, bound $socket:ident $bound:expr, logged $raw:ident $logged:expr
@@ -108,8 +121,12 @@ macro_rules! family_maps {
             #[map(name = $overlays)]
             static OVERLAYS: HashMap<Addr, Path<$family>> =
                 HashMap::with_max_entries(MEMBERS, BPF_F_NO_PREALLOC);
-            #[map(name = $allow)]
-            static ALLOW: LpmTrie<Addr, Allow> = LpmTrie::with_max_entries(ALLOW_RULES, 0);
+            #[map(name = $ranges)]
+            static RANGES: HashMap<RangeKey<$family>, Range> =
+                HashMap::with_max_entries(SLOTS * RANGES_KEPT, BPF_F_NO_PREALLOC);
+            #[map(name = $drops)]
+            static DROPPED: LruHashMap<DropKey<$family>, Dropped> =
+                LruHashMap::with_max_entries(DROPS, 0);
             #[map(name = $local_member)]
             static LOCAL_MEMBER: Hints = Hints::with_max_entries(HINTS, 0);
             #[map(name = $local_stranger)]
@@ -144,8 +161,13 @@ macro_rules! family_maps {
                 }
 
                 #[inline(always)]
-                fn allow() -> &'static LpmTrie<Addr, Allow> {
-                    &ALLOW
+                fn ranges() -> &'static HashMap<RangeKey<Self>, Range> {
+                    &RANGES
+                }
+
+                #[inline(always)]
+                fn drops() -> &'static LruHashMap<DropKey<Self>, Dropped> {
+                    &DROPPED
                 }
 
                 #[inline(always)]
@@ -210,15 +232,21 @@ macro_rules! family_maps {
 }
 
 family_maps! {
-    V4, "settings4", "members4", "overlays4", "allow4",
+    V4, "settings4", "members4", "overlays4", "ranges4", "drops4",
     hints "hints_lm4", "hints_ls4", "hints_fm4", "hints_fs4",
     "fragments4", twins "twins_out4", "twins_in4",
-    place _place ip Some(ip),
+    place place ip HEADERS4.get_ptr_mut(place as u32).map(|room| {
+        // SAFETY: this CPU's own, and no other program runs on it before this one ends.
+        unsafe {
+            *room = *ip;
+            &*reloaded(room)
+        }
+    }),
     bound socket (&raw const (*socket).src_ip4).read_volatile(), logged address address
 }
 
 family_maps! {
-    V6, "settings6", "members6", "overlays6", "allow6",
+    V6, "settings6", "members6", "overlays6", "ranges6", "drops6",
     hints "hints_lm6", "hints_ls6", "hints_fm6", "hints_fs6",
     "fragments6", twins "twins_out6", "twins_in6",
     place place ip HEADERS6.get_ptr_mut(place as u32).map(|room| {
@@ -235,6 +263,25 @@ family_maps! {
         // SAFETY: bytes of the same number.
         unsafe { transmute::<<V6 as Family>::Addr, [u8; 16]>(address) }
     }
+}
+
+/// Whether there is time to note whose packet came to this end; the program that does so is then told which it is.
+#[inline(always)]
+pub fn may_note(verdict: Verdict) -> bool {
+    let Some(notes) = NOTES.get_ptr_mut(0) else { return false };
+    // SAFETY: this CPU's own, and the program that notes is the next to run on it; the helper takes no arguments.
+    unsafe {
+        let notes = &mut *notes;
+        (notes.reason, notes.would) = (verdict.reason as u32, verdict.would as u32);
+        notes.take(bpf_jiffies64())
+    }
+}
+
+/// What [`may_note`] has told.
+#[inline(always)]
+pub fn noted() -> (u8, bool) {
+    let Some(notes) = NOTES.get(0) else { return (0, false) };
+    (notes.reason as u8, notes.would != 0)
 }
 
 /// Counts a verdict.

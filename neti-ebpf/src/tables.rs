@@ -1,6 +1,6 @@
 //! The tables that the datapath sees: the maps, and the socket table of the namespace that a packet is in.
 
-use core::ffi::c_void;
+use core::{arch::asm, ffi::c_void};
 
 use aya_ebpf::{
     EbpfContext,
@@ -9,18 +9,18 @@ use aya_ebpf::{
         bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_sk_lookup_udp, bpf_sk_release,
         bpf_skc_lookup_tcp,
     },
-    maps::lpm_trie::Key,
 };
 use neti_common::{
-    headers::{Ip, TCP},
+    headers::Ip,
     maps::{
-        Allow, Flow, Fragment, FragmentKey, Hint, Member, OPEN_PORT_WORDS, Path, Settings, TwinIn,
+        CLASS_WORDS, DropKey, Dropped, Flow, Fragment, FragmentKey, Hint, Member, Path, Range,
+        RangeKey, SET_WORDS, SETS as SETS_KEPT, SLOT_SETS_WORDS, Settings, SubjectKey, TwinIn,
         TwinOut,
     },
     tables::{Class, Place, Socket, Tables},
 };
 
-use crate::maps::{KernelFamily, OPEN_PORTS, SETTINGS_SLOT, TWINS_USED, VLANS};
+use crate::maps::{CLASSES, KernelFamily, SETS, SETTINGS_SLOT, SUBJECTS, TWINS_USED, VLANS};
 
 /// The maps and the socket table of the namespace that a packet is in.
 pub struct KernelTables {
@@ -59,6 +59,19 @@ fn unconnected(bound: u32) -> Socket {
     if bound == 0 { Socket::Wildcard } else { Socket::Specific }
 }
 
+/// Adds to a word that other CPUs add to (`BPF_ATOMIC | BPF_ADD`), for which Rust has no name on this target.
+///
+/// # Safety
+///
+/// The word is there.
+#[inline(always)]
+unsafe fn add(word: *mut u64, number: u64) {
+    // SAFETY: the caller's; nothing else is touched.
+    unsafe {
+        asm!("lock *(u64 *)({word} + 0) += {number}", word = in(reg) word, number = in(reg) number, options(nostack))
+    };
+}
+
 impl<F: KernelFamily> Tables<F> for KernelTables {
     #[inline(always)]
     fn settings(&self) -> Option<&Settings<F>> {
@@ -79,14 +92,28 @@ impl<F: KernelFamily> Tables<F> for KernelTables {
     }
 
     #[inline(always)]
-    fn allow(&self, address: &F::Addr) -> Option<&Allow> {
-        F::allow().get(Key::new(F::BITS, *address))
+    fn range(&self, key: &RangeKey<F>) -> Option<Range> {
+        // SAFETY: the daemon changes only what no packet asks for: the slot that is not in force.
+        unsafe { F::ranges().get(key) }.copied()
     }
 
     #[inline(always)]
-    fn is_open(&self, protocol: u8, port: u16) -> bool {
-        let bit = if protocol == TCP { 0 } else { OPEN_PORT_WORDS * 32 } + port as u32;
-        OPEN_PORTS.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 != 0)
+    fn class(&self, slot: u32, service: u32) -> u32 {
+        let word = CLASSES.get((slot & 1) * CLASS_WORDS + service / 4);
+        word.map_or(0, |word| (word >> (service % 4 * 16)) as u32 & 0xffff)
+    }
+
+    #[inline(always)]
+    fn has_class(&self, slot: u32, set: u32, class: u32) -> bool {
+        // No set is beyond the last one of the other slot too.
+        let index = (slot & 1) * SLOT_SETS_WORDS + set * SET_WORDS + class / 64;
+        set < SETS_KEPT && SETS.get(index).is_some_and(|word| word >> (class % 64) & 1 != 0)
+    }
+
+    #[inline(always)]
+    fn subject(&self, key: &SubjectKey) -> Option<u32> {
+        // SAFETY: as in `range`.
+        unsafe { SUBJECTS.get(key) }.copied()
     }
 
     #[inline(always)]
@@ -161,6 +188,22 @@ impl<F: KernelFamily> Tables<F> for KernelTables {
     #[inline(always)]
     fn keep_fragment(&self, key: &FragmentKey<F>, fragment: &Fragment<F>) {
         let _ = F::fragments().insert(key, fragment, BPF_ANY as u64);
+    }
+
+    #[inline(always)]
+    fn note(&self, key: &DropKey<F>, would: bool) {
+        let seen = Tables::<F>::now(self);
+        if let Some(dropped) = F::drops().get_ptr_mut(key) {
+            // SAFETY: words of a value that other CPUs change too, or that is reused for another source meanwhile.
+            unsafe {
+                add(&raw mut (*dropped).packets, 1);
+                add(&raw mut (*dropped).would, would as u64);
+                (&raw mut (*dropped).seen).write_volatile(seen);
+            }
+            return;
+        }
+        let dropped = Dropped { packets: 1, seen, would: would as u64 };
+        let _ = F::drops().insert(key, dropped, BPF_ANY as u64);
     }
 
     #[inline(always)]

@@ -1,14 +1,21 @@
 //! The tc hooks' packet: `struct __sk_buff`.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
-    helpers::{bpf_csum_update, bpf_l4_csum_replace, bpf_sk_fullsock, bpf_skb_pull_data},
+    bindings::{
+        __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, bpf_hdr_start_off::BPF_HDR_START_NET,
+    },
+    helpers::{
+        bpf_csum_update, bpf_l4_csum_replace, bpf_sk_fullsock, bpf_skb_load_bytes_relative,
+        bpf_skb_pull_data,
+    },
     programs::TcContext,
 };
 use neti_common::{
     family::Family,
     headers::UDP,
-    packet::{Covers, Packet, Plain, Skb},
+    packet::{Covers, Packet, Plain, Received, Skb},
 };
 
 use crate::bytes::{Bytes, opaque};
@@ -118,6 +125,39 @@ impl Packet for TcPacket {
                 Some((*self.skb).vlan_tci as u16 & 0x0fff)
             }
         }
+    }
+}
+
+impl Received for TcPacket {
+    #[inline(always)]
+    fn ethertype(&self) -> u16 {
+        // SAFETY: as in `bytes`.
+        u16::from_be(unsafe { (*self.skb).protocol } as u16)
+    }
+
+    #[inline(always)]
+    fn was_tagged(&self) -> bool {
+        // SAFETY: as in `bytes`.
+        unsafe { (*self.skb).vlan_present != 0 }
+    }
+
+    /// By the helper, because only it knows where the stack will look (`skb_network_header`).
+    #[inline(always)]
+    fn load_inner<T: Plain>(&self, offset: usize) -> Option<T> {
+        let mut value = MaybeUninit::<T>::uninit();
+        let (to, length) = (value.as_mut_ptr().cast(), size_of::<T>() as u32);
+        // SAFETY: the context is valid, and there is room for the length given.
+        let loaded = unsafe {
+            bpf_skb_load_bytes_relative(
+                self.skb.cast(),
+                offset as u32,
+                to,
+                length,
+                BPF_HDR_START_NET,
+            )
+        };
+        // SAFETY: the helper has written all of it, and any bytes make a `T`.
+        if loaded == 0 { Some(unsafe { value.assume_init() }) } else { None }
     }
 }
 

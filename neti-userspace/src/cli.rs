@@ -82,6 +82,12 @@ pub enum ShowWhat {
     /// How many packets passed and were dropped, by reason.
     #[command(after_help = "Example:\n  neti show stats --all")]
     Stats(StatsArgs),
+    /// Whose packets were dropped, most of them first, and the rule that would have let them in.
+    ///
+    /// The sources that the kernel remembers: the last 8,192 of each family, and of a flood a part. The
+    /// counters of `neti show stats` miss none.
+    #[command(after_help = "Examples:\n  neti show drops --would\n  neti show drops | head")]
+    Drops(DropsArgs),
     /// The instance: its addresses, uplink, registry and problems.
     #[command(after_help = "Example:\n  neti show status -j")]
     Status(ShowArgs),
@@ -94,6 +100,15 @@ pub struct StatsArgs {
     /// Reasons that never occurred too.
     #[arg(long, env = "NETI_ALL")]
     pub all: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DropsArgs {
+    #[command(flatten)]
+    pub show: ShowArgs,
+    /// Only what `observe` let pass and `enforce` would drop.
+    #[arg(long, env = "NETI_WOULD")]
+    pub would: bool,
 }
 
 #[derive(Debug, Args)]

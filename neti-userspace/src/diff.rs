@@ -1,16 +1,16 @@
 //! What must be done to maps that hold one state so that they hold another.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use neti_common::{
     family::{Family, V4, V6},
-    maps::{Allow, Member, Path, Settings},
+    maps::{Member, Path, Settings},
 };
 
-use crate::state::{AllowKey, FamilyState, MapState};
+use crate::state::{FamilyState, FilterState, MapState};
 
-/// Changes to the maps. A store applies them in this order: of both families what is put, ports and
-/// VLANs, the settings, of both families what is removed.
+/// Changes to the maps. A store applies them in this order: of both families what is put, VLANs, what is
+/// in force, of both families what is removed.
 ///
 /// A translation is there before the member is let in, and stays until the member is no longer:
 /// what is let in can always be answered. The settings change between the two, so that `enforce`
@@ -19,12 +19,18 @@ use crate::state::{AllowKey, FamilyState, MapState};
 pub struct Changes {
     pub v4: FamilyChanges<V4>,
     pub v6: FamilyChanges<V6>,
-    /// Index and value of words of the map of open ports.
-    pub open_ports: Vec<(u32, u64)>,
     /// Index and value of words of the map of VLANs.
     pub vlans: Vec<(u32, u64)>,
-    /// Of both families, which change as one.
-    pub settings: Option<(Settings<V4>, Settings<V6>)>,
+    /// Changes as one.
+    pub in_force: Option<InForce>,
+}
+
+/// What the programs obey: settings and rules. A packet meets all of one and nothing of another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InForce {
+    pub v4: Settings<V4>,
+    pub v6: Settings<V6>,
+    pub filter: Arc<FilterState>,
 }
 
 /// Changes to the maps of one family. A store applies the fields in the order in which they stand
@@ -35,19 +41,13 @@ pub struct FamilyChanges<F: Family> {
     pub put_overlays: Vec<Path<F>>,
     /// Key: [`Member::real`].
     pub put_members: Vec<Member<F>>,
-    pub put_allow: Vec<(AllowKey<F>, Allow)>,
-    pub remove_allow: Vec<AllowKey<F>>,
     pub remove_members: Vec<F::Addr>,
     pub remove_overlays: Vec<F::Addr>,
 }
 
 impl Changes {
     pub fn is_empty(&self) -> bool {
-        self.v4.is_empty()
-            && self.v6.is_empty()
-            && self.open_ports.is_empty()
-            && self.vlans.is_empty()
-            && self.settings.is_none()
+        self.v4.is_empty() && self.v6.is_empty() && self.vlans.is_empty() && self.in_force.is_none()
     }
 }
 
@@ -55,8 +55,6 @@ impl<F: Family> FamilyChanges<F> {
     pub fn is_empty(&self) -> bool {
         self.put_overlays.is_empty()
             && self.put_members.is_empty()
-            && self.put_allow.is_empty()
-            && self.remove_allow.is_empty()
             && self.remove_members.is_empty()
             && self.remove_overlays.is_empty()
     }
@@ -64,25 +62,27 @@ impl<F: Family> FamilyChanges<F> {
 
 /// What turns `have` into `want`.
 pub fn diff(have: &MapState, want: &MapState) -> Changes {
-    let settings = |state: &MapState| (state.v4.settings, state.v6.settings);
+    let in_force = have.v4.settings == want.v4.settings
+        && have.v6.settings == want.v6.settings
+        && (Arc::ptr_eq(&have.filter, &want.filter) || have.filter == want.filter);
+    let wanted = || {
+        let (v4, v6) = (want.v4.settings, want.v6.settings);
+        InForce { v4, v6, filter: want.filter.clone() }
+    };
     Changes {
         v4: family(&have.v4, &want.v4),
         v6: family(&have.v6, &want.v6),
-        open_ports: words(have.open_ports.as_slice(), want.open_ports.as_slice()),
         vlans: words(&have.vlans, &want.vlans),
-        settings: (settings(have) != settings(want)).then_some(settings(want)),
+        in_force: (!in_force).then(wanted),
     }
 }
 
 fn family<F: Family>(have: &FamilyState<F>, want: &FamilyState<F>) -> FamilyChanges<F> {
     let (put_overlays, remove_overlays) = entries(&have.overlays, &want.overlays);
     let (put_members, remove_members) = entries(&have.members, &want.members);
-    let (put_allow, remove_allow) = entries(&have.allow, &want.allow);
     FamilyChanges {
         put_overlays: put_overlays.into_iter().map(|(_, path)| path).collect(),
         put_members: put_members.into_iter().map(|(_, member)| member).collect(),
-        put_allow,
-        remove_allow,
         remove_members,
         remove_overlays,
     }

@@ -1,10 +1,9 @@
 //! The fleet settings: what all hosts of a fleet share, kept in the registry and written by the
 //! operator as JSON.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use ipnet::IpNet;
-use neti_common::maps::Allow;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -34,7 +33,7 @@ pub struct FleetSettings {
     pub identity: Identity,
     /// What each source prefix may reach, the rules of the prefixes around it included: the
     /// longest match alone answers.
-    pub allow: BTreeMap<IpNet, Allow>,
+    pub allow: Vec<AllowRule>,
     pub open: Vec<OpenPort>,
     /// Where ssh is always let in from; of each family at most
     /// [`maps::FAILSAFES`](neti_common::maps::FAILSAFES).

@@ -31,10 +31,14 @@ pub mod program {
     pub const FILTER: &str = "neti_filter";
     pub const INGRESS: &str = "neti_ingress";
     pub const EGRESS: &str = "neti_egress";
+    pub const GUARD: &str = "neti_guard";
     /// Those that the others hand IPv6 to.
     pub const FILTER6: &str = "neti_filter6";
     pub const INGRESS6: &str = "neti_ingress6";
     pub const EGRESS6: &str = "neti_egress6";
+    /// Those that note whose packets the others drop.
+    pub const FILTER_NOTE: &str = "neti_filter_note";
+    pub const NOTE: &str = "neti_note";
 }
 
 /// What is asked of the programs.
@@ -93,7 +97,7 @@ fn load_programs(ebpf: &mut Ebpf, xdp: bool) -> Result<()> {
             load.join().unwrap_or_else(|_| Err(anyhow!("loading a program panicked")))
         })
     })?;
-    link_ipv6(ebpf, xdp)
+    link(ebpf, xdp)
 }
 
 fn load_program(name: &str, program: &mut Program) -> Result<()> {
@@ -105,11 +109,17 @@ fn load_program(name: &str, program: &mut Program) -> Result<()> {
     loaded.map_err(|error| refused(name, error))
 }
 
-/// Puts the programs for IPv6 where those that are attached find them.
-fn link_ipv6(ebpf: &mut Ebpf, xdp: bool) -> Result<()> {
-    let filter = (name::XDP_IPV6, 0, program::FILTER6);
-    let tc = [(name::TC_IPV6, 0, program::INGRESS6), (name::TC_IPV6, 1, program::EGRESS6)];
-    for (name, index, program) in xdp.then_some(filter).into_iter().chain(tc) {
+/// Puts the programs that others hand over to where those find them.
+fn link(ebpf: &mut Ebpf, xdp: bool) -> Result<()> {
+    let filter = [(name::ARRIVES6, program::FILTER6), (name::NOTE, program::FILTER_NOTE)];
+    let tc = [
+        (name::ARRIVES6, program::INGRESS6),
+        (name::LEAVES6, program::EGRESS6),
+        (name::NOTE, program::NOTE),
+    ];
+    let filter = filter.map(|(index, program)| (name::XDP_PROGRAMS, index, program));
+    let tc = tc.map(|(index, program)| (name::TC_PROGRAMS, index, program));
+    for (name, index, program) in filter.into_iter().filter(|_| xdp).chain(tc) {
         let loaded =
             ebpf.program(program).with_context(|| format!("program {program}: missing"))?;
         let fd = loaded.fd().with_context(|| format!("program {program}"))?.try_clone()?;

@@ -3,32 +3,32 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
 use ipnet::IpNet;
 use neti_common::{
     family::{Family, V4, V6},
-    maps::{
-        Allow, Endpoint, Member, OPEN_PORT_WORDS, OVERLAYS, Path, Prefix, Settings, VLAN_WORDS,
-        identity, mode, path_flag,
-    },
+    maps::{Endpoint, Member, OVERLAYS, Path, Prefix, Settings, VLAN_WORDS, identity, path_flag},
 };
 
+pub use self::filter::FilterState;
 use crate::{
-    fleet::{FleetSettings, Identity, Mode, OpenPort, Transport},
+    fleet::{FleetSettings, Identity},
     membership::HostId,
     view::{Me, Peer, View},
 };
+
+pub mod filter;
 
 /// The contents of the maps that the daemon fills.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MapState {
     pub v4: FamilyState<V4>,
     pub v6: FamilyState<V6>,
-    /// A bit per open port, TCP's first, then UDP's: bit `n % 64`, counted from the least
-    /// significant, of word `n / 64`.
-    pub open_ports: Box<[u64; OPEN_PORT_WORDS as usize]>,
-    /// A bit per VLAN id, counted likewise.
+    /// What its settings say beside `v4`'s and `v6`'s is part of those.
+    pub filter: Arc<FilterState>,
+    /// A bit per VLAN id: bit `n % 64`, counted from the least significant, of word `n / 64`.
     pub vlans: [u64; VLAN_WORDS as usize],
 }
 
@@ -40,11 +40,7 @@ pub struct FamilyState<F: Family> {
     pub members: BTreeMap<F::Addr, Member<F>>,
     /// By overlay address.
     pub overlays: BTreeMap<F::Addr, Path<F>>,
-    pub allow: BTreeMap<AllowKey<F>, Allow>,
 }
-
-/// Length in bits and network address of a prefix.
-pub type AllowKey<F> = (u32, <F as Family>::Addr);
 
 impl MapState {
     /// Maps that nobody has filled.
@@ -52,7 +48,7 @@ impl MapState {
         Self {
             v4: FamilyState::empty(),
             v6: FamilyState::empty(),
-            open_ports: Box::new([0; OPEN_PORT_WORDS as usize]),
+            filter: Arc::new(FilterState::empty()),
             vlans: [0; VLAN_WORDS as usize],
         }
     }
@@ -83,22 +79,18 @@ impl<F: Family> FamilyState<F> {
 
     /// Maps that nobody has filled.
     pub fn empty() -> Self {
-        Self {
-            settings: Settings::UNSET,
-            members: BTreeMap::new(),
-            overlays: BTreeMap::new(),
-            allow: BTreeMap::new(),
-        }
+        Self { settings: Settings::UNSET, members: BTreeMap::new(), overlays: BTreeMap::new() }
     }
 }
 
-/// What the maps of host `me` must hold.
-pub fn state(me: &Me, fleet: &FleetSettings, view: &View) -> MapState {
+/// What the maps of host `me` must hold, whose `filter` comes from the same settings.
+pub fn state(me: &Me, fleet: &FleetSettings, filter: &Arc<FilterState>, view: &View) -> MapState {
     let peers = peers(me, view);
+    let (v4, v6) = (settings(me, fleet), settings(me, fleet));
     MapState {
-        v4: with_settings(peers.v4, me, fleet),
-        v6: with_settings(peers.v6, me, fleet),
-        open_ports: open_ports(&fleet.open),
+        v4: FamilyState { settings: filter.put(&filter.v4, v4), ..peers.v4 },
+        v6: FamilyState { settings: filter.put(&filter.v6, v6), ..peers.v6 },
+        filter: filter.clone(),
         vlans: vlans(&me.vlans),
     }
 }
@@ -125,21 +117,6 @@ fn family<F: Family>(me: &Me, view: &View) -> FamilyState<F> {
     FamilyState { members, overlays, ..FamilyState::empty() }
 }
 
-fn with_settings<F: Family>(
-    peers: FamilyState<F>,
-    me: &Me,
-    fleet: &FleetSettings,
-) -> FamilyState<F> {
-    let allow = |(range, allow): (&IpNet, &Allow)| {
-        Some(((range.prefix_len().into(), F::of(range.network())?), *allow))
-    };
-    FamilyState {
-        settings: settings(me, fleet),
-        allow: fleet.allow.iter().filter_map(allow).collect(),
-        ..peers
-    }
-}
-
 /// What both families share is in both: the programs of a family read its own settings only.
 fn settings<F: Family>(me: &Me, fleet: &FleetSettings) -> Settings<F> {
     Settings {
@@ -151,15 +128,10 @@ fn settings<F: Family>(me: &Me, fleet: &FleetSettings) -> Settings<F> {
         uplink: me.uplink_index,
         twin_first: fleet.twin_ports.first,
         twin_last: fleet.twin_ports.last,
-        mode: match fleet.mode {
-            Mode::Observe => mode::OBSERVE,
-            Mode::Enforce => mode::ENFORCE,
-        },
         identity: match fleet.identity {
             Identity::Real => identity::REAL,
             Identity::Overlay => identity::OVERLAY,
         },
-        echo: fleet.echo.into(),
         valid: 1,
         ..Settings::UNSET
     }
@@ -171,10 +143,10 @@ fn member<F: Family>(id: &HostId, peer: &Peer, real: F::Addr) -> Member<F> {
         overlays: fill(F::UNSPECIFIED, of::<F>(&peer.overlays)),
         host: number(id),
         generation: peer.generation,
-        role: 0,
+        role: number_of_role(&peer.role),
         overlay_count: of::<F>(&peer.overlays).count().min(OVERLAYS) as u8,
         flags: 0,
-        _pad: [0; 4],
+        _pad: [0; 2],
     }
 }
 
@@ -207,20 +179,6 @@ fn endpoint<F: Family>(endpoint: &SocketAddr) -> Option<Endpoint<F>> {
     Some(Endpoint { address, port: endpoint.port().to_be_bytes(), ..Endpoint::NONE })
 }
 
-fn open_ports(open: &[OpenPort]) -> Box<[u64; OPEN_PORT_WORDS as usize]> {
-    let mut words = Box::new([0; OPEN_PORT_WORDS as usize]);
-    for OpenPort { transport, ports } in open {
-        let base = match transport {
-            Transport::Tcp => 0,
-            Transport::Udp => 1 << 16,
-        };
-        for port in ports.first..=ports.last {
-            set(words.as_mut_slice(), base + usize::from(port));
-        }
-    }
-    words
-}
-
 fn vlans(ids: &BTreeSet<u16>) -> [u64; VLAN_WORDS as usize] {
     let mut words = [0; VLAN_WORDS as usize];
     for &id in ids {
@@ -241,11 +199,21 @@ fn fill<T: Copy, const N: usize>(unused: T, values: impl IntoIterator<Item = T>)
     array
 }
 
-/// A number for a host that is the same on every host and at every start (FNV-1a of its id). It
-/// ties entries of one host together for a reader; nothing is decided by it.
+/// A number for a host that is the same on every host and at every start. It ties entries of one host
+/// together, and rules that name it find it by this.
 pub fn number(id: &HostId) -> u32 {
+    fnv(id.as_str())
+}
+
+/// The same for a role; 0 for none.
+pub fn number_of_role(role: &str) -> u32 {
+    if role.is_empty() { 0 } else { fnv(role) }
+}
+
+/// FNV-1a.
+fn fnv(text: &str) -> u32 {
     let step = |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    id.as_str().bytes().fold(0x811c_9dc5, step)
+    text.bytes().fold(0x811c_9dc5, step)
 }
 
 #[cfg(test)]

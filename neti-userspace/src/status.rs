@@ -5,6 +5,7 @@ use std::{
     fs, io,
     net::IpAddr,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use anyhow::{Context, Result};
@@ -64,14 +65,15 @@ pub struct Status {
 }
 
 impl Status {
-    /// Takes over what the last round of synchronising came to.
-    pub fn update(&mut self, sync: &sync::Status) {
+    /// Takes over what the last round of synchronising came to, and which interfaces are not guarded.
+    pub fn update(&mut self, sync: &sync::Status, unguarded: &[Problem]) {
         self.members = sync.peers;
         self.revision = sync.revision;
         self.stale = sync.stale.clone();
         self.held.clone_from(&sync.held);
-        self.problems.clone_from(&sync.problems);
-        self.problem_count = sync.problem_count;
+        let problems = unguarded.iter().chain(&sync.problems);
+        self.problems = problems.take(sync::PROBLEMS).cloned().collect();
+        self.problem_count = unguarded.len() + sync.problem_count;
     }
 
     /// Whether the daemon that wrote it runs. A process of another user answers EPERM, and lives.
@@ -158,4 +160,10 @@ mod tests {
         let again: Status = serde_json::from_str(&again).unwrap();
         assert_eq!(again.overlays, status.overlays);
     }
+}
+
+/// Seconds since 1970; 0 on a clock that stands before.
+pub fn unix_now() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map(|since| since.as_secs()).unwrap_or(0)
 }

@@ -30,6 +30,9 @@ use crate::addresses::Addresses;
 /// the usual ones.
 const DETECTION: Duration = Duration::from_secs(3);
 
+/// The index of `lo` in every network namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
+pub const LOOPBACK: u32 = 1;
+
 /// What neti has to know about the uplink.
 #[derive(Debug, Clone)]
 pub struct Uplink {

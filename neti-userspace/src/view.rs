@@ -2,6 +2,8 @@
 //! packets come from and which one packets go to. Pure, and independent of the order in which
 //! members arrived.
 
+mod homeward;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
@@ -11,10 +13,13 @@ use std::{
 
 use ipnet::IpNet;
 
+use self::homeward::homeward;
+pub use self::homeward::is_rerouted;
 use crate::{
     addresses::IpFamily,
     fleet::{FleetSettings, Networks},
     membership::{HostId, MemberRecord, Members, Problem},
+    reverse::ReversePath,
 };
 
 /// Our own host.
@@ -22,6 +27,8 @@ use crate::{
 pub struct Me {
     pub id: HostId,
     pub network: String,
+    /// Empty: none.
+    pub role: String,
     /// Our overlay addresses, at most one of each family.
     pub overlays: Vec<IpAddr>,
     /// Our addresses on the uplink, in each family the one we send from first. The maps have room
@@ -35,6 +42,8 @@ pub struct Me {
     pub on_link: Vec<IpNet>,
     /// VLAN ids that have an interface of their own on the uplink.
     pub vlans: BTreeSet<u16>,
+    /// Where the host's own routes lead.
+    pub reverse: Arc<ReversePath>,
     /// The registry's servers, which are never refused; the maps have room for
     /// [`neti_common::maps::ENDPOINTS`] of a family.
     pub endpoints: Vec<SocketAddr>,
@@ -56,6 +65,8 @@ pub struct Peer {
     pub overlays: Vec<IpAddr>,
     /// The real addresses it may send from, in each family the one we send to first; never empty.
     pub reals: Vec<IpAddr>,
+    /// Empty: none.
+    pub role: String,
     pub generation: u32,
 }
 
@@ -93,14 +104,16 @@ pub fn view(me: &Me, fleet: &FleetSettings, members: &Members) -> View {
         let visible = visible(me, &fleet.networks, member);
         problems.extend(unreachable(me, member, &overlays, &visible));
         let visible = outside(fleet, member, visible, &mut problems);
+        let visible = homeward(me, member, visible, &mut problems);
         let reals = reals.grant(member, visible, &mut problems);
         overlays.retain(|overlay| {
             let family = IpFamily::of(*overlay);
             has_family(&me.overlays, family) && has_family(&reals, family)
         });
         if !reals.is_empty() {
-            let generation = member.generation;
-            peers.insert(member.id.clone(), Peer { overlays, reals, generation });
+            let MemberRecord { role, generation, .. } = member;
+            let peer = Peer { overlays, reals, role: role.clone(), generation: *generation };
+            peers.insert(member.id.clone(), peer);
         }
     }
     View { peers, problems }

@@ -2,7 +2,7 @@
 
 use neti_common::{
     headers::{TCP, UDP},
-    maps::{Allow, AllowEntry},
+    maps::service,
     model::World,
     tables::Class,
     verdict::{Hook, Reason},
@@ -105,18 +105,16 @@ fn members<F: Scene>() -> Vec<Case<F>> {
 /// The stranger's network may reach these.
 fn allowing<F: Scene>(protocol: u8, first: u16, last: u16) -> World<F> {
     host_with(|world| {
-        let mut allow = Allow { count: 1, ..Allow::default() };
-        allow.entries[0] = AllowEntry { first, last, protocol, _pad: 0 };
-        world.allow.push((F::STRANGERS.1, prefix(F::STRANGERS), allow));
+        let services = service::of(protocol, first)..=service::of(protocol, last);
+        world.allow(F::STRANGERS.1, prefix::<F>(F::STRANGERS).network, services);
     })
 }
 
 fn rules<F: Scene>() -> Vec<Case<F>> {
     let tcp = |port| Packet::tcp((F::STRANGER, PEER), (F::OWN, port), SYN);
-    let any = AllowEntry::ANY_PROTOCOL;
     let open = |protocol| {
         host_with(|world| {
-            world.open.insert((protocol, PORT));
+            world.open(protocol, PORT);
         })
     };
     let ssh = |src| Packet::tcp((src, PEER), (F::OWN, 22), SYN);
@@ -134,7 +132,10 @@ fn rules<F: Scene>() -> Vec<Case<F>> {
             .ends(Reason::Stranger),
         at(
             "an allow rule for all protocols",
-            allowing(any, 0, 65_535),
+            host_with(|world| {
+                let network = prefix::<F>(F::STRANGERS).network;
+                world.allow(F::STRANGERS.1, network, 0..=service::COUNT - 1);
+            }),
             &Packet::raw(F::STRANGER, F::OWN, 132),
         )
         .ends(Reason::Allowed),
@@ -247,7 +248,7 @@ fn frames<F: Scene>() -> Vec<Case<F>> {
 fn behind_options<F: Scene>() -> Vec<Case<F>> {
     let open = || {
         host_with(|world| {
-            world.open.insert((TCP, PORT));
+            world.open(TCP, PORT);
         })
     };
     let connected = || host_with(|world| world.connect(TCP, ends(F::STRANGER, F::OWN), PORT, PEER));

@@ -20,7 +20,7 @@ const NEAR: Addr = V4::NEAR;
 const FAR_OVERLAY: Addr = V4::FAR_OVERLAY;
 
 pub fn cases() -> Vec<Case<V4>> {
-    [at_both_hooks(arriving()), leaving()].concat()
+    [at_both_hooks(arriving()), leaving(), beside()].concat()
 }
 
 /// An ARP packet for IPv4 over Ethernet (RFC 826).
@@ -71,6 +71,27 @@ fn leaving() -> Vec<Case<V4>> {
         )
         .ends(Reason::OverlaySource),
         at("a header of 16 bytes without one", of_16_bytes(udp(OWN, V4::STRANGER))),
+    ]
+}
+
+fn beside() -> Vec<Case<V4>> {
+    let raw = |name, ethertype, body: &[u8]| {
+        Case::new(name, Hook::Guard, host(), frame(OWN_MAC, ROUTER_MAC, ethertype, body))
+    };
+    let forged = arp(2, FAR_OVERLAY, OWN);
+    vec![
+        raw("ARP", 0x0806, &arp(1, V4::NEIGHBOUR, OWN)),
+        raw("ARP for our overlay address", 0x0806, &arp(1, V4::NEIGHBOUR, OWN_OVERLAY)),
+        raw("ARP in the name of an overlay address", 0x0806, &forged).ends(Reason::SpoofedOverlay),
+        raw("ARP cut short", 0x0806, &forged[..16]),
+        raw("another EtherType", 0x88b5, &[0; 46]),
+        Case::new(
+            "a forgery with a header of 16 bytes",
+            Hook::Guard,
+            host(),
+            of_16_bytes(come::<V4>(&to_udp(FAR_OVERLAY))),
+        )
+        .ends(Reason::SpoofedOverlay),
     ]
 }
 

@@ -69,6 +69,7 @@ impl<F: Scene> Kernel<F> {
                 Hook::Filter => program::FILTER,
                 Hook::Ingress => program::INGRESS,
                 Hook::Egress => program::EGRESS,
+                Hook::Guard => program::GUARD,
             };
             let program =
                 ebpf.program(name).with_context(|| format!("the object has no {name}"))?;

@@ -3,6 +3,7 @@
 //! a real frame on a real wire.
 
 mod arriving;
+mod beside;
 mod ipv4;
 mod ipv6;
 mod kernel;
@@ -13,8 +14,6 @@ mod plain;
 mod scene;
 mod stage;
 mod wire;
-
-use std::cmp::Reverse;
 
 use neti_common::{
     family::{V4, V6},
@@ -77,9 +76,10 @@ impl<F: Scene> Case<F> {
 
 fn all<F: Scene>() -> Vec<Case<F>> {
     let mut cases: Vec<Case<F>> =
-        [leaving::cases(), arriving::cases(), naming::cases(), F::own_cases()].concat();
+        [leaving::cases(), arriving::cases(), naming::cases(), beside::cases(), F::own_cases()]
+            .concat();
     // What leaves first: what arrives may be answered, on the wire that is looked at.
-    cases.sort_by_key(|case| Reverse(case.hook));
+    cases.sort_by_key(|case| case.hook != Hook::Egress);
     let mut names = std::collections::BTreeSet::new();
     for case in &cases {
         assert!(names.insert((case.hook, &case.name)), "two cases are called {:?}", case.name);

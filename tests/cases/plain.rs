@@ -1,7 +1,9 @@
 //! A case as plain Rust: the packet logic on the case's own tables.
 
 use anyhow::{Result, ensure};
-use neti_common::{egress::egress, filter::filter, ingress::ingress, packet::Frame, verdict::Hook};
+use neti_common::{
+    egress::egress, filter::filter, guard::guard, ingress::ingress, packet::Frame, verdict::Hook,
+};
 
 use crate::{Case, same_bytes, scene::Scene};
 
@@ -14,6 +16,7 @@ pub fn check<F: Scene>(case: &Case<F>) -> Result<()> {
         Hook::Filter => filter(&mut frame, &world),
         Hook::Ingress => ingress(&mut frame, &world),
         Hook::Egress => egress(&mut frame, &world),
+        Hook::Guard => guard(&frame, &world),
     };
     ensure!(verdict == case.verdict, "{verdict:?}, not {:?}", case.verdict);
     if case.goes_on() { same_bytes(&bytes, &case.output) } else { Ok(()) }

@@ -8,14 +8,17 @@ use std::{fs, marker::PhantomData};
 use anyhow::{Context, Result, ensure};
 use aya::{
     Ebpf, Pod,
-    maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, lpm_trie::Key},
+    maps::{Array, HashMap, MapData, PerCpuArray},
 };
 use harness::{eventually, instance::fresh_instance, netns::Netns, packets::Wire};
 use neti_common::{
     family::{Family, V4, V6},
-    headers::TCP,
-    maps::{Allow, Counter, Flow, Hint, OPEN_PORT_WORDS, Settings, VLAN_WORDS, name},
+    maps::{
+        CLASS_WORDS, Counter, DropKey, Dropped, Flow, Hint, RangeKey, SET_WORDS, Settings,
+        VLAN_WORDS, name,
+    },
     model::{OpenSocket, World},
+    ropes::Ropes,
     tables::Class,
     verdict::{Hook, Reason, counter_index},
 };
@@ -99,13 +102,7 @@ impl<F: Scene> Stage<F> {
         let maps = F::MAPS;
         self.fill(maps.members, world.members.iter().map(|(k, v)| (*k, *v)))?;
         self.fill(maps.overlays, world.paths.iter().map(|(k, v)| (*k, *v)))?;
-        self.allow(world)?;
-        let mut open = vec![0_u64; OPEN_PORT_WORDS as usize];
-        for (protocol, port) in &world.open {
-            let bit = usize::from(*port) + if *protocol == TCP { 0 } else { 1 << 16 };
-            open[bit / 64] |= 1 << (bit % 64);
-        }
-        self.words(name::OPEN_PORTS, &open)?;
+        self.rules(world)?;
         let mut vlans = vec![0_u64; VLAN_WORDS as usize];
         for id in &world.vlans {
             vlans[usize::from(*id) / 64] |= 1 << (id % 64);
@@ -198,17 +195,25 @@ impl<F: Scene> Stage<F> {
         Ok(())
     }
 
-    fn allow(&mut self, world: &World<F>) -> Result<()> {
-        let map = self.ebpf.map_mut(F::MAPS.allow).context("the object has allow rules")?;
-        let mut map: LpmTrie<_, F::Addr, Allow> = map.try_into()?;
-        let old: Vec<Key<F::Addr>> = map.keys().collect::<std::result::Result<_, _>>()?;
-        for key in old {
-            map.remove(&key)?;
-        }
-        for (length, prefix, allow) in &world.allow {
-            map.insert(&Key::new(*length, prefix.network), allow, 0)?;
-        }
-        Ok(())
+    fn rules(&mut self, world: &World<F>) -> Result<()> {
+        let rules = &world.rules;
+        let ranges = Ropes::<F>::new(&rules.prefixes).ranges.into_iter();
+        let ranges = ranges.map(|((length, network), range)| {
+            (RangeKey::<F> { network, length, slot: world.settings.slot }, range)
+        });
+        self.fill(F::MAPS.ranges, ranges)?;
+        self.fill(name::SUBJECTS, rules.subjects.clone())?;
+        let class = |word: u32, n: u32| u64::from(rules.class(word * 4 + n)) << (16 * n);
+        let classes = (0..CLASS_WORDS).map(|word| (0..4).map(|n| class(word, n)).sum());
+        self.words(name::CLASSES, &classes.collect::<Vec<u64>>())?;
+        let bit = |set, class| u64::from(rules.has_class(set, class)) << (class % 64);
+        let sets = rules.sets.iter().zip(0..).flat_map(|(_, set)| {
+            let word =
+                move |word: u32| (word * 64..word * 64 + 64).map(|class| bit(set, class)).sum();
+            (0..SET_WORDS).map(word)
+        });
+        self.words(name::SETS, &sets.collect::<Vec<u64>>())?;
+        self.fill::<DropKey<F>, Dropped>(F::MAPS.drops, [])
     }
 
     fn open_sockets(&mut self, world: &World<F>, of: Sockets) -> Result<()> {
@@ -272,7 +277,7 @@ fn now() -> Result<u64> {
     Ok(time.tv_sec().cast_unsigned() * 1_000_000_000 + time.tv_nsec().cast_unsigned())
 }
 
-fn text(mac: [u8; 6]) -> String {
+pub fn text(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 

@@ -18,11 +18,13 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::{
     Case, same_bytes,
     scene::{NEAR_MAC, OWN_MAC, ROUTER_MAC, Scene, frame},
-    stage::{Sockets, Stage, UPLINK, WIRE, counted_one},
+    stage::{Sockets, Stage, UPLINK, WIRE, counted_one, text},
 };
 
 /// Protocols of the cases that a raw socket is opened for.
 const PROTOCOLS: [u8; 5] = [1, 6, 17, 58, 132];
+/// The host's interface with the guard.
+const BESIDE: &str = "eth1";
 /// For experiments (IEEE 802); the marker carries a number.
 const MARKER: u16 = 0x88b6;
 
@@ -38,6 +40,8 @@ struct Host<F: Scene> {
     /// The uplink, from inside and from the far end.
     inside: Wire,
     outside: Wire,
+    /// Another interface, from the far end.
+    beside: Wire,
     /// Gets the frames of the family that are let in.
     frames: Socket,
     /// Get the datagrams: of IPv4 with their header, of IPv6 without.
@@ -47,9 +51,14 @@ struct Host<F: Scene> {
 impl<F: Scene> Host<F> {
     fn new(attach: impl FnOnce(&mut Stage<F>) -> Result<()>) -> Result<Self> {
         let mut stage = Stage::new()?;
+        stage.host.veth(BESIDE, &stage.peer, "outer")?;
+        // One frame does for both interfaces.
+        stage.host.ip(&format!("link set {BESIDE} address {}", text(OWN_MAC)))?;
+        stage.host.sysctl(&format!("net.ipv4.conf.{BESIDE}.rp_filter"), "0")?;
         attach(&mut stage)?;
         let inside = Wire::open(&stage.host, UPLINK)?;
         let outside = Wire::open(&stage.peer, WIRE)?;
+        let beside = Wire::open(&stage.peer, "outer")?;
         let open = |domain, protocol: i32| -> std::io::Result<Socket> {
             let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(protocol)))?;
             socket.set_nonblocking(true)?;
@@ -61,7 +70,7 @@ impl<F: Scene> Host<F> {
             let datagrams = PROTOCOLS.map(|protocol| open(domain, protocol.into()));
             Ok((frames, datagrams.into_iter().collect::<std::io::Result<_>>()?))
         })?;
-        Ok(Self { stage, inside, outside, frames, datagrams })
+        Ok(Self { stage, inside, outside, beside, frames, datagrams })
     }
 
     /// What sockets have got since they were last asked.
@@ -91,7 +100,7 @@ impl<F: Scene> LiveWire<F> {
     pub fn check(&mut self, case: &Case<F>) -> Result<()> {
         match case.hook {
             Hook::Egress => self.leaves(case),
-            Hook::Ingress => arrives(&mut self.tc, case),
+            Hook::Ingress | Hook::Guard => arrives(&mut self.tc, case),
             Hook::Filter => arrives(&mut self.xdp, case),
         }
     }
@@ -142,7 +151,8 @@ fn arrives<F: Scene>(host: &mut Host<F>, case: &Case<F>) -> Result<()> {
     host.stage.apply(&case.world, Sockets::OwnFamily)?;
     host.delivered();
     let before = host.stage.counted(case.hook)?;
-    host.outside.send(&case.input)?;
+    let wire = if case.hook == Hook::Guard { &host.beside } else { &host.outside };
+    wire.send(&case.input)?;
     let mut result = Ok(());
     within(PATIENCE, || match host.stage.counted(case.hook) {
         Ok(after) if after == before => false,
@@ -210,13 +220,15 @@ fn transport<F: Scene>(packet: &[u8]) -> Option<&[u8]> {
 
 fn attach_tc<F: Scene>(stage: &mut Stage<F>) -> Result<()> {
     let host = stage.host.clone();
-    for (name, at) in
-        [(program::INGRESS, TcAttachType::Ingress), (program::EGRESS, TcAttachType::Egress)]
-    {
-        let program = stage.ebpf.program_mut(name).context("the object has both programs")?;
+    for (name, interface, at) in [
+        (program::INGRESS, UPLINK, TcAttachType::Ingress),
+        (program::EGRESS, UPLINK, TcAttachType::Egress),
+        (program::GUARD, BESIDE, TcAttachType::Ingress),
+    ] {
+        let program = stage.ebpf.program_mut(name).context("the object has all programs")?;
         let program: &mut SchedClassifier = program.try_into()?;
         let order = TcAttachOptions::TcxOrder(LinkOrder::default());
-        host.run(|| program.attach_with_options(UPLINK, at, order))?;
+        host.run(|| program.attach_with_options(interface, at, order))?;
     }
     Ok(())
 }

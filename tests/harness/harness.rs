@@ -26,6 +26,7 @@ pub mod statistics;
 pub mod topology;
 pub mod traces;
 pub mod traffic;
+pub mod tunnel;
 pub mod web;
 
 use std::{

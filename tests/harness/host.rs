@@ -216,7 +216,7 @@ impl Host {
         Ok(overlays)
     }
 
-    /// Packets counted in `hook` (`filter`, `ingress` or `egress`) with `reason`, in whatever way they went on.
+    /// Packets counted in `hook` (`filter`, `ingress`, `egress` or `guard`) with `reason`, in whatever way they went on.
     pub fn count(&self, hook: &str, reason: &str) -> Result<u64> {
         self.count_where(|counter| counter["hook"] == hook && counter["reason"] == reason)
     }
@@ -232,11 +232,11 @@ impl Host {
             .sum())
     }
 
-    /// Packets with `reason` on the way in, whichever hook judged, by what became of them (`pass`, `drop` or
+    /// Packets with `reason` that came by the uplink, whichever hook judged, by what became of them (`pass`, `drop` or
     /// `would-drop`).
     pub fn arrived(&self, reason: &str, action: &str) -> Result<u64> {
         self.count_where(|counter| {
-            counter["hook"] != "egress"
+            (counter["hook"] == "filter" || counter["hook"] == "ingress")
                 && counter["reason"] == reason
                 && counter["action"] == action
         })

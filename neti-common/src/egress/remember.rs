@@ -4,11 +4,11 @@ use super::Leaving;
 use crate::{
     demux::{self, Form, Names, demux},
     family::Family,
-    filter::{Admission, admission},
     headers::{Ip, Kind, TCP, Transport, UDP, flow},
     hints,
     maps::{Ends, Flow, Path, Settings},
     packet::Skb,
+    rules::{Admission, admission},
     tables::{Class, Socket, Tables},
     twins,
     verdict::Reason,
@@ -90,7 +90,7 @@ pub fn remember<F: Family, P: Skb, T: Tables<F>>(
     }
     let needed = match path {
         // What a peer may send to this port at any time needs no hint, or spoofed queries would fill the table.
-        None => admission(tables, &ip.dst, ip.protocol, sport) == Admission::No,
+        None => admission(tables, settings, &ip.dst, None, ip.protocol, sport) == Admission::No,
         Some(path) => {
             let named = match kind {
                 Kind::Udp => !forwarded && is_named(tables, settings, &key, &names, ip),
@@ -101,7 +101,12 @@ pub fn remember<F: Family, P: Skb, T: Tables<F>>(
             if !named && kind != Kind::Tcp && has_ports(ip.protocol) && !port.is_twin {
                 separate(tables, settings, path, &socket, &mut key, port)?;
             }
-            !named
+            // Nor does what is named, if the answer is let in.
+            !named || {
+                let member = tables.member(&leaving.peer);
+                admission(tables, settings, &leaving.peer, member, ip.protocol, sport)
+                    == Admission::No
+            }
         }
     };
     if !needed || !hinted {

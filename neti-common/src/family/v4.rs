@@ -94,6 +94,13 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn network(address: &Self::Addr, length: u32) -> Self::Addr {
+        // By 64 bits, of which none are shifted past the end.
+        let mask = (u32::MAX as u64) << (Self::BITS - length);
+        (u32::from_be_bytes(*address) & mask as u32).to_be_bytes()
+    }
+
+    #[inline(always)]
     fn difference(old: &Self::Addr, new: &Self::Addr) -> u32 {
         checksum::difference(u32::from_ne_bytes(*old), u32::from_ne_bytes(*new))
     }

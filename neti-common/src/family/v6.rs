@@ -164,6 +164,17 @@ impl Family for V6 {
     }
 
     #[inline(always)]
+    fn network(address: &Self::Addr, length: u32) -> Self::Addr {
+        // By arithmetic, as `blank_if`. All bits of a half are set from 64 or 128 on, none of the second up to 64.
+        let reaches = |bit: u32| ((length >> bit & 1) as u64).wrapping_neg();
+        let (half, all) = (reaches(6) | reaches(7), reaches(7));
+        let first = !(u64::MAX >> (length & 63));
+        let a = first | half;
+        let b = (first & half) | all;
+        Halves { a: address.a & a.to_be(), b: address.b & b.to_be() }
+    }
+
+    #[inline(always)]
     fn difference(old: &Self::Addr, new: &Self::Addr) -> u32 {
         let half = |old: u64, new: u64| {
             let (old, new) = (!old, new);

@@ -4,18 +4,30 @@ use crate::tables::Class;
 
 /// `Array<u32>`, 1: which slot of the settings is in force, in both families.
 pub const SETTINGS_SLOT: &str = "settings_slot";
-/// `Array<u64>`, [`super::OPEN_PORT_WORDS`]: a bit per open port, TCP's first, then UDP's.
-pub const OPEN_PORTS: &str = "open_ports";
+/// `Array<u64>`, 2 slots of [`super::CLASS_WORDS`]: the class of each [`super::service`]; 0 is no rule's.
+pub const CLASSES: &str = "classes";
+/// `Array<u64>`, 2 slots of [`super::SLOT_SETS_WORDS`]: sets of classes.
+pub const SETS: &str = "sets";
+/// `HashMap<SubjectKey, u32>`: the set that a member may reach.
+pub const SUBJECTS: &str = "subjects";
+/// `PerCpuArray<Notes>`, 1: how many drops were noted, and were not.
+pub const NOTES: &str = "notes";
 /// `Array<u64>`, [`super::VLAN_WORDS`]: a bit per VLAN id that has an interface on the uplink.
 pub const VLANS: &str = "vlans";
 /// `Array<u32>`, 1: not 0 while the twins maps may have entries.
 pub const TWINS_USED: &str = "twins_used";
 /// `PerCpuArray<Counter>`, indexed by [`crate::verdict::counter_index`].
 pub const COUNTERS: &str = "counters";
-/// `ProgramArray`, 1: the XDP program for IPv6.
-pub const XDP_IPV6: &str = "xdp_ipv6";
-/// `ProgramArray`, 2: the tc programs for IPv6, ingress first.
-pub const TC_IPV6: &str = "tc_ipv6";
+/// `ProgramArray`, [`PROGRAMS`]: the XDP programs that others hand over to.
+pub const XDP_PROGRAMS: &str = "xdp_programs";
+/// `ProgramArray`, [`PROGRAMS`]: the tc programs that others hand over to.
+pub const TC_PROGRAMS: &str = "tc_programs";
+
+/// Who is where in both of them: what arrives or leaves and is IPv6, and what is noted.
+pub const ARRIVES6: u32 = 0;
+pub const LEAVES6: u32 = 1;
+pub const NOTE: u32 = 2;
+pub const PROGRAMS: u32 = 3;
 
 /// The names of the maps that hold addresses, which each family has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +39,10 @@ pub struct FamilyMaps {
     pub members: &'static str,
     /// `HashMap<Addr, Path>`: overlay -> real.
     pub overlays: &'static str,
-    /// `LpmTrie<Addr, Allow>`: allow rules by source.
-    pub allow: &'static str,
+    /// `HashMap<RangeKey, Range>`: what sources may reach, 2 slots.
+    pub ranges: &'static str,
+    /// `LruHashMap<DropKey, Dropped>`: whose packets were dropped.
+    pub drops: &'static str,
     /// `LruHashMap<Flow, Hint>`: the host's own flows to members.
     pub hints_local_member: &'static str,
     /// `LruHashMap<Flow, Hint>`: the host's own flows to strangers.
@@ -61,7 +75,8 @@ pub const V4: FamilyMaps = FamilyMaps {
     settings: "settings4",
     members: "members4",
     overlays: "overlays4",
-    allow: "allow4",
+    ranges: "ranges4",
+    drops: "drops4",
     hints_local_member: "hints_lm4",
     hints_local_stranger: "hints_ls4",
     hints_forward_member: "hints_fm4",
@@ -75,7 +90,8 @@ pub const V6: FamilyMaps = FamilyMaps {
     settings: "settings6",
     members: "members6",
     overlays: "overlays6",
-    allow: "allow6",
+    ranges: "ranges6",
+    drops: "drops6",
     hints_local_member: "hints_lm6",
     hints_local_stranger: "hints_ls6",
     hints_forward_member: "hints_fm6",

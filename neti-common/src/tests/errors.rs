@@ -1,7 +1,10 @@
 //! ICMP errors about our packets and about our peers', and fragments.
 
 use super::*;
-use crate::headers::{TCP, UDP};
+use crate::{
+    headers::{TCP, UDP},
+    maps::service,
+};
 
 in_both_families!(
     a_routers_error_reaches_the_socket_it_is_about,
@@ -57,7 +60,7 @@ fn an_error_about_a_datagram_needs_its_socket<F: Scene>() {
         arrive(&world, &mut F::too_big(F::ROUTER, F::HUDSON, &about_stranger)),
         Reason::IcmpUnrelated,
     );
-    world.open.insert((UDP, 5_000));
+    world.open(UDP, 5_000);
     passes(
         arrive(&world, &mut F::too_big(F::ROUTER, F::HUDSON, &about_stranger)),
         Reason::IcmpError,
@@ -135,7 +138,7 @@ fn a_strangers_fragments_need_their_first<F: Scene>() {
     let [mut first, mut second] = fragments::<F>(F::STRANGER, F::HUDSON);
     drops(arrive(&world, &mut first), Reason::Stranger);
     drops(arrive(&world, &mut second), Reason::FragmentWithoutFirst);
-    world.open.insert((UDP, 53));
+    world.open(UDP, 53);
     passes(arrive(&world, &mut first), Reason::OpenPort);
     passes(arrive(&world, &mut second), Reason::Fragment);
 }
@@ -163,9 +166,7 @@ fn errors_reach_containers_that_are_routed_and_senders_that_are_allowed<F: Scene
         arrive(&world, &mut F::too_big(F::ROUTER, F::CONTAINER, &unrelated)),
         Reason::IcmpUnrelated,
     );
-    let mut allow = crate::maps::Allow { count: 1, ..Default::default() };
-    allow.entries[0].protocol = crate::maps::AllowEntry::ANY_PROTOCOL;
-    world.allow.push((F::BITS, Prefix { network: F::ROUTER, mask: F::mask(F::BITS) }, allow));
+    world.allow(F::BITS, F::ROUTER, 0..=service::COUNT - 1);
     passes(arrive(&world, &mut F::too_big(F::ROUTER, F::CONTAINER, &unrelated)), Reason::Allowed);
 }
 

@@ -63,7 +63,7 @@ fn a_jumbogram_is_translated_by_its_option() {
     assert_eq!(V6::addresses(&frame), (V6::HUDSON, V6::WALDEN));
 
     frame.truncate(ETHERNET + V6::HEADER + 0x1_0000 - 1);
-    hudson.open.insert((TCP, 80));
+    hudson.open(TCP, 80);
     drops(ingress(&mut Frame::new(&mut frame), &hudson), Reason::Malformed);
 }
 
@@ -71,7 +71,7 @@ proptest! {
     #[test]
     fn a_port_is_found_behind_any_chain_of_eight_headers_and_128_bytes(chain in chain()) {
         let mut world = hudson::<V6>(identity::REAL);
-        world.open.insert((UDP, 53));
+        world.open(UDP, 53);
         let mut frame = behind(&chain);
         let verdict = ingress(&mut Frame::new(&mut frame), &world);
         if chain.len() <= 8 && chain.iter().map(|(_, units)| 8 * units).sum::<usize>() <= 128 {
@@ -84,7 +84,7 @@ proptest! {
     #[test]
     fn a_chain_cut_anywhere_is_malformed(chain in chain(), cut in 0..200usize) {
         let mut world = hudson::<V6>(identity::REAL);
-        world.open.insert((UDP, 53));
+        world.open(UDP, 53);
         let mut frame = behind(&chain);
         frame.truncate(cut % frame.len());
         let verdict = ingress(&mut Frame::new(&mut frame), &world);

@@ -127,7 +127,7 @@ fn strangers_are_let_in_by_what_the_design_names_only<F: Scene>() {
     drops(arrive(&world, &mut F::echo_request(F::STRANGER, F::HUDSON, 7)), Reason::Stranger);
     world.settings.echo = 1;
     passes(arrive(&world, &mut F::echo_request(F::STRANGER, F::HUDSON, 7)), Reason::Echo);
-    world.open.insert((TCP, 80));
+    world.open(TCP, 80);
     passes(arrive(&world, &mut F::tcp(F::STRANGER, F::HUDSON, 443, 80, "S")), Reason::OpenPort);
     world.settings.mode = mode::OBSERVE;
     let verdict = arrive(&world, &mut F::udp(F::STRANGER, F::HUDSON, 53, 53));

@@ -43,7 +43,7 @@ fn an_unanswered_hint_lasts_thirty_seconds<F: Scene>() {
 
 fn answers_resets_and_servers_never_open_one<F: Scene>() {
     let mut world = hudson::<F>(identity::REAL);
-    world.open.insert((17, 53));
+    world.open(17, 53);
     world.connect(6, Ends { peer: F::STRANGER, own: F::HUDSON }, 1, 2);
     for mut frame in [
         F::echo_reply(F::HUDSON, F::STRANGER, 7),
@@ -142,7 +142,7 @@ fn a_containers_connection_that_is_older_than_we_is_remembered<F: Scene>() {
 fn a_published_port_leaves_no_hint_of_those_who_may_use_it<F: Scene>() {
     for identity in both_identities() {
         let mut world = hudson::<F>(identity);
-        world.open.insert((6, 8_080));
+        world.open(6, 8_080);
         let set = if identity == identity::OVERLAY { F::OVERLAY } else { F::REAL };
         for (own, peer) in [(F::HUDSON, F::STRANGER), (set.own, set.peer)] {
             forwarded(&world, &mut F::tcp(own, peer, 8_080, 5_000, "A"));

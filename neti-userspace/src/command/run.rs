@@ -8,15 +8,14 @@
 mod following;
 pub mod host;
 mod join;
+mod reports;
 
-use std::{
-    cell::OnceCell,
-    time::{Duration, SystemTime},
-};
+use std::{cell::OnceCell, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use following::{Following, follow};
 use join::{Joined, Seeker};
+use reports::Reports;
 use rtnetlink::Handle;
 use tokio::{
     sync::watch,
@@ -28,10 +27,12 @@ use crate::{
     addresses::list,
     cli::Run,
     config::Config,
+    interfaces::Interfaces,
     loader::{self, Options, attach, permission, pins, pins::Pins},
     membership::MemberRecord,
     notrack,
     registry::{self, Backend, Registration, Registry},
+    reverse::Routes,
     saved,
     shutdown::Shutdown,
     status::{Status, names},
@@ -88,6 +89,8 @@ struct Daemon {
     /// What its first step came to.
     synced: sync::Status,
     twins: Twins,
+    interfaces: Interfaces,
+    routes: Routes,
     /// `None`: it is still to be announced.
     registration: Option<Registration>,
     status: Status,
@@ -113,7 +116,11 @@ async fn start(
     let joined = join::join(&seeker).await?;
     let Joined { overlays, ref ranges, .. } = joined;
     let endpoints = host::endpoints(&config).await;
+    // What changes while they are read is told of.
+    let mut routes = Routes::subscribe(uplink.index)?;
+    let reverse = routes.read().await?;
     let me = host::me(&config, &uplink, overlays.iter().collect(), reals, endpoints);
+    let me = Me { reverse, ..me };
 
     let first = !pins.maps().exists();
     let xdp = attach::wants_xdp(&uplink, config.attach);
@@ -142,6 +149,8 @@ async fn start(
     }
     let tc = attach::available(&uplink);
     let means = attach::attach(&mut ebpf, pins, &uplink, config.attach, tc)?;
+    let guard = attach::Guard::new(ebpf, pins.clone(), tc);
+    let interfaces = Interfaces::guard(guard, uplink.index).await?;
     overlay::install(netlink, &uplink, overlays, ranges).await?;
     match config.notrack {
         true => notrack::install(&config.instance, ranges)?,
@@ -153,7 +162,7 @@ async fn start(
     };
 
     let mut status = host::status(&config, &me, ranges, means);
-    status.update(&synced);
+    status.update(&synced, &interfaces.problems());
     status.write(&config.instance)?;
     tracing::info!(
         "ready: overlay {overlays}, {} by {means}, {} members",
@@ -165,7 +174,19 @@ async fn start(
         tracing::warn!("telling the service manager: {error}");
     }
     let twins = Twins::open(pins)?;
-    Ok(Daemon { config, registry, me, joined, follower, synced, twins, registration, status })
+    Ok(Daemon {
+        config,
+        registry,
+        me,
+        joined,
+        follower,
+        synced,
+        twins,
+        interfaces,
+        routes,
+        registration,
+        status,
+    })
 }
 
 /// Keeps hints of what is older than the maps. Without them all else works.
@@ -201,12 +222,11 @@ async fn patience() -> std::convert::Infallible {
 impl Daemon {
     /// Follows the fleet until a signal asks to leave. The dataplane stays.
     async fn serve(self, mut shutdown: Shutdown) -> Result<()> {
-        let Self { config, registry, me, joined, follower, synced, twins, registration, status } =
-            self;
+        let Self { config, registry, me, joined, follower, synced, registration, .. } = self;
         let instance = &config.instance;
         let record = host::record(&config, &me);
-        // The sender lives as long as the daemon: synchronising ends when it is gone.
-        let (_me, me) = watch::channel(me);
+        let (ourselves, me) = watch::channel(me);
+        let (tell_unguarded, unguarded) = watch::channel(self.interfaces.problems());
         let (publish, synced) = watch::channel(synced);
         let names = tokio::spawn(names::follow(instance.clone(), synced.clone()));
         let (snapshots, membership) = watch::channel(joined.snapshot);
@@ -224,6 +244,7 @@ impl Daemon {
             record,
             registration: &registered,
         };
+        let reports = Reports { synced, unguarded, trouble };
         let state = saved::keep(join::owner(&config), joined.overlays, membership.clone());
         let signal = tokio::select! {
             ended = sync::run(follower, me, membership, publish) => {
@@ -235,8 +256,16 @@ impl Daemon {
                 bail!("following the registry ended");
             }
             () = state => bail!("the state file ended"),
-            () = write_status(instance, status, synced, trouble) => bail!("the status ended"),
-            () = twins.collect() => bail!("the collection of twins ended"),
+            ended = self.interfaces.follow(&tell_unguarded) => {
+                ended.context("guarding interfaces")?;
+                bail!("guarding interfaces ended");
+            }
+            ended = self.routes.follow(&ourselves) => {
+                ended.context("following the routes")?;
+                bail!("following the routes ended");
+            }
+            () = reports.write(instance, self.status) => bail!("the status ended"),
+            () = self.twins.collect() => bail!("the collection of twins ended"),
             signal = shutdown.requested() => signal,
         };
         tracing::info!("{signal}: leaving the fleet; the dataplane stays until `neti down`");
@@ -256,37 +285,3 @@ impl Daemon {
 
 /// How long leaving the fleet may take.
 const WITHDRAWAL: Duration = Duration::from_secs(5);
-
-/// Writes the status file whenever synchronising has come to something else, or our record has.
-async fn write_status(
-    instance: &str,
-    mut status: Status,
-    mut synced: watch::Receiver<sync::Status>,
-    mut trouble: watch::Receiver<Option<String>>,
-) {
-    loop {
-        let changed = tokio::select! {
-            changed = synced.changed() => {
-                status.update(&synced.borrow_and_update());
-                changed
-            }
-            changed = trouble.changed() => {
-                status.registration = trouble.borrow_and_update().clone();
-                changed
-            }
-        };
-        if changed.is_err() {
-            // The senders are gone with `sync::run` and `follow`, whose ends are the ones to report.
-            std::future::pending::<()>().await;
-        }
-        if let Err(error) = status.write(instance) {
-            tracing::warn!("{error:#}");
-        }
-    }
-}
-
-/// Seconds since 1970; 0 on a clock that stands before.
-fn unix_now() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.map(|since| since.as_secs()).unwrap_or(0)
-}

@@ -1,5 +1,6 @@
 //! `neti show`: what the pinned maps hold. The daemon's status file adds the names of hosts.
 
+mod drops;
 mod members;
 mod stats;
 mod status;
@@ -26,6 +27,14 @@ pub fn run(args: &Show) -> Result<()> {
                 &stats::read(&pins(&args.show)?, args.all)?,
                 args.show.printing.format(),
             )?;
+        }
+        ShowWhat::Drops(args) => {
+            let (drops, more) = drops::read(&pins(&args.show)?, args.would)?;
+            output::rows(out, &drops, args.show.printing.format())?;
+            if more > 0 {
+                out.flush().context("writing the output")?;
+                eprintln!("{more} more packets came too fast for their sources to be noted");
+            }
         }
         ShowWhat::Status(args) => {
             output::facts(out, &status::read(&pins(args)?)?, args.printing.format())?

@@ -1,4 +1,4 @@
-use neti_common::maps::{ALLOW_ENTRIES, AllowEntry, OVERLAYS, REALS};
+use neti_common::maps::{OVERLAYS, REALS};
 use proptest::prelude::*;
 
 use super::*;
@@ -10,11 +10,10 @@ use crate::{
 /// States over few keys and values, so that two of them share some.
 fn states() -> impl Strategy<Value = MapState> {
     let words = || prop::collection::vec((0usize..64, 0u64..3), 0..6);
-    (of_family(), of_family(), words(), words()).prop_map(|(v4, v6, open_ports, vlans)| {
-        let mut state = MapState { v4, v6, ..MapState::empty() };
-        for (word, bits) in open_ports {
-            state.open_ports[word * 32] = bits;
-        }
+    (of_family(), of_family(), 0..3_u32, words()).prop_map(|(v4, v6, others, vlans)| {
+        let mut filter = FilterState::empty();
+        filter.policy.others = others;
+        let mut state = MapState { v4, v6, filter: Arc::new(filter), ..MapState::empty() };
         for (word, bits) in vlans {
             state.vlans[word] = bits;
         }
@@ -24,7 +23,7 @@ fn states() -> impl Strategy<Value = MapState> {
 
 fn of_family<F: Family>() -> impl Strategy<Value = FamilyState<F>> {
     let map = || prop::collection::btree_map(0u8..8, 0u32..3, 0..8);
-    (map(), map(), map(), 0u32..3).prop_map(|(members, overlays, allow, uplink)| {
+    (map(), map(), 0u32..3).prop_map(|(members, overlays, uplink)| {
         let key = |net: &str, n: u8| at::<F>(&format!("{net}.{n}"));
         let mut state = FamilyState::empty();
         state.settings.uplink = uplink;
@@ -35,10 +34,6 @@ fn of_family<F: Family>() -> impl Strategy<Value = FamilyState<F>> {
         for (n, generation) in overlays {
             let overlay = key("100.64.0", n);
             state.overlays.insert(overlay, path(overlay, generation));
-        }
-        for (n, count) in allow {
-            let entries = [AllowEntry::default(); ALLOW_ENTRIES];
-            state.allow.insert((32, key("192.0.2", n)), Allow { count, entries });
         }
         state
     })
@@ -54,7 +49,7 @@ fn member<F: Family>(real: F::Addr, generation: u32) -> Member<F> {
         role: 0,
         overlay_count: 0,
         flags: 0,
-        _pad: [0; 4],
+        _pad: [0; 2],
     }
 }
 
@@ -76,8 +71,9 @@ proptest! {
     fn nothing_to_do_is_empty_and_no_change_is_idle(have in states(), want in states()) {
         let changes = diff(&have, &want);
         prop_assert_eq!(changes.is_empty(), have == want);
-        if let Some(settings) = changes.settings {
-            prop_assert_eq!(settings, (want.v4.settings, want.v6.settings), "both or none");
+        if let Some(InForce { v4, v6, filter }) = &changes.in_force {
+            prop_assert_eq!((v4, v6), (&want.v4.settings, &want.v6.settings), "both or none");
+            prop_assert_eq!(filter, &want.filter);
         }
         no_idle_change(&changes.v4, &have.v4)?;
         no_idle_change(&changes.v6, &have.v6)?;

@@ -1,10 +1,7 @@
 //! Allow rules. The kernel looks up the longest prefix that holds a source, and that one answers
 //! alone, so the rules of all the prefixes around it are merged into it here.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use ipnet::IpNet;
-use neti_common::maps::{ALLOW_ENTRIES, Allow, AllowEntry};
 use serde_json::Value;
 
 use super::{FleetError, PortRange, ranges};
@@ -29,14 +26,8 @@ pub struct AllowRule {
 }
 
 /// Reads and merges the rules of the key `allow`.
-pub fn read(keys: &mut Keys) -> Result<BTreeMap<IpNet, Allow>, FleetError> {
-    let rules = keys.tables("allow")?.into_iter().map(rule).collect::<Result<Vec<_>, _>>()?;
-    merge(&rules).map_err(|(from, count)| {
-        let value = format!("{count} entries for {from} with the prefixes around it");
-        let what =
-            format!("must be at most {ALLOW_ENTRIES} protocols and port ranges for one source");
-        keys.wrong("allow", &value, &what)
-    })
+pub fn read(keys: &mut Keys) -> Result<Vec<AllowRule>, FleetError> {
+    keys.tables("allow")?.into_iter().map(rule).collect()
 }
 
 fn rule(mut keys: Keys) -> Result<AllowRule, FleetError> {
@@ -72,59 +63,7 @@ fn protocol(value: &Value, family: IpFamily) -> Result<u8, String> {
         Some("icmpv6") => Err("is for IPv6 ranges; must be icmp for IPv4".to_owned()),
         _ => {
             let number = value.as_u64().and_then(|number| number.try_into().ok());
-            number
-                .filter(|number| *number != AllowEntry::ANY_PROTOCOL)
-                .ok_or_else(|| format!("must be {PROTOCOL}"))
+            number.filter(|number| *number != 255).ok_or_else(|| format!("must be {PROTOCOL}"))
         }
     }
 }
-
-/// Merges the rules per prefix. The error is a prefix with more entries than the map has room for,
-/// and how many it has.
-pub fn merge(rules: &[AllowRule]) -> Result<BTreeMap<IpNet, Allow>, (IpNet, usize)> {
-    let prefixes: BTreeSet<IpNet> = rules.iter().flat_map(|rule| rule.from.clone()).collect();
-    let allow = |prefix: IpNet| {
-        let around =
-            rules.iter().filter(|rule| rule.from.iter().any(|from| from.contains(&prefix)));
-        let merged = join(around.flat_map(entries).collect());
-        let mut allow = Allow { count: merged.len() as u32, ..Allow::default() };
-        let room = allow.entries.get_mut(..merged.len()).ok_or((prefix, merged.len()))?;
-        room.copy_from_slice(&merged);
-        Ok((prefix, allow))
-    };
-    prefixes.into_iter().map(allow).collect()
-}
-
-fn entries(rule: &AllowRule) -> Vec<AllowEntry> {
-    let protocol = rule.protocol.unwrap_or(AllowEntry::ANY_PROTOCOL);
-    let entry = |first, last| AllowEntry { first, last, protocol, _pad: 0 };
-    if rule.ports.is_empty() {
-        return vec![entry(0, u16::MAX)];
-    }
-    rule.ports.iter().map(|ports| entry(ports.first, ports.last)).collect()
-}
-
-/// Joins entries that overlap or touch. An entry for every protocol swallows all others: rules
-/// give ports with a protocol only, so it has them all.
-fn join(mut entries: Vec<AllowEntry>) -> Vec<AllowEntry> {
-    if let Some(any) = entries.iter().find(|e| e.protocol == AllowEntry::ANY_PROTOCOL) {
-        return vec![*any];
-    }
-    entries.sort_by_key(|entry| (entry.protocol, entry.first));
-    let mut joined: Vec<AllowEntry> = Vec::new();
-    for entry in entries {
-        match joined.last_mut() {
-            Some(last)
-                if last.protocol == entry.protocol
-                    && u32::from(entry.first) <= u32::from(last.last) + 1 =>
-            {
-                last.last = last.last.max(entry.last);
-            }
-            _ => joined.push(entry),
-        }
-    }
-    joined
-}
-
-#[cfg(test)]
-mod tests;

@@ -2,6 +2,7 @@
 //! no packet.
 
 mod clsact;
+mod guard;
 mod xdp;
 
 use std::{fmt, fs, io, path::Path};
@@ -10,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use aya::{
     Ebpf,
     programs::{
-        LinkOrder, SchedClassifier, TcAttachType,
+        LinkOrder, ProgramId, ProgramInfo, SchedClassifier, TcAttachType,
         links::{FdLink, LinkError, PinnedLink},
         tc::{SchedClassifierLink, TcAttachOptions},
     },
@@ -25,6 +26,7 @@ use super::{
 use crate::{config::Attach, uplink::Uplink};
 
 pub use clsact::remove as remove_clsact;
+pub use guard::{Guard, take_off};
 pub use xdp::is_wanted as wants_xdp;
 
 /// What the programs are attached by.
@@ -72,11 +74,13 @@ pub fn attach(
 ) -> Result<Means> {
     let links = pins.links();
     fs::create_dir_all(&links).with_context(|| format!("creating {}", links.display()))?;
+    // At the last start it may have been an interface like any other.
+    guard::take_off(pins, tc, uplink.index)?;
     for hook in [Hook::Egress, Hook::Ingress] {
         let program = classifier(ebpf, hook)?;
         let attached = match tc {
-            Tc::Tcx => attach_tcx(program, pins, uplink, hook),
-            Tc::Clsact => clsact::attach(program, pins, uplink, hook),
+            Tc::Tcx => attach_to_uplink(program, pins, uplink, hook),
+            Tc::Clsact => clsact::attach(program, pins, uplink.index, &uplink.name, hook),
         };
         attached.with_context(|| format!("uplink {}: attaching {hook:?}", uplink.name))?;
     }
@@ -162,6 +166,7 @@ const fn program_name(hook: Hook) -> &'static str {
         Hook::Filter => program::FILTER,
         Hook::Ingress => program::INGRESS,
         Hook::Egress => program::EGRESS,
+        Hook::Guard => program::GUARD,
     }
 }
 
@@ -173,27 +178,53 @@ fn classifier(ebpf: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier> {
 }
 
 /// We stand first at ingress, so that nobody sees real addresses before us, and last at egress, so
-/// that nobody sees them after us.
-fn attach_tcx(
+/// that nobody sees them after us. Only the guards of other instances come before us, to whom this is
+/// an interface like any other: what we translate may lie in their ranges.
+fn attach_to_uplink(
     program: &mut SchedClassifier,
     pins: &Pins,
     uplink: &Uplink,
     hook: Hook,
 ) -> Result<()> {
-    let path = pins.link(hook);
-    if let Some(link) = pinned(&path)? {
+    let (kind, order) = match hook {
+        Hook::Egress => (TcAttachType::Egress, LinkOrder::last()),
+        _ => (TcAttachType::Ingress, behind_guards(&uplink.name)?),
+    };
+    attach_tcx(program, Place { path: &pins.link(hook), name: &uplink.name, kind, order })
+}
+
+fn behind_guards(name: &str) -> Result<LinkOrder> {
+    let (_, programs) = SchedClassifier::query_tcx(name, TcAttachType::Ingress)?;
+    let is_guard = |program: &&ProgramInfo| program.name_as_str() == Some(program::GUARD);
+    Ok(match programs.iter().take_while(is_guard).last() {
+        // SAFETY: the kernel has just told the id.
+        Some(guard) => LinkOrder::after_program_id(unsafe { ProgramId::new(guard.id()) }),
+        None => LinkOrder::first(),
+    })
+}
+
+/// Where a program is to stand.
+struct Place<'a> {
+    /// Of the link's pin.
+    path: &'a Path,
+    /// Of the interface.
+    name: &'a str,
+    kind: TcAttachType,
+    /// Among the others, if it does not stand there yet.
+    order: LinkOrder,
+}
+
+/// Attaches `program`, or swaps it for the one under the link that is pinned.
+fn attach_tcx(program: &mut SchedClassifier, place: Place<'_>) -> Result<()> {
+    let Place { path, name, kind, order } = place;
+    if let Some(link) = pinned(path)? {
         let id = program.attach_to_link(SchedClassifierLink::try_from(link)?)?;
         // Let go of, the link stays attached by its pin.
         drop(FdLink::try_from(program.take_link(id)?)?);
         return Ok(());
     }
-    let (kind, order) = match hook {
-        Hook::Egress => (TcAttachType::Egress, LinkOrder::last()),
-        _ => (TcAttachType::Ingress, LinkOrder::first()),
-    };
-    let order = TcAttachOptions::TcxOrder(order);
-    let id = program.attach_with_options(&uplink.name, kind, order)?;
-    FdLink::try_from(program.take_link(id)?)?.pin(&path)?;
+    let id = program.attach_with_options(name, kind, TcAttachOptions::TcxOrder(order))?;
+    FdLink::try_from(program.take_link(id)?)?.pin(path)?;
     Ok(())
 }
 

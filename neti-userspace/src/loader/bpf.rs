@@ -9,6 +9,8 @@ use std::{
         unix::ffi::OsStrExt,
     },
     path::Path,
+    thread,
+    time::Duration,
 };
 
 use aya::{
@@ -114,6 +116,19 @@ pub fn delete_batch<K: Pod>(map: &MapData, keys: &[K]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Returns when every packet that was with a program when it was called has left it: programs run under
+/// RCU, whose readers the kernel waits for here (`synchronize_rcu` in membarrier(2)). Where it
+/// cannot, because some CPUs have no tick, a time passes in which any packet leaves.
+pub fn wait_for_packets() {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    const PATIENCE: Duration = Duration::from_millis(20);
+    // SAFETY: no memory is passed.
+    let waited = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if waited != 0 {
+        thread::sleep(PATIENCE);
+    }
 }
 
 impl Batch {

@@ -1,6 +1,7 @@
 //! Where an instance's maps and links are pinned.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -18,6 +19,8 @@ use super::bpf;
 pub const BPFFS: &str = "/sys/fs/bpf";
 /// Holds a directory per instance.
 const ROOT: &str = "/sys/fs/bpf/neti";
+/// What the names of the guard's links begin with, before the index of their interface.
+const GUARD: &str = "guard-";
 
 /// The paths of one instance. The layout version is part of them: no program ever meets maps of
 /// another layout.
@@ -49,9 +52,21 @@ impl Pins {
         self.version.join("links")
     }
 
-    /// The link of the program at `hook`: `links/filter`, `links/ingress`, `links/egress`.
+    /// The link of the uplink's program at `hook`: `links/filter`, `links/ingress`, `links/egress`.
     pub fn link(&self, hook: Hook) -> PathBuf {
         self.links().join(hook.as_str())
+    }
+
+    /// The link of the guard on the interface `index`: `links/guard-7`.
+    pub fn guard(&self, index: u32) -> PathBuf {
+        self.links().join(format!("{GUARD}{index}"))
+    }
+
+    /// The interfaces that have such a link.
+    pub fn guards(&self) -> Result<BTreeSet<u32>> {
+        let links = list(&self.links())?;
+        let names = links.iter().filter_map(|link| link.file_name()?.to_str());
+        Ok(names.filter_map(|name| name.strip_prefix(GUARD)?.parse().ok()).collect())
     }
 
     /// The links of the program at `hook` in whatever layout version.

@@ -15,6 +15,7 @@ use crate::{
     addresses::{Addresses, IpFamily},
     fleet::FleetSettings,
     membership::{FORMAT, HostId, MemberRecord, MemberState, Membership},
+    reverse::{Hop, ReversePath},
     view::Me,
 };
 
@@ -78,11 +79,13 @@ pub fn me() -> Me {
     Me {
         id: id("hudson"),
         network: "ec2".to_owned(),
+        role: String::new(),
         overlays: vec![ip("100.64.0.1")],
         reals: vec![ip("10.0.0.10")],
         uplink_index: 7,
         on_link: vec!["10.0.0.0/24".parse().unwrap()],
         vlans: [0, 100].into(),
+        reverse: Default::default(),
         endpoints: Vec::new(),
     }
 }
@@ -97,6 +100,21 @@ impl Me {
             on_link: self.on_link.iter().map(range).collect(),
             ..self
         }
+    }
+
+    /// The same with routes out of other interfaces, each a prefix and the interface's name, in both
+    /// families.
+    pub fn routed(self, routes: &[(&str, &str)]) -> Self {
+        let hops = IpFamily::ALL.into_iter().flat_map(|family| {
+            routes.iter().zip(20..).map(move |((to, _), interface)| Hop {
+                to: said(family, to).parse().unwrap(),
+                metric: 0,
+                interface,
+            })
+        });
+        let names = (20..).zip(routes.iter().map(|(_, name)| name.to_string())).collect();
+        let reverse = ReversePath::new(hops.collect(), self.uplink_index, &names);
+        Self { reverse: Arc::new(reverse), ..self }
     }
 
     /// The same in both families at once.

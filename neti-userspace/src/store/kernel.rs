@@ -6,25 +6,29 @@ use std::{borrow::Borrow, collections::BTreeMap};
 use anyhow::{Context, Result, anyhow};
 use aya::{
     Pod,
-    maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key},
+    maps::{Array, HashMap, IterableMap, Map, MapData, MapError},
 };
 use neti_common::{
     family::{Family, V4, V6},
-    maps::{Allow, Member, Path, Settings, name},
+    maps::{Member, Path, Settings, name},
 };
 
 use super::Store;
 use crate::{
-    diff::{Changes, FamilyChanges},
+    diff::{Changes, FamilyChanges, InForce},
     loader::{bpf, pins::Pins},
     state::{FamilyState, MapState},
 };
+
+mod slots;
+
+use slots::Slots;
 
 /// The maps of one instance that the daemon fills.
 pub struct KernelStore {
     v4: FamilyStore<V4>,
     v6: FamilyStore<V6>,
-    open_ports: Array<MapData, u64>,
+    slots: Slots,
     vlans: Array<MapData, u64>,
     slot: Array<MapData, u32>,
 }
@@ -33,7 +37,6 @@ pub struct KernelStore {
 struct FamilyStore<F: Family<Addr: Pod>> {
     members: HashMap<MapData, F::Addr, Member<F>>,
     overlays: HashMap<MapData, F::Addr, Path<F>>,
-    allow: LpmTrie<MapData, F::Addr, Allow>,
     settings: Array<MapData, Settings<F>>,
 }
 
@@ -42,7 +45,7 @@ impl KernelStore {
         Ok(Self {
             v4: FamilyStore::open(pins)?,
             v6: FamilyStore::open(pins)?,
-            open_ports: open(pins, name::OPEN_PORTS, Map::Array)?,
+            slots: Slots::open(pins)?,
             vlans: open(pins, name::VLANS, Map::Array)?,
             slot: open(pins, name::SETTINGS_SLOT, Map::Array)?,
         })
@@ -58,10 +61,12 @@ impl KernelStore {
         self.slot.get(&0, 0).context(name::SETTINGS_SLOT)
     }
 
-    /// Writes the slots that are not in force and then flips: the programs never see a torn value,
-    /// nor one family's old settings with the other's new ones.
-    fn set_settings(&mut self, (v4, v6): &(Settings<V4>, Settings<V6>)) -> Result<()> {
+    /// Writes the slots that are not in force and then flips: a packet never meets a torn value, nor
+    /// something of before with something of after.
+    fn put_in_force(&mut self, InForce { v4, v6, filter }: &InForce) -> Result<()> {
         let idle = 1 - self.slot()?.min(1);
+        bpf::wait_for_packets();
+        self.slots.put(idle, filter)?;
         self.v4.set_settings(idle, v4)?;
         self.v6.set_settings(idle, v6)?;
         self.slot.set(0, idle, 0).context(name::SETTINGS_SLOT)
@@ -71,21 +76,20 @@ impl KernelStore {
 impl Store for KernelStore {
     fn read(&mut self) -> Result<MapState> {
         let slot = self.slot()?;
-        let mut state =
-            MapState { v4: self.v4.read(slot)?, v6: self.v6.read(slot)?, ..MapState::empty() };
-        words(&self.open_ports, state.open_ports.as_mut_slice()).context(name::OPEN_PORTS)?;
+        let (v4, v6) = (self.v4.read(slot)?, self.v6.read(slot)?);
+        let filter = self.slots.read(slot, &v4.settings, &v6.settings)?;
+        let mut state = MapState { v4, v6, filter, ..MapState::empty() };
         words(&self.vlans, &mut state.vlans).context(name::VLANS)?;
         Ok(state)
     }
 
     fn apply(&mut self, changes: &Changes) -> Result<()> {
-        let Changes { v4, v6, open_ports, vlans, settings } = changes;
+        let Changes { v4, v6, vlans, in_force } = changes;
         self.v4.put(v4)?;
         self.v6.put(v6)?;
-        set(&mut self.open_ports, open_ports).context(name::OPEN_PORTS)?;
         set(&mut self.vlans, vlans).context(name::VLANS)?;
-        if let Some(settings) = settings {
-            self.set_settings(settings)?;
+        if let Some(in_force) = in_force {
+            self.put_in_force(in_force)?;
         }
         self.v4.remove(v4)?;
         self.v6.remove(v6)
@@ -97,7 +101,6 @@ impl<F: Family<Addr: Pod>> FamilyStore<F> {
         Ok(Self {
             members: open(pins, F::MAPS.members, Map::HashMap)?,
             overlays: open(pins, F::MAPS.overlays, Map::HashMap)?,
-            allow: open(pins, F::MAPS.allow, Map::LpmTrie)?,
             settings: open(pins, F::MAPS.settings, Map::Array)?,
         })
     }
@@ -105,44 +108,28 @@ impl<F: Family<Addr: Pod>> FamilyStore<F> {
     fn settings(&self, slot: u32) -> Result<Settings<F>> {
         let settings = self.settings.get(&slot, 0).context(F::MAPS.settings)?;
         // A map that nobody has filled is all zeros, which as prefixes would match everything.
-        Ok(if settings.valid == 0 { Settings::UNSET } else { settings })
+        Ok(if settings.valid == 0 { Settings::UNSET } else { Settings { slot: 0, ..settings } })
     }
 
     fn set_settings(&mut self, slot: u32, settings: &Settings<F>) -> Result<()> {
-        self.settings.set(slot, settings, 0).context(F::MAPS.settings)
+        self.settings.set(slot, Settings { slot, ..*settings }, 0).context(F::MAPS.settings)
     }
 
     fn read(&self, slot: u32) -> Result<FamilyState<F>> {
-        let mut allow = BTreeMap::new();
-        for entry in self.allow.iter() {
-            let (key, value) = entry.context(F::MAPS.allow)?;
-            allow.insert((key.prefix_len(), key.data()), value);
-        }
         Ok(FamilyState {
             settings: self.settings(slot)?,
             members: entries(&self.members, F::MAPS.members)?,
             overlays: entries(&self.overlays, F::MAPS.overlays)?,
-            allow,
         })
     }
 
     fn put(&mut self, changes: &FamilyChanges<F>) -> Result<()> {
         put(&self.overlays, F::MAPS.overlays, &changes.put_overlays, |path| path.overlay)?;
         put(&self.members, F::MAPS.members, &changes.put_members, |member| member.real)?;
-        for ((length, network), allow) in &changes.put_allow {
-            let put = self.allow.insert(&Key::new(*length, *network), allow, 0);
-            put.map_err(|error| full(F::MAPS.allow, &self.allow, error.into()))?;
-        }
         Ok(())
     }
 
     fn remove(&mut self, changes: &FamilyChanges<F>) -> Result<()> {
-        for (length, network) in &changes.remove_allow {
-            match self.allow.remove(&Key::new(*length, *network)) {
-                Err(error) if !is_absent(&error) => return Err(error).context(F::MAPS.allow),
-                _ => {}
-            }
-        }
         bpf::delete_batch(self.members.map(), &changes.remove_members).context(F::MAPS.members)?;
         bpf::delete_batch(self.overlays.map(), &changes.remove_overlays).context(F::MAPS.overlays)
     }

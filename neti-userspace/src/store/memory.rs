@@ -5,7 +5,7 @@ use neti_common::family::Family;
 
 use super::Store;
 use crate::{
-    diff::{Changes, FamilyChanges},
+    diff::{Changes, FamilyChanges, InForce},
     state::{FamilyState, MapState},
 };
 
@@ -26,18 +26,16 @@ impl Store for MemoryStore {
     }
 
     fn apply(&mut self, changes: &Changes) -> Result<()> {
-        let Changes { v4, v6, open_ports, vlans, settings } = changes;
+        let Changes { v4, v6, vlans, in_force } = changes;
         let state = &mut self.state;
         put(&mut state.v4, v4);
         put(&mut state.v6, v6);
-        for &(word, bits) in open_ports {
-            state.open_ports[word as usize] = bits;
-        }
         for &(word, bits) in vlans {
             state.vlans[word as usize] = bits;
         }
-        if let Some(settings) = settings {
-            (state.v4.settings, state.v6.settings) = *settings;
+        if let Some(InForce { v4, v6, filter }) = in_force {
+            (state.v4.settings, state.v6.settings) = (*v4, *v6);
+            state.filter = filter.clone();
         }
         remove(&mut state.v4, v4);
         remove(&mut state.v6, v6);
@@ -48,13 +46,9 @@ impl Store for MemoryStore {
 fn put<F: Family>(state: &mut FamilyState<F>, changes: &FamilyChanges<F>) {
     state.overlays.extend(changes.put_overlays.iter().map(|path| (path.overlay, *path)));
     state.members.extend(changes.put_members.iter().map(|member| (member.real, *member)));
-    state.allow.extend(changes.put_allow.iter().copied());
 }
 
 fn remove<F: Family>(state: &mut FamilyState<F>, changes: &FamilyChanges<F>) {
-    for key in &changes.remove_allow {
-        state.allow.remove(key);
-    }
     for key in &changes.remove_members {
         state.members.remove(key);
     }

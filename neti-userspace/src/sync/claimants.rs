@@ -36,8 +36,13 @@ impl Claimants {
     }
 
     /// Takes note of what `after` has otherwise than `before`, and answers with the ids of all whom
-    /// it may matter to.
-    pub fn note(&mut self, before: &Members, after: &Members) -> BTreeSet<HostId> {
+    /// it may matter to. So it may of those `also`, who are seen otherwise than before.
+    pub fn note(
+        &mut self,
+        before: &Members,
+        after: &Members,
+        also: Vec<HostId>,
+    ) -> BTreeSet<HostId> {
         let mut changed = BTreeMap::new();
         for item in before.diff(after) {
             let (id, old, new) = match item {
@@ -54,6 +59,10 @@ impl Claimants {
             }
             self.by_address.extend(new.iter().map(|address| (*address, Some(id.clone()))));
             changed.insert(id.clone(), [old, new].concat());
+        }
+        for id in also {
+            let claims = after.get(&id).map(|record| self.claims(record)).unwrap_or_default();
+            changed.entry(id).or_default().extend(claims);
         }
         self.contest(after, changed)
     }

@@ -20,9 +20,10 @@ use crate::{
     diff::{Changes, diff},
     fleet::FleetSettings,
     membership::{HostId, Members, Membership, Problem},
-    state::{peers, state},
+    reverse::ReversePath,
+    state::{FilterState, peers, state},
     store::Store,
-    view::{Me, View, key, view},
+    view::{Me, View, is_rerouted, key, view},
 };
 
 /// A store, and what was seen of the fleet when it was last brought in step.
@@ -41,6 +42,7 @@ pub struct Follower<S> {
 struct Seen {
     me: Me,
     fleet: Arc<FleetSettings>,
+    filter: Arc<FilterState>,
     members: Members,
     claimants: Claimants,
     view: View,
@@ -68,19 +70,21 @@ impl<S: Store> Follower<S> {
         self.tell(&membership.problems);
         let in_step = mem::replace(&mut self.in_step, false);
         let seen = match &mut self.seen {
-            Some(seen) if in_step && seen.me == *me && seen.fleet == membership.fleet => {
-                seen.follow(membership, &mut self.store)?;
+            Some(seen) if in_step && seen.is_of(me) && seen.fleet == membership.fleet => {
+                seen.follow(me, membership, &mut self.store)?;
                 seen
             }
             before => {
                 let have = match before {
-                    Some(before) if in_step => state(&before.me, &before.fleet, &before.view),
+                    Some(Seen { me, fleet, filter, view, .. }) if in_step => {
+                        state(me, fleet, filter, view)
+                    }
                     _ => self.store.read()?,
                 };
-                let seen = Seen::afresh(me, membership);
+                let seen = Seen::afresh(me, membership, before.as_ref());
                 let known = before.take().map(|before| before.view.problems).unwrap_or_default();
                 warn_of(seen.view.problems.difference(&known));
-                let want = state(me, &seen.fleet, &seen.view);
+                let want = state(me, &seen.fleet, &seen.filter, &seen.view);
                 let seen = before.insert(seen);
                 apply(&mut self.store, &diff(&have, &want), membership.revision)?;
                 seen
@@ -101,12 +105,15 @@ impl<S: Store> Follower<S> {
 }
 
 impl Seen {
-    fn afresh(me: &Me, membership: &Membership) -> Self {
+    fn afresh(me: &Me, membership: &Membership, before: Option<&Self>) -> Self {
         let Membership { fleet, members, .. } = membership;
         let view = view(me, fleet, members);
+        let same = before.filter(|before| before.fleet == *fleet && before.me.role == me.role);
+        let filter = same.map(|before| before.filter.clone());
         Self {
             me: me.clone(),
             fleet: fleet.clone(),
+            filter: filter.unwrap_or_else(|| FilterState::of(me, fleet)),
             members: members.clone(),
             claimants: Claimants::of(me, fleet, members),
             names: names(&view).collect(),
@@ -114,9 +121,16 @@ impl Seen {
         }
     }
 
-    /// Sees again those members whom the difference between the snapshots may matter to.
-    fn follow(&mut self, membership: &Membership, store: &mut impl Store) -> Result<()> {
-        let affected = self.claimants.note(&self.members, &membership.members);
+    /// Whether it is what `me` sees, whatever the routes.
+    fn is_of(&self, me: &Me) -> bool {
+        self.me == Me { reverse: self.me.reverse.clone(), ..me.clone() }
+    }
+
+    /// Sees again those members whom the difference between the snapshots may matter to, or that
+    /// between the routes.
+    fn follow(&mut self, me: &Me, membership: &Membership, store: &mut impl Store) -> Result<()> {
+        let rerouted = self.reroute(&me.reverse, &membership.members);
+        let affected = self.claimants.note(&self.members, &membership.members, rerouted);
         if affected.is_empty() {
             return Ok(());
         }
@@ -132,6 +146,16 @@ impl Seen {
         self.view.problems.extend(now.problems);
         self.members = membership.members.clone();
         apply(store, &changes, membership.revision)
+    }
+
+    /// Takes over where the routes lead, and answers with those whom that matters to.
+    fn reroute(&mut self, reverse: &Arc<ReversePath>, members: &Members) -> Vec<HostId> {
+        let before = mem::replace(&mut self.me.reverse, reverse.clone());
+        if before == *reverse {
+            return Vec::new();
+        }
+        let rerouted = members.iter().filter(|(_, member)| is_rerouted(&before, reverse, member));
+        rerouted.map(|(id, _)| id.clone()).collect()
     }
 
     fn status(&self, membership: &Membership) -> Status {

@@ -5,17 +5,16 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use neti_common::{family::Family, maps::Flow};
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
 use netlink_packet_sock_diag::{
     SockDiagMessage,
     constants::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP},
     inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
 };
 use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
+
+use crate::netlink;
 
 /// A socket that has a peer. Both ends are of one family: a dual-stack socket that speaks IPv4 does
 /// so under IPv4 addresses.
@@ -40,9 +39,7 @@ impl Connected {
 
 /// All TCP and UDP sockets of this network namespace that have a peer.
 pub fn connected() -> Result<BTreeSet<Connected>> {
-    let mut socket = Socket::new(NETLINK_SOCK_DIAG).context("opening sock_diag")?;
-    socket.bind_auto().context("binding sock_diag")?;
-    socket.connect(&netlink_sys::SocketAddr::new(0, 0)).context("connecting sock_diag")?;
+    let socket = netlink::open(NETLINK_SOCK_DIAG).context("opening sock_diag")?;
     let mut connected = BTreeSet::new();
     for protocol in [IPPROTO_TCP, IPPROTO_UDP] {
         dump(&socket, protocol, AF_INET, SocketId::new_v4(), &mut connected)?;
@@ -58,39 +55,20 @@ fn dump(
     socket_id: SocketId,
     connected: &mut BTreeSet<Connected>,
 ) -> Result<()> {
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let request = InetRequest {
+    let request = SockDiagMessage::InetRequest(InetRequest {
         family,
         protocol,
         extensions: ExtensionFlags::empty(),
         states: StateFlags::all() - StateFlags::LISTEN,
         socket_id,
-    };
-    let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    socket.send(&bytes, 0).context("asking sock_diag")?;
-    loop {
-        let (datagram, _) = socket.recv_from_full().context("reading sock_diag")?;
-        let mut left = datagram.as_slice();
-        while !left.is_empty() {
-            let message = NetlinkMessage::<SockDiagMessage>::deserialize(left)
-                .context("parsing sock_diag")?;
-            match message.payload {
-                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
-                    connected.extend(ends(protocol, &response.header.socket_id));
-                }
-                NetlinkPayload::Done(_) => return Ok(()),
-                NetlinkPayload::Error(error) => bail!("sock_diag: {error}"),
-                _ => {}
-            }
-            // Messages are aligned to 4 bytes.
-            let length = (message.header.length as usize).next_multiple_of(4);
-            left = left.get(length.max(4)..).unwrap_or_default();
+    });
+    let dumped = netlink::dump(socket, request, |found| {
+        if let SockDiagMessage::InetResponse(response) = found? {
+            connected.extend(ends(protocol, &response.header.socket_id));
         }
-    }
+        Ok(())
+    });
+    dumped.context("sock_diag")
 }
 
 fn ends(protocol: u8, id: &SocketId) -> Option<Connected> {

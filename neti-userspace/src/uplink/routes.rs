@@ -47,11 +47,15 @@ pub async fn list(netlink: &Handle) -> Result<Vec<Route>> {
         request.header.address_family = family;
         let messages: Vec<RouteMessage> =
             netlink.route().get(request).execute().try_collect().await.context("listing routes")?;
-        // A kernel without a family answers with the routes of all the others.
-        let messages = messages.iter().filter(|message| message.header.address_family == family);
-        all.extend(messages.flat_map(routes));
+        all.extend(messages.iter().flat_map(|message| of(message, family)));
     }
     Ok(all)
+}
+
+/// The route that a message tells of, if it is one of the main table. A kernel without a `family`
+/// answers with the routes of all the others.
+pub fn of(message: &RouteMessage, family: AddressFamily) -> Vec<Route> {
+    if message.header.address_family == family { routes(message) } else { Vec::new() }
 }
 
 /// Of the routes out of one interface: each family's gateway, and the prefixes with another next

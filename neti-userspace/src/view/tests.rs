@@ -211,9 +211,14 @@ fn a_member_that_is_out_of_reach_is_told_of_by_family() {
     }
 }
 
-/// Ourselves with one family, the other, or both.
+/// Ourselves with one family, the other, or both; with a container that has an address of members, or
+/// without.
 fn ourselves() -> impl Strategy<Value = Me> {
-    prop::sample::select(vec![me(), me().said(IpFamily::V6), me().dual()])
+    let me = prop::sample::select(vec![me(), me().said(IpFamily::V6), me().dual()]);
+    (me, any::<bool>()).prop_map(|(me, contained)| match contained {
+        true => me.routed(&[("10.0.0.11/32", "docker0")]),
+        false => me,
+    })
 }
 
 proptest! {
@@ -235,6 +240,8 @@ proptest! {
                 let seen = record.public.contains(*real)
                     || record.private.contains(*real) && record.network == me.network;
                 prop_assert!(seen && !membership.fleet.is_overlay(*real));
+                let elsewhere = me.reverse.elsewhere(*real).is_some();
+                prop_assert!(!elsewhere || record.public.contains(*real));
             }
             for overlay in &peer.overlays {
                 prop_assert!(overlays.insert(*overlay), "{overlay} twice");
@@ -275,4 +282,5 @@ proptest! {
     }
 }
 
+mod homeward;
 mod networks;

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test panics")]
 
 mod dataplane;
+mod interfaces;
 mod names;
 mod network;
+mod reverse;
 mod store;
 mod support;
 mod twins;

@@ -79,7 +79,7 @@ fn members<F: Family>(numbers: impl Iterator<Item = u32>) -> FamilyState<F> {
             role: 0,
             overlay_count: 0,
             flags: 0,
-            _pad: [0; 4],
+            _pad: [0; 2],
         };
         (real, member)
     };

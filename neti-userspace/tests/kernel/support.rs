@@ -1,8 +1,11 @@
 //! What the tests against the real kernel share. They need root and say so where they are skipped.
 
 use std::{
+    io::Write,
+    process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread,
+    time::Duration,
 };
 
 use neti_userspace::{
@@ -84,4 +87,23 @@ pub async fn add_address(
 async fn set_up(netlink: &Handle, name: &str) {
     let link = LinkUnspec::new_with_name(name).up().build();
     netlink.link().set(link).execute().await.unwrap();
+}
+
+/// Runs lines of `ip` to their end, on this thread.
+pub fn ip_batch(lines: &str) {
+    let mut ip = Command::new("ip");
+    let mut ip = ip.args(["-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    ip.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    assert!(ip.wait().unwrap().success());
+}
+
+/// Asks until the answer is yes.
+pub async fn eventually(what: &str, mut ask: impl FnMut() -> bool) {
+    for _ in 0..6_000 {
+        if ask() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("did not come to pass: {what}");
 }

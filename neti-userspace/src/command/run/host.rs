@@ -11,14 +11,13 @@ use futures_util::future::join_all;
 use ipnet::IpNet;
 use tokio::{net::lookup_host, time::timeout};
 
-use super::unix_now;
 use crate::{
     addresses::{Addresses, IpFamily, list, real},
     config::Config,
     fleet::FleetSettings,
     loader::attach::Means,
     membership::{FORMAT, MemberRecord, MemberState, first_generation},
-    status::Status,
+    status::{Status, unix_now},
     uplink::{Address, Uplink},
     view::Me,
 };
@@ -127,11 +126,13 @@ pub fn me(
     Me {
         id: config.host.clone(),
         network: config.network.clone(),
+        role: config.role.clone(),
         overlays,
         reals,
         uplink_index: uplink.index,
         on_link: uplink.other_next_hop.clone(),
         vlans: uplink.vlans.iter().copied().collect(),
+        reverse: Default::default(),
         endpoints,
     }
 }

@@ -35,7 +35,11 @@ pub struct Shown {
 pub fn read(pins: &Pins) -> Result<Shown> {
     let (v4, v6) = KernelStore::open(pins)?.settings()?;
     let daemon = status::read(pins.instance())?;
-    let attached = Hook::ALL.into_iter().filter(|hook| pins.link(*hook).exists());
+    let guards = !pins.guards()?.is_empty();
+    let attached = Hook::ALL.into_iter().filter(|hook| match hook {
+        Hook::Guard => guards,
+        hook => pins.link(*hook).exists(),
+    });
     Ok(Shown {
         instance: pins.instance().to_owned(),
         running: daemon.as_ref().is_some_and(Status::is_alive),

@@ -50,7 +50,7 @@ fn snapshots(steps: Vec<(Vec<MemberRecord>, Vec<u8>)>) -> Vec<Membership> {
 /// `now`, by the changes that lead there.
 fn check(follower: &Follower<Listening>, me: &Me, before: &MapState, now: &Membership) {
     let expected = view(me, &now.fleet, &now.members);
-    let want = state(me, &now.fleet, &expected);
+    let want = state(me, &now.fleet, &FilterState::of(me, &now.fleet), &expected);
     let seen = follower.seen.as_ref().unwrap();
     assert_eq!(seen.names, names(&expected).collect());
     assert_eq!(seen.view, expected);
@@ -63,19 +63,24 @@ fn check(follower: &Follower<Listening>, me: &Me, before: &MapState, now: &Membe
     }
 }
 
+/// Prefixes that are routed out of other interfaces.
+const WAYS: [&[(&str, &str)]; 3] =
+    [&[], &[("10.0.0.8/31", "docker0")], &[("10.0.0.9/32", "eth1"), ("10.0.0.11/32", "eth1")]];
+
 proptest! {
     #[test]
     fn what_is_followed_is_what_is_made_afresh(
         steps in prop::collection::vec((records(), prop::collection::vec(b'a'..=b'h', 0..3)), 1..8),
         ourselves in prop::collection::vec(
             prop::sample::select(vec![me(), me().said(IpFamily::V6), me().dual()]), 1..3),
+        ways in prop::collection::vec(prop::sample::select(WAYS.to_vec()), 1..4),
         narrow in prop::option::of(0usize..8),
     ) {
         let mut follower = Follower::new(Listening::default());
         let mut before = MapState::empty();
         for (index, mut now) in snapshots(steps).into_iter().enumerate() {
-            // Each of ourselves for some steps, and at one of them other settings.
-            let me = &ourselves[index / 4 % ourselves.len()];
+            // Each of ourselves for some steps, at one of them other settings, and other routes at any.
+            let me = &ourselves[index / 4 % ourselves.len()].clone().routed(ways[index % ways.len()]);
             if narrow == Some(index) {
                 now.fleet = Arc::new(fleet(&["100.64.0.0/31", &said(IpFamily::V6, "100.64.0.0/16")]));
             }
@@ -113,14 +118,31 @@ fn who_shares_nothing_with_the_change_is_not_looked_at() {
         (record("two", "100.64.9.7", "ec2").private("10.0.0.10"), &["host-1", "one", "two"]),
     ] {
         now.members.insert(newcomer.id.clone(), Arc::new(newcomer));
-        let affected = claimants.note(&before.members, &now.members);
+        let affected = claimants.note(&before.members, &now.members, Vec::new());
         assert_eq!(affected.iter().map(HostId::as_str).collect::<Vec<_>>(), expected);
         before = now.clone();
     }
     now.members.remove(&id("rival"));
-    let affected = claimants.note(&before.members, &now.members);
+    let affected = claimants.note(&before.members, &now.members, Vec::new());
     let affected: Vec<_> = affected.iter().map(HostId::as_str).collect();
     assert_eq!(affected, ["host-20", "host-7", "rival"]);
+}
+
+#[test]
+fn only_those_are_seen_again_to_whom_a_route_leads() {
+    let membership = membership(crowd(200));
+    let mut seen = Seen::afresh(&me(), &membership, None);
+    let docker = [("10.1.0.7/32", "docker0")];
+    let bridge = [("10.1.0.7/32", "br-1"), ("10.1.0.20/30", "br-1"), ("10.9.0.0/16", "br-1")];
+    for (routes, expected) in [
+        (&docker[..], &["host-7"][..]),
+        (&docker, &[]),
+        (&bridge, &["host-20", "host-21", "host-22", "host-23", "host-7"]),
+        (&[], &["host-20", "host-21", "host-22", "host-23", "host-7"]),
+    ] {
+        let rerouted = seen.reroute(&me().routed(routes).reverse, &membership.members);
+        assert_eq!(rerouted.iter().map(HostId::as_str).collect::<Vec<_>>(), expected);
+    }
 }
 
 #[test]
@@ -131,7 +153,7 @@ fn our_own_claims_bind_nobody_to_another() {
     let mut claimants = Claimants::of(&me(), &before.fleet, &before.members);
     let moved = MemberRecord { private: Default::default(), ..own }.private("10.1.0.20");
     now.members.insert(moved.id.clone(), Arc::new(moved));
-    let affected = claimants.note(&before.members, &now.members);
+    let affected = claimants.note(&before.members, &now.members, Vec::new());
     let affected: Vec<_> = affected.iter().map(HostId::as_str).collect();
     assert_eq!(affected, ["host-1", "host-20", "hudson"]);
 }
