@@ -1,7 +1,7 @@
-//! Promise: under `enforce` a host hears members, what the rules admit, and answers to what it asked; under `observe`
-//! it hears everyone and counts whom it would have refused.
+//! Promise: under `enforce` a host hears members and what the rules admit, and no other stranger; under `observe` it hears
+//! everyone and counts whom it would have refused.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 
 use anyhow::{Context, ensure};
 use harness::{
@@ -11,7 +11,7 @@ use harness::{
     in_each_family,
     stage::{PairStage, pair_stage},
     topology::{INTERNET, Site},
-    traffic::{BRIEFLY, TcpEcho, UdpClient, UdpEcho, dial, exchange, ping, tcp, tcp_silent, udp},
+    traffic::{BRIEFLY, TcpEcho, UdpClient, UdpEcho, dial, ping, tcp, tcp_silent, udp},
 };
 use ipnet::IpNet;
 use serde_json::{Value, json};
@@ -22,8 +22,6 @@ in_each_family!(
     enforce_refuses_strangers,
     observe_lets_strangers_in_and_counts_them,
     the_mode_is_changed_in_the_registry,
-    answers_of_strangers_come_in,
-    connections_older_than_neti_go_on,
     ssh_from_the_failsafe_ranges_is_never_refused,
     rules_admit_what_they_say,
     strangers_may_ping_where_the_fleet_says_so,
@@ -105,63 +103,6 @@ fn the_mode_is_changed_in_the_registry(family: Family) -> Result {
         udp(netns, CLIENT, to(right, family, PORT), 10, BRIEFLY).is_ok()
     });
     Ok(())
-}
-
-fn answers_of_strangers_come_in(family: Family) -> Result {
-    let stage = pair_stage(family, json!({ "mode": "enforce" }))?;
-    let right = &stage.right;
-    let netns = &right.site.netns;
-    for stranger in [&stage.pair.stranger, &stage.pair.neighbour] {
-        let server = SocketAddr::new(stranger.real(family), PORT);
-        let _tcp = TcpEcho::on(&stranger.netns, (family.any(), PORT))?;
-        let _udp = UdpEcho::on(&stranger.netns, (family.any(), PORT))?;
-        counted(right, "reply", "pass", || tcp(netns, None, server).map(drop))?;
-        let ask = |connected| -> Result {
-            let client = UdpClient { connected, from: None };
-            let answer = udp(netns, client, server, 10, PATIENCE)?;
-            ensure!(answer == server, "answered by {answer}");
-            Ok(())
-        };
-        counted(right, "reply", "pass", || ask(true).context("connected udp"))?;
-        counted(right, "hinted", "pass", || ask(false).context("unconnected udp"))?;
-        counted(right, "hinted", "pass", || {
-            ensure!(ping(netns, stranger.real(family), "", PATIENCE)?, "our own ping is answered");
-            Ok(())
-        })?;
-        // A hint is for one flow: the same stranger from another port is a stranger.
-        let asked = netns.run(|| UdpSocket::bind((family.any(), 0)))?;
-        asked.set_read_timeout(Some(PATIENCE))?;
-        asked.send_to(b"?", server)?;
-        asked.recv_from(&mut [0; 10]).context("the answer")?;
-        let other = stranger.netns.run(|| UdpSocket::bind((family.any(), 0)))?;
-        let port = asked.local_addr()?.port();
-        counted(right, "stranger", "drop", || {
-            Ok(other.send_to(b"!", to(right, family, port)).map(drop)?)
-        })?;
-        // So is one closed port: its refusal comes in as an ICMP error about our packet.
-        counted(right, "icmp-error", "pass", || {
-            let closed = SocketAddr::new(stranger.real(family), 9);
-            let asked = udp(netns, UdpClient { connected: true, from: None }, closed, 10, PATIENCE);
-            let error = asked.err().context("a closed port answers")?;
-            ensure!(error.kind() == std::io::ErrorKind::ConnectionRefused, "{error}");
-            Ok(())
-        })?;
-    }
-    Ok(())
-}
-
-fn connections_older_than_neti_go_on(family: Family) -> Result {
-    let pair = harness::topology::pair(family)?;
-    let fleet = harness::host::Fleet::new(family, json!({ "mode": "enforce" }))?;
-    let _echo = TcpEcho::on(&pair.right.netns, (family.any(), PORT))?;
-    let address = SocketAddr::new(pair.right.real(family), PORT);
-    let stream = tcp(&pair.stranger.netns, None, address)?;
-    let mut right = fleet.host("right", &pair.right)?;
-    right.start()?;
-    assert!(tcp_silent(&pair.stranger.netns, address), "a fresh connection is refused");
-    exchange(&stream, 200_000).context("the old connection")?;
-    assert_eq!(right.stop(nix::sys::signal::Signal::SIGTERM)?.code(), Some(0));
-    exchange(&stream, 200_000).context("the old connection without the daemon")
 }
 
 fn ssh_from_the_failsafe_ranges_is_never_refused(family: Family) -> Result {

@@ -1,23 +1,34 @@
-//! Promise: hints are kept for what we ask, never for what we are made to answer: a flood of spoofed questions neither
-//! fills the table nor takes a client's answer away.
+//! Promise: hints are kept for what we ask, never for what we are made to answer. A flood of spoofed questions neither
+//! fills their tables nor takes an answer away; whoever asks very many takes none from flows of another class; and a hint
+//! that is out of date admits nobody.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    time::Duration,
+};
 
 use anyhow::{Context, ensure};
+use aya::{
+    Pod,
+    maps::{HashMap, Map, MapData},
+};
 use harness::{
-    PATIENCE, eventually,
+    PATIENCE, bpf,
+    container::Containers,
+    eventually,
     family::Family,
-    in_each_family,
+    host::{Fleet, Host, HostOptions, counted},
+    netns::Netns,
     packets::{Link, Wire},
-    stage::pair_stage,
-    topology::UPLINK,
+    topology::{Pair, Site, UPLINK, pair},
     traffic::UdpEcho,
 };
 use ipnet::IpNet;
 use maps::flows;
 use neti_common::{
-    family::{V4, V6},
-    maps::Hint,
+    family::{Family as _, V4, V6},
+    maps::{Flow, Hint, name::FamilyMaps},
 };
 use serde_json::json;
 
@@ -25,15 +36,62 @@ mod maps;
 
 type Result = anyhow::Result<()>;
 
-in_each_family!(spoofed_questions_leave_no_hint_and_take_none_away,);
-
 const PORT: u16 = 7000;
 const OPEN: u16 = 5353;
 const CLOSED: u16 = 5354;
-/// More than the table holds.
-const SPOOFED: u32 = 20_000;
+/// More questions than a table has room for: to a server, and to the stack itself.
+const ASKED: u32 = 100_000;
+const REFUSED: u32 = 20_000;
 /// What a server's socket takes at once without losing any.
 const BURST: u32 = 50;
+/// How many flows a table holds.
+const ROOM: usize = 16_384;
+
+type Name = fn(FamilyMaps) -> &'static str;
+
+/// The hints by class.
+const CLASSES: [(&str, Name); 4] = [
+    ("the host's with members", |maps| maps.hints_local_member),
+    (STRANGERS, |maps| maps.hints_local_stranger),
+    ("containers' with members", |maps| maps.hints_forward_member),
+    ("containers' with strangers", |maps| maps.hints_forward_stranger),
+];
+const STRANGERS: &str = "the host's with strangers";
+
+type Remembered = BTreeMap<&'static str, Vec<String>>;
+
+fn remembered(host: &Host, family: Family) -> anyhow::Result<Remembered> {
+    let of = |(class, name)| {
+        let mut found = flows::<Hint<V4>, Hint<V6>>(host, family, name)?;
+        found.sort();
+        Ok((class, found))
+    };
+    CLASSES.into_iter().map(of).collect()
+}
+
+/// The memory of all hints, in bytes.
+fn memory(host: &Host, family: Family) -> anyhow::Result<u64> {
+    let names = if family == Family::V4 { V4::MAPS } else { V6::MAPS };
+    let of = |(_, name): (_, Name)| {
+        let pin = host.pin(&format!("maps/{}", name(names)))?;
+        Ok(bpf::HashMap::open(&pin)?.memory()?)
+    };
+    CLASSES.into_iter().map(of).sum()
+}
+
+/// Makes every hint older, by what would take too long to wait for.
+fn age<F: neti_common::family::Family<Addr: Pod>>(host: &Host, by: Duration) -> Result {
+    for (_, name) in CLASSES {
+        let map = MapData::from_pin(host.pin(&format!("maps/{}", name(F::MAPS)))?)?;
+        let mut map: HashMap<_, Flow<F>, Hint<F>> = Map::LruHashMap(map).try_into()?;
+        let hints: Vec<_> = map.iter().collect::<std::result::Result<_, _>>()?;
+        for (flow, hint) in hints {
+            let seen = hint.seen.saturating_sub(by.as_nanos() as u64);
+            map.insert(flow, Hint { seen, ..hint }, 0)?;
+        }
+    }
+    Ok(())
+}
 
 /// Where the spoofed questions come from: the prefix that RFC 2544 and RFC 5180 keep for such tests.
 fn spoofers(family: Family) -> IpNet {
@@ -53,68 +111,189 @@ fn spoofer(family: Family, number: u32) -> IpAddr {
     }
 }
 
-fn spoofed_questions_leave_no_hint_and_take_none_away(family: Family) -> Result {
+/// Somebody who has asked a stranger who takes his time.
+struct Waiting {
+    client: UdpSocket,
+    stranger: UdpSocket,
+    /// What the stranger was asked from, and is to answer.
+    from: SocketAddr,
+}
+
+impl Waiting {
+    fn of(client: &Netns, stranger: &Site, family: Family, port: u16) -> anyhow::Result<Self> {
+        let bound = |netns: &Netns, address: SocketAddr| -> anyhow::Result<UdpSocket> {
+            let socket = netns.run(|| UdpSocket::bind(address))?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            Ok(socket)
+        };
+        let own = SocketAddr::new(stranger.real(family), port);
+        let mut waiting = Self {
+            client: bound(client, (family.any(), 0).into())?,
+            stranger: bound(&stranger.netns, own)?,
+            from: own,
+        };
+        waiting.ask()?;
+        Ok(waiting)
+    }
+
+    fn ask(&mut self) -> Result {
+        let mut heard = [0; 100];
+        self.client.send_to(b"question", self.stranger.local_addr()?)?;
+        self.from = self.stranger.recv_from(&mut heard).context("the question")?.1;
+        ensure!(heard.starts_with(b"question"));
+        Ok(())
+    }
+
+    fn is_answered(&self) -> Result {
+        let mut heard = [0; 100];
+        self.stranger.send_to(b"answer", self.from)?;
+        let (length, from) = self.client.recv_from(&mut heard).context("the answer")?;
+        ensure!(&heard[..length] == b"answer" && from == self.stranger.local_addr()?, "{from}");
+        Ok(())
+    }
+
+    /// The stranger's answer comes too late.
+    fn is_refused(&self, host: &Host) -> Result {
+        counted(host, "stranger", "drop", || {
+            Ok(self.stranger.send_to(b"answer", self.from).map(drop)?)
+        })
+    }
+}
+
+/// What a flood of spoofed questions comes from and goes to.
+struct Spoofer {
+    wire: Wire,
+    link: Link,
+    own: IpAddr,
+}
+
+impl Spoofer {
+    /// Asks a server on an open port, and makes the stack answer: with an error, an echo, a reset.
+    fn ask(&self, host: &Host, answers: &UdpEcho) -> Result {
+        let count = |reason| host.count("ingress", reason);
+        let (opened, echoed) = (count("open-port")?, count("echo")?);
+        let echoes = (0..REFUSED).filter(|number| number % 3 == 1).count() as u64;
+        for number in 0..ASKED {
+            let source = spoofer(Family::of(self.own), number);
+            let from = SocketAddr::from((source, 1024 + (number % 50_000) as u16));
+            let to = |port| SocketAddr::from((self.own, port));
+            self.wire.send(&self.link.udp(from, to(OPEN), b"spoofed"))?;
+            if number < REFUSED {
+                self.wire.send(&match number % 3 {
+                    0 => self.link.udp(from, to(CLOSED), b"spoofed"),
+                    1 => self.link.echo(source, self.own, number as u16),
+                    _ => self.link.syn(from, to(CLOSED)),
+                })?;
+            }
+            if number % BURST == BURST - 1 {
+                for _ in 0..BURST {
+                    answers.seen();
+                }
+            }
+        }
+        eventually("all that was spoofed is judged", || {
+            let since = |reason, before: u64| count(reason).map(|count| count - before);
+            since("open-port", opened).is_ok_and(|n| n >= u64::from(ASKED + REFUSED) - echoes)
+                && since("echo", echoed).is_ok_and(|n| n >= echoes)
+        });
+        Ok(())
+    }
+}
+
+#[test]
+fn hints_are_kept_of_what_we_ask_and_of_nothing_else() -> Result {
+    let pair = pair(Family::ALL)?;
     let settings = json!({
         "mode": "enforce", "echo": true,
         "open": [format!("udp/{OPEN}"), format!("udp/{CLOSED}"), format!("tcp/{CLOSED}")],
     });
-    let stage = pair_stage(family, settings)?;
-    let (left, stranger) = (&stage.left, &stage.pair.stranger);
-    // The answers go nowhere, without a word of the router.
-    stage.pair.lan.router.ip(&format!("route add blackhole {}", spoofers(family)))?;
-    let answers = UdpEcho::on(&left.site.netns, (family.any(), OPEN))?;
+    let fleet = Fleet::new(Family::ALL, settings)?;
+    let ghosts = Family::ALL.map(|family| (family, family.ghost(1)));
+    for (family, ghost) in ghosts {
+        fleet.add_member(family.nft(), ghost, "ec2", pair.right.real(family))?;
+    }
+    // The member has no neti that keeps its records.
+    let options = HostOptions { ttl: 600.0, ..HostOptions::default() };
+    let mut left = fleet.host_with("left", &pair.left, &options)?;
+    left.start()?;
+    left.await_members(&["ip", "ip6"]);
+    let container = Containers::on(&left.site.netns, Family::ALL)?.start(2)?;
+    for (family, ghost) in ghosts {
+        honest(&pair, &left, &container, family, ghost).with_context(|| family.to_string())?;
+    }
+    Ok(())
+}
 
-    // A client asks a stranger who takes his time.
-    let late = stranger.netns.run(|| UdpSocket::bind((family.any(), PORT)))?;
-    late.set_read_timeout(Some(PATIENCE))?;
-    let client = left.site.netns.run(|| UdpSocket::bind((family.any(), 0)))?;
-    client.set_read_timeout(Some(PATIENCE))?;
-    client.send_to(b"question", (stranger.real(family), PORT))?;
-    let mut buffer = [0; 100];
-    let (length, from) = late.recv_from(&mut buffer)?;
-    assert_eq!(&buffer[..length], b"question");
-    let remembered = || flows::<Hint<V4>, Hint<V6>>(left, family, |maps| maps.hints_local_stranger);
-    let before = remembered()?;
-    assert_eq!(before.len(), 1, "the client's flow alone: {before:?}");
+fn honest(pair: &Pair, left: &Host, container: &Netns, family: Family, ghost: IpAddr) -> Result {
+    let (router, host) = (&pair.lan.router, &left.site.netns);
+    // The answers go nowhere, without a word of the router; nor does the kernel track them for the container's sake.
+    let (ip, prefix) = (family.nft(), spoofers(family));
+    router.ip(&format!("route add blackhole {prefix}"))?;
+    host.nft(&format!(
+        "table {ip} raw {{\n\
+         chain pre {{ type filter hook prerouting priority raw\n {ip} saddr {prefix} notrack\n }}\n\
+         chain out {{ type filter hook output priority raw\n {ip} daddr {prefix} notrack\n }}\n\
+         }}\n"
+    ))?;
+    let answers = UdpEcho::on(host, (family.any(), OPEN))?;
 
-    let router = &stage.pair.lan.router;
-    let link = Link { from: router.mac("lan")?, to: left.site.netns.mac(UPLINK)? };
+    // One flow of each class.
+    let waiting = [
+        Waiting::of(host, &pair.stranger, family, PORT)?,
+        Waiting::of(container, &pair.stranger, family, PORT + 1)?,
+    ];
+    for netns in [host, container] {
+        netns.run(|| UdpSocket::bind((family.any(), 0)))?.send_to(b"question", (ghost, PORT))?;
+    }
+    // A connected socket is its own memory.
+    let connected = host.run(|| UdpSocket::bind((family.any(), 0)))?;
+    connected.connect((pair.stranger.real(family), PORT))?;
+    connected.send(b"question")?;
+    let before = remembered(left, family)?;
+    ensure!(before.values().all(|flows| flows.len() == 1), "one of each class: {before:?}");
+    let room = memory(left, family)?;
+
+    let link = Link { from: router.mac("lan")?, to: host.mac(UPLINK)? };
     let wire = Wire::open(router, "port-10")?;
-    let (opened, echoed) = (left.count("ingress", "open-port")?, left.count("ingress", "echo")?);
-    let echoes = (0..SPOOFED).filter(|number| number % 3 == 1).count() as u64;
-    for number in 0..SPOOFED {
-        let source = spoofer(family, number);
-        let from = SocketAddr::from((source, 1024 + (number % 50_000) as u16));
-        let to = |port| SocketAddr::from((left.real(family), port));
-        wire.send(&link.udp(from, to(OPEN), b"spoofed"))?;
-        // What else we are made to answer: with an error, an echo, a reset.
-        match number % 3 {
-            0 => wire.send(&link.udp(from, to(CLOSED), b"spoofed"))?,
-            1 => wire.send(&link.echo(source, left.real(family), number as u16))?,
-            _ => wire.send(&link.syn(from, to(CLOSED)))?,
-        }
-        if number % BURST == BURST - 1 {
-            for _ in 0..BURST {
-                answers.seen();
+    Spoofer { wire, link, own: left.real(family) }.ask(left, &answers)?;
+    let mut after = remembered(left, family)?;
+    ensure!(after == before, "the spoofed are remembered: {:?}", lengths(&after));
+    for client in &waiting {
+        client.is_answered().context("after the spoofed questions")?;
+    }
+
+    let user = host.run(|| UdpSocket::bind((family.any(), 0)))?;
+    for number in 0..ASKED {
+        user.send_to(b"question", (spoofer(family, number), PORT))?;
+    }
+    after = remembered(left, family)?;
+    let strangers = after.insert(STRANGERS, before[STRANGERS].clone()).unwrap_or_default().len();
+    ensure!((ROOM / 2..=ROOM).contains(&strangers), "{strangers} strangers are remembered");
+    ensure!(after == before, "another class is forgotten: {:?}", lengths(&after));
+    ensure!(memory(left, family)? == room, "the tables have grown");
+    waiting[1].is_answered().context("the container, beside many questions of the host")?;
+
+    // Half a minute without an answer, three with one.
+    for (port, lasts, answered) in [(PORT + 2, 30, false), (PORT + 3, 180, true)] {
+        let what = || format!("answered {answered}, {lasts} s later");
+        for netns in [host, container] {
+            let mut client = Waiting::of(netns, &pair.stranger, family, port)?;
+            if answered {
+                client.is_answered()?;
             }
+            let by = Duration::from_secs(lasts);
+            match family {
+                Family::V4 => age::<V4>(left, by)?,
+                Family::V6 => age::<V6>(left, by)?,
+            }
+            client.is_refused(left).with_context(what)?;
+            client.ask()?;
+            client.is_answered().with_context(what).context("asked again")?;
         }
     }
-    eventually("all that was spoofed is judged", || {
-        let more = |reason, before: u64| left.count("ingress", reason).map(|n| n - before);
-        more("open-port", opened).is_ok_and(|n| n >= u64::from(2 * SPOOFED) - echoes)
-            && more("echo", echoed).is_ok_and(|n| n >= echoes)
-    });
-    let after = remembered()?;
-    ensure!(after == before, "{} flows are remembered, not the client's alone", after.len());
-    late.send_to(b"answer", from)?;
-    let (length, from) = client.recv_from(&mut buffer).context("the client's answer")?;
-    assert_eq!((&buffer[..length], from), (&b"answer"[..], (stranger.real(family), PORT).into()));
-    // It is the hint that lets the answer in: another port of the stranger is refused.
-    let refused = left.count("ingress", "stranger")?;
-    let other = stranger.netns.run(|| UdpSocket::bind((family.any(), PORT + 1)))?;
-    other.send_to(b"unasked", (left.real(family), client.local_addr()?.port()))?;
-    eventually("what nobody asked for is refused", || {
-        left.count("ingress", "stranger").is_ok_and(|count| count > refused)
-    });
     Ok(())
+}
+
+fn lengths(remembered: &Remembered) -> BTreeMap<&str, usize> {
+    remembered.iter().map(|(class, flows)| (*class, flows.len())).collect()
 }

@@ -1,5 +1,5 @@
 //! Promise: TCP's rare states are as right by overlay as they are direct: SYN cookies, deferred accepts, half-closed
-//! connections, sockets that vanish, tuples used again, and connections that are older than neti.
+//! connections, sockets that vanish, and tuples used again.
 
 use std::{
     fs,
@@ -12,13 +12,11 @@ use anyhow::{Context, ensure};
 use harness::{
     PATIENCE,
     family::Family,
-    host::Fleet,
     in_each_family,
     netns::Netns,
     socket::set_option,
     stage::{PairStage, pair_stage},
-    topology::pair,
-    traffic::{TcpEcho, dial, exchange, tcp},
+    traffic::{TcpEcho, dial, tcp},
 };
 use serde_json::json;
 
@@ -28,7 +26,6 @@ in_each_family!(
     cookies_and_deferred_accepts,
     half_closed_connections_flow_and_vanished_sockets_are_told,
     a_tuple_in_time_wait_is_used_again_in_the_other_form,
-    connections_older_than_neti_survive_its_start,
 );
 
 const PORT: u16 = 7000;
@@ -197,43 +194,6 @@ fn a_tuple_in_time_wait_is_used_again_in_the_other_form(family: Family) -> Resul
                 flows_half_closed(&server, &again).with_context(|| what.clone())?;
             }
         }
-    }
-    Ok(())
-}
-
-fn connections_older_than_neti_survive_its_start(family: Family) -> Result {
-    for identity in IDENTITIES {
-        let pair = pair(family)?;
-        let (left, right, stranger) = (&pair.left, &pair.right, &pair.stranger);
-        let sites = [left, right, stranger];
-        let echoes = sites.map(|site| TcpEcho::on(&site.netns, (family.any(), PORT)));
-        let _echoes = echoes.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
-        let mut streams = Vec::new();
-        for (from, to) in [(left, right), (right, left), (left, stranger), (stranger, left)] {
-            let stream = tcp(&from.netns, None, SocketAddr::new(to.real(family), PORT))?;
-            streams.push((
-                format!("{identity}: {} to {}", from.real(family), to.real(family)),
-                stream,
-            ));
-        }
-        let fleet = Fleet::new(family, json!({ "mode": "enforce", "identity": identity }))?;
-        let (mut left, mut right) = (fleet.host("left", left)?, fleet.host("right", right)?);
-        // The first one judges by itself for a while: its peer is no member yet.
-        left.start()?;
-        for (what, stream) in &streams {
-            exchange(stream, 200_000).with_context(|| format!("{what}: neti on one host"))?;
-        }
-        right.start()?;
-        right.await_members(&["left"]);
-        left.await_members(&["right"]);
-        for (what, stream) in &streams {
-            exchange(stream, 200_000).with_context(|| format!("{what}: neti on both hosts"))?;
-        }
-        // Only what is old goes on.
-        let stranger = &stranger.netns;
-        let to = SocketAddr::new(left.real(family), PORT);
-        assert!(harness::traffic::tcp_silent(stranger, to), "{identity}: a new connection");
-        tcp(&right.site.netns, None, SocketAddr::new(left.overlay(family), PORT))?;
     }
     Ok(())
 }

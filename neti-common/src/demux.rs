@@ -101,6 +101,13 @@ pub fn demux<F: Family, T: Tables<F>>(
         }
         return Found { ends: hint.ends, socket, hinted: true };
     }
+    // A container's connection may be older than its peer's membership.
+    if !connected
+        && matches!(kind, Kind::Tcp | Kind::TcpClose)
+        && hints::find(tables, &names.flow(Form::Real, TCP), false).is_some()
+    {
+        return Found { ends: names.ends(Form::Real), socket, hinted: true };
+    }
     Found { ends: names.ends(form), socket, hinted: false }
 }
 

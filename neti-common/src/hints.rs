@@ -82,12 +82,13 @@ pub fn answered<F: Family, T: Tables<F>>(tables: &T, flow: &Flow<F>, class: Clas
 }
 
 /// Whether a packet that leaves may open a flow that only a hint can remember. Replies, resets and ICMP errors never do,
-/// or whoever makes us answer would own the table.
+/// or whoever makes us answer would own the table. A segment in the middle of a forwarded connection does: the connection
+/// may be older than we are, or its hint had to make room.
 #[inline(always)]
 pub fn may_open(kind: Kind, forwarded: bool) -> bool {
     match kind {
         Kind::Udp | Kind::EchoRequest | Kind::Other => true,
-        Kind::TcpSyn => forwarded,
+        Kind::TcpSyn | Kind::Tcp => forwarded,
         _ => false,
     }
 }
@@ -95,7 +96,7 @@ pub fn may_open(kind: Kind, forwarded: bool) -> bool {
 /// Whether a packet that leaves may keep a hint fresh that is there already.
 #[inline(always)]
 pub fn may_refresh(kind: Kind, forwarded: bool) -> bool {
-    may_open(kind, forwarded) || (forwarded && matches!(kind, Kind::Tcp | Kind::TcpClose))
+    may_open(kind, forwarded) || (forwarded && kind == Kind::TcpClose)
 }
 
 /// Keeps the hint of a flow that leaves as it should be; `false` if there is none that is fresh and names the same ends.

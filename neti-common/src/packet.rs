@@ -96,8 +96,9 @@ pub trait Skb: Packet {
     /// have: SYN cookies have none.
     fn is_forwarded(&self) -> bool;
 
-    /// Whether the packet comes from a connected socket, to which replies find back by themselves.
-    fn is_connected(&self) -> bool;
+    /// Whether the packet, a datagram between these ports (in network order), comes from a connected socket, to which
+    /// replies find back by themselves. That of a packet inside a tunnel is not meant.
+    fn is_connected(&self, sport: [u8; 2], dport: [u8; 2]) -> bool;
 }
 
 /// A frame in a slice, with what a kernel would know of it besides.
@@ -178,7 +179,7 @@ impl Skb for Frame<'_> {
         self.forwarded
     }
 
-    fn is_connected(&self) -> bool {
+    fn is_connected(&self, _sport: [u8; 2], _dport: [u8; 2]) -> bool {
         self.connected
     }
 }

@@ -14,6 +14,7 @@ use aya_ebpf::{
 };
 use neti_common::{
     family::Family,
+    headers::UDP,
     packet::{Covers, Packet, Plain, Received, Skb},
 };
 
@@ -214,7 +215,8 @@ impl Skb for TcPacket {
     }
 
     #[inline(always)]
-    fn is_connected(&self) -> bool {
+    fn is_connected(&self, sport: [u8; 2], dport: [u8; 2]) -> bool {
+        // A tunnel leaves its packets the socket of what is inside (`skb_scrub_packet`).
         // SAFETY: as in `bytes`; a null socket is checked for before each use.
         unsafe {
             let socket = (*self.skb).__bindgen_anon_2.sk;
@@ -222,7 +224,11 @@ impl Skb for TcPacket {
                 return false;
             }
             let socket = bpf_sk_fullsock(socket);
-            !socket.is_null() && (*socket).state == ESTABLISHED
+            !socket.is_null()
+                && (*socket).state == ESTABLISHED
+                && (*socket).protocol == UDP as u32
+                && (*socket).src_port == u16::from_be_bytes(sport) as u32
+                && (*socket).dst_port == u16::from_ne_bytes(dport)
         }
     }
 }

@@ -23,6 +23,7 @@ pub mod state;
 pub mod status;
 pub mod store;
 pub mod sync;
+pub mod tracked;
 pub mod twins;
 pub mod uplink;
 pub mod view;

@@ -37,6 +37,14 @@ impl Family {
         }
     }
 
+    /// What every host calls itself.
+    pub fn loopback(self) -> IpNet {
+        match self {
+            Self::V4 => IpNet::new_assert(Ipv4Addr::new(127, 0, 0, 0).into(), 8),
+            Self::V6 => IpNet::new_assert(Ipv6Addr::LOCALHOST.into(), 128),
+        }
+    }
+
     /// The overlay range of fleets that do not say otherwise.
     pub fn range(self) -> IpNet {
         let (network, length): (IpAddr, u8) = match self {

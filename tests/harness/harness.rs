@@ -6,6 +6,7 @@
 pub mod binary;
 pub mod bpf;
 pub mod container;
+pub mod dns;
 pub mod family;
 pub mod figures;
 pub mod fleet;
@@ -26,6 +27,7 @@ pub mod topology;
 pub mod traces;
 pub mod traffic;
 pub mod tunnel;
+pub mod web;
 
 use std::{
     io::{self, ErrorKind},

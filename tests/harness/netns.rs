@@ -124,23 +124,36 @@ impl Netns {
     /// Runs a command line (split at blanks) to its end and gives what it printed.
     ///
     /// # Errors
-    /// If it cannot be started or does not exit with 0; the message has its standard error.
+    /// As of [`Netns::complete`].
     pub fn exec(&self, line: &str) -> Result<String> {
-        let output = self.output(line)?;
-        if !output.status.success() {
-            let error = String::from_utf8_lossy(&output.stderr);
-            bail!("{line}: in {}: {}: {}", self.name, output.status, error.trim());
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        self.complete(self.words(line)?)
     }
 
     /// Runs a command line (split at blanks) to its end, whatever its exit status.
     pub fn output(&self, line: &str) -> Result<Output> {
+        self.finish(self.words(line)?, "")
+    }
+
+    fn words(&self, line: &str) -> Result<Command> {
         let mut words = line.split_whitespace();
         let program = words.next().context("an empty command line")?;
         let mut command = self.command(program);
         command.args(words);
-        self.finish(command, "")
+        Ok(command)
+    }
+
+    /// Runs a command made by [`Netns::command`] to its end and gives what it printed.
+    ///
+    /// # Errors
+    /// If it cannot be started or does not exit with 0; the message has its standard error.
+    pub fn complete(&self, command: Command) -> Result<String> {
+        let what = describe(&command);
+        let output = self.finish(command, "")?;
+        if !output.status.success() {
+            let error = String::from_utf8_lossy(&output.stderr);
+            bail!("{what}: in {}: {}: {}", self.name, output.status, error.trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// `ip ARGUMENTS`.

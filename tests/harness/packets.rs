@@ -1,6 +1,7 @@
 //! Frames: put on a wire, taken off a wire, and built.
 
 mod addresses;
+mod fragments;
 mod link;
 
 use std::{
@@ -22,6 +23,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 pub use self::{
     addresses::{addresses, carries_overlay},
+    fragments::{atomic, cut},
     link::Link,
 };
 use crate::netns::Netns;

@@ -1,13 +1,13 @@
 //! Networks with neti running on their hosts, as most tests start from.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{
     PATIENCE, eventually,
     family::Family,
     host::{Fleet, Host, HostOptions, start_all},
-    topology::{Demo, Pair, demo, pair},
+    topology::{Demo, Pair, UPLINK, demo, pair},
     traffic::{TcpEcho, dial},
 };
 
@@ -31,10 +31,33 @@ pub fn pair_stage_with(
     settings: Value,
     options: &HostOptions,
 ) -> Result<PairStage> {
+    pair_stage_of(families, settings, [options, options])
+}
+
+/// Like [`pair_stage`], where the left host filters in tc alone and the right one in XDP.
+pub fn hooks_stage(families: impl AsRef<[Family]>, settings: Value) -> Result<PairStage> {
+    let [tcx, xdp] = ["tcx", "xdp"].map(|attach| HostOptions {
+        extra: format!("attach = \"{attach}\"\n"),
+        ..HostOptions::default()
+    });
+    let stage = pair_stage_of(families, settings, [&tcx, &xdp])?;
+    for (host, wanted) in [(&stage.left, false), (&stage.right, true)] {
+        let link = host.site.netns.ip(&format!("-details link show dev {UPLINK}"))?;
+        ensure!(link.contains("prog/xdp") == wanted, "{}: XDP is {wanted}: {link}", host.name);
+    }
+    Ok(stage)
+}
+
+/// With more configuration for the left and the right one.
+fn pair_stage_of(
+    families: impl AsRef<[Family]>,
+    settings: Value,
+    [for_left, for_right]: [&HostOptions; 2],
+) -> Result<PairStage> {
     let pair = pair(&families)?;
     let fleet = Fleet::new(&families, settings)?;
-    let mut left = fleet.host_with("left", &pair.left, options)?;
-    let mut right = fleet.host_with("right", &pair.right, options)?;
+    let mut left = fleet.host_with("left", &pair.left, for_left)?;
+    let mut right = fleet.host_with("right", &pair.right, for_right)?;
     start_all(&mut [&mut left, &mut right])?;
     Ok(PairStage { left, right, fleet, pair })
 }

@@ -1,9 +1,10 @@
 //! Servers that answer and say whom they saw, and clients that ask.
 
+mod pinging;
+
 use std::{
     io::{self, ErrorKind, Read, Write},
     net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,9 +15,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::signal::Signal;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+pub use self::pinging::{ping, without_loss};
 use crate::{PATIENCE, family::Family, netns::Netns};
 
 /// How long to wait for what must *not* arrive, where no counter tells that it was refused.
@@ -39,17 +40,7 @@ pub struct TcpEcho {
 impl TcpEcho {
     /// Listens in `netns`.
     pub fn on(netns: &Netns, address: impl Into<SocketAddr>) -> Result<Self> {
-        let address = address.into();
-        let listen = || -> io::Result<TcpListener> {
-            let socket = of_one_family(address, Type::STREAM)?;
-            socket.set_reuse_address(true)?;
-            socket.bind(&address.into())?;
-            socket.listen(4096)?;
-            Ok(socket.into())
-        };
-        let listener = netns
-            .run(listen)
-            .with_context(|| format!("listen on tcp {address} in {}", netns.name()))?;
+        let listener = listen(netns, address.into())?;
         let (report, seen) = mpsc::channel();
         let acceptor = listener.try_clone()?;
         thread::spawn(move || {
@@ -118,6 +109,14 @@ impl UdpEcho {
 
     /// On a socket made elsewhere.
     pub fn with(socket: UdpSocket) -> Result<Self> {
+        Self::answering(socket, <[u8]>::to_vec)
+    }
+
+    /// Sends back what `answer` makes of a datagram.
+    pub fn answering(
+        socket: UdpSocket,
+        answer: impl Fn(&[u8]) -> Vec<u8> + Send + 'static,
+    ) -> Result<Self> {
         socket.set_read_timeout(Some(Duration::from_millis(50)))?;
         let stop = Arc::new(AtomicBool::new(false));
         let (report, seen) = mpsc::channel();
@@ -127,7 +126,7 @@ impl UdpEcho {
             while !stopped.load(Ordering::Acquire) {
                 if let Ok((length, peer)) = socket.recv_from(&mut buffer) {
                     let _ = report.send(peer);
-                    let _ = socket.send_to(&buffer[..length], peer);
+                    let _ = socket.send_to(&answer(&buffer[..length]), peer);
                 }
             }
         });
@@ -156,6 +155,18 @@ impl Drop for UdpEcho {
             let _ = thread.join();
         }
     }
+}
+
+/// A listener in `netns` that leaves the other family's port to another one.
+pub fn listen(netns: &Netns, address: SocketAddr) -> Result<TcpListener> {
+    let listen = || -> io::Result<TcpListener> {
+        let socket = of_one_family(address, Type::STREAM)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(4096)?;
+        Ok(socket.into())
+    };
+    netns.run(listen).with_context(|| format!("listen on tcp {address} in {}", netns.name()))
 }
 
 /// A socket that leaves the other family's port to another one.
@@ -255,41 +266,4 @@ pub fn udp(
         return Err(io::Error::new(ErrorKind::InvalidData, "another datagram than was sent"));
     }
     Ok(peer)
-}
-
-/// One ping; whether it was answered within `patience`.
-pub fn ping(netns: &Netns, to: IpAddr, options: &str, patience: Duration) -> Result<bool> {
-    let patience = patience.as_secs_f32();
-    let family = Family::of(to).flag();
-    let output = netns.output(&format!("ping {family} -n -q -c 1 -W {patience} {options} {to}"))?;
-    Ok(output.status.success())
-}
-
-/// Pings at 100 a second while `disturb` runs.
-///
-/// # Errors
-/// If an answer is missing.
-pub fn without_loss(netns: &Netns, to: IpAddr, disturb: impl FnOnce() -> Result<()>) -> Result<()> {
-    let mut command = netns.command("ping");
-    command.args(["-n", "-q", "-i", "0.01", "-W", "10", &to.to_string()]);
-    command.stdout(Stdio::piped());
-    let mut pings = netns.spawn(command)?;
-    disturb()?;
-    // SIGINT makes ping wait for what is under way and print its summary.
-    pings.signal(Signal::SIGINT);
-    pings.wait(PATIENCE);
-    let mut summary = String::new();
-    if let Some(mut output) = pings.child().stdout.take() {
-        output.read_to_string(&mut summary)?;
-    }
-    let received = summary.split(", ").nth(1).and_then(|text| text.split_once(' '));
-    let received: u32 = received.context("ping prints a summary")?.0.parse()?;
-    ensure!(received > 5, "ping ran: {summary}");
-    // The last one may be under way when the signal comes.
-    let sent: u32 = summary
-        .lines()
-        .find_map(|line| line.split_once(" packets transmitted")?.0.parse().ok())
-        .context("ping prints a summary")?;
-    ensure!(received + 1 >= sent, "lost {}: {summary}", sent - received);
-    Ok(())
 }

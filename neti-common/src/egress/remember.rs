@@ -2,7 +2,7 @@
 
 use super::Leaving;
 use crate::{
-    demux::{Form, Names, demux},
+    demux::{self, Form, Names, demux},
     family::Family,
     headers::{Ip, Kind, TCP, Transport, UDP, flow},
     hints,
@@ -58,8 +58,8 @@ pub fn remember<F: Family, P: Skb, T: Tables<F>>(
     {
         *port = SourcePort::twin(twin);
     }
-    let hinted =
-        hints::may_refresh(kind, forwarded) && !(kind == Kind::Udp && packet.is_connected());
+    let hinted = hints::may_refresh(kind, forwarded)
+        && !(kind == Kind::Udp && packet.is_connected(sport, dport));
     let begins = kind == Kind::TcpSyn && !forwarded;
     if !hinted && !begins {
         return Ok(());
@@ -92,15 +92,20 @@ pub fn remember<F: Family, P: Skb, T: Tables<F>>(
         // What a peer may send to this port at any time needs no hint, or spoofed queries would fill the table.
         None => admission(tables, settings, &ip.dst, None, ip.protocol, sport) == Admission::No,
         Some(path) => {
-            let named =
-                kind == Kind::Udp && !forwarded && is_named(tables, settings, &key, &names, ip);
-            if !named && has_ports(ip.protocol) && !port.is_twin {
+            let named = match kind {
+                Kind::Udp => !forwarded && is_named(tables, settings, &key, &names, ip),
+                Kind::Tcp => !port.is_twin && is_default(settings, &names, ip),
+                _ => false,
+            };
+            // In the middle of a connection it is too late for another port.
+            if !named && kind != Kind::Tcp && has_ports(ip.protocol) && !port.is_twin {
                 separate(tables, settings, path, &socket, &mut key, port)?;
             }
             // Nor does what is named, if the answer is let in.
             !named || {
                 let member = tables.member(&leaving.peer);
-                admission(tables, settings, &leaving.peer, member, UDP, sport) == Admission::No
+                admission(tables, settings, &leaving.peer, member, ip.protocol, sport)
+                    == Admission::No
             }
         }
     };
@@ -125,6 +130,13 @@ fn is_named<F: Family, T: Tables<F>>(
         Some(twin) => is_it(&twin.ends),
         None => is_it(&demux(tables, settings, key, names, Kind::Udp, false).ends),
     }
+}
+
+/// Whether what comes back would be given its names where nothing is known of its flow.
+#[inline(always)]
+fn is_default<F: Family>(settings: &Settings<F>, names: &Names<F>, ip: &Ip<F>) -> bool {
+    let ends = names.ends(demux::default(settings));
+    ends.peer == ip.dst && ends.own == ip.src
 }
 
 /// Whether a connection that begins here has a socket under the port that it leaves by: conntrack gives it another where

@@ -1,5 +1,7 @@
 //! Map names. The kernel keeps 15 characters.
 
+use crate::tables::Class;
+
 /// `Array<u32>`, 1: which slot of the settings is in force, in both families.
 pub const SETTINGS_SLOT: &str = "settings_slot";
 /// `Array<u64>`, 2 slots of [`super::CLASS_WORDS`]: the class of each [`super::service`]; 0 is no rule's.
@@ -55,6 +57,18 @@ pub struct FamilyMaps {
     pub twins_out: &'static str,
     /// `HashMap<Flow, TwinIn>`: port on the wire -> the flow as its socket names it.
     pub twins_in: &'static str,
+}
+
+impl FamilyMaps {
+    /// The hints of a class.
+    pub const fn hints(&self, class: Class) -> &'static str {
+        match class {
+            Class::LocalMember => self.hints_local_member,
+            Class::LocalStranger => self.hints_local_stranger,
+            Class::ForwardMember => self.hints_forward_member,
+            Class::ForwardStranger => self.hints_forward_stranger,
+        }
+    }
 }
 
 pub const V4: FamilyMaps = FamilyMaps {

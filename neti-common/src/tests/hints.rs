@@ -10,6 +10,8 @@ in_both_families!(
     a_members_datagram_gets_one_only_where_the_setting_would_name_it_otherwise,
     a_containers_connection_is_remembered_and_closed,
     a_containers_connection_to_a_member_keeps_its_form,
+    a_containers_connection_that_is_older_than_we_is_remembered,
+    a_published_port_leaves_no_hint_of_those_who_may_use_it,
     a_change_of_path_leaves_every_flow_its_names,
     a_tuple_used_again_begins_a_new_life,
     only_the_peer_itself_answers_a_hint,
@@ -107,6 +109,46 @@ fn a_containers_connection_to_a_member_keeps_its_form<F: Scene>() {
     let mut answer = F::tcp(F::WALDEN, F::HUDSON, 80, 5_000, "SA");
     arrive(&world, &mut answer);
     assert_eq!(F::addresses(&answer), (F::WALDEN_OVERLAY, F::HUDSON));
+}
+
+fn a_containers_connection_that_is_older_than_we_is_remembered<F: Scene>() {
+    for identity in both_identities() {
+        let world = hudson::<F>(identity);
+        let answer = || F::tcp(F::STRANGER, F::HUDSON, 443, 5_000, "A");
+        drops(arrive(&world, &mut answer()), Reason::NotAReply);
+        for ending in ["R", "FA", "SA"] {
+            forwarded(&world, &mut F::tcp(F::HUDSON, F::STRANGER, 5_000, 443, ending));
+        }
+        assert!(world.hints.borrow().is_empty());
+        forwarded(&world, &mut F::tcp(F::HUDSON, F::STRANGER, 5_000, 443, "A"));
+        passes(arrive(&world, &mut answer()), Reason::Hinted);
+        // A peer that becomes a member is still who it was.
+        let mut before = world.clone();
+        let member = before.members.remove(&F::WALDEN).unwrap();
+        before.members.remove(&F::WALDEN_OTHER);
+        forwarded(&before, &mut F::tcp(F::HUDSON, F::WALDEN, 6_000, 80, "A"));
+        before.members.insert(F::WALDEN, member);
+        let mut answer = F::tcp(F::WALDEN, F::HUDSON, 80, 6_000, "A");
+        arrive(&before, &mut answer);
+        assert_eq!(F::addresses(&answer), (F::WALDEN, F::HUDSON));
+        // To a member by its real address, as before there was an overlay.
+        forwarded(&world, &mut F::tcp(F::HUDSON, F::WALDEN, 5_000, 80, "A"));
+        let mut answer = F::tcp(F::WALDEN, F::HUDSON, 80, 5_000, "A");
+        arrive(&world, &mut answer);
+        assert_eq!(F::addresses(&answer), (F::WALDEN, F::HUDSON));
+    }
+}
+
+fn a_published_port_leaves_no_hint_of_those_who_may_use_it<F: Scene>() {
+    for identity in both_identities() {
+        let mut world = hudson::<F>(identity);
+        world.open(6, 8_080);
+        let set = if identity == identity::OVERLAY { F::OVERLAY } else { F::REAL };
+        for (own, peer) in [(F::HUDSON, F::STRANGER), (set.own, set.peer)] {
+            forwarded(&world, &mut F::tcp(own, peer, 8_080, 5_000, "A"));
+        }
+        assert!(world.hints.borrow().is_empty());
+    }
 }
 
 fn a_change_of_path_leaves_every_flow_its_names<F: Scene>() {

@@ -14,6 +14,7 @@ in_both_families!(
     a_member_named_by_a_rule_has_a_set_beside_its_roles,
     replies_of_a_member_need_no_rule,
     a_members_answer_to_a_datagram_needs_a_hint,
+    a_container_talks_on_with_a_member_without_rights,
     a_member_without_rights_is_let_in_where_strangers_are,
     the_failsafe_is_asked_before_roles,
     an_override_is_answered_by_the_name_it_was_called,
@@ -106,6 +107,15 @@ fn a_members_answer_to_a_datagram_needs_a_hint<F: Scene>() {
     assert_eq!(F::addresses(&answer), (F::WALDEN_OVERLAY, F::HUDSON_OVERLAY));
     world.now.set(world.now.get() + 300_000_000_000);
     drops(arrive(&world, &mut F::udp(F::WALDEN, F::HUDSON, 53, 5_353)), Reason::Role);
+}
+
+fn a_container_talks_on_with_a_member_without_rights<F: Scene>() {
+    let world = database::<F>(0);
+    // In the form that the setting would give its answers, which needs a hint all the same.
+    let answer = || F::tcp(F::WALDEN, F::HUDSON, 443, 33_000, "A");
+    drops(arrive(&world, &mut answer()), Reason::Role);
+    forwarded(&world, &mut F::tcp(F::HUDSON_OVERLAY, F::WALDEN_OVERLAY, 33_000, 443, "A"));
+    passes(arrive(&world, &mut answer()), Reason::Translated);
 }
 
 fn a_member_without_rights_is_let_in_where_strangers_are<F: Scene>() {

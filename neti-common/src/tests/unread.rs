@@ -55,7 +55,7 @@ impl Skb for Unread<'_> {
         false
     }
 
-    fn is_connected(&self) -> bool {
+    fn is_connected(&self, _: [u8; 2], _: [u8; 2]) -> bool {
         false
     }
 }

@@ -38,6 +38,7 @@ use crate::{
     status::{Status, names},
     store::kernel::KernelStore,
     sync::{self, Follower},
+    tracked,
     twins::Twins,
     uplink::{self, Uplink, lock, overlay},
     view::Me,
@@ -121,6 +122,7 @@ async fn start(
     let me = host::me(&config, &uplink, overlays.iter().collect(), reals, endpoints);
     let me = Me { reverse, ..me };
 
+    let first = !pins.maps().exists();
     let xdp = attach::wants_xdp(&uplink, config.attach);
     let mut ebpf = loader::load(pins, Options { trace: args.trace_drops, xdp }).await?;
     // The fleet may have other ranges than at the last start, and the uplink another family. As in
@@ -142,6 +144,9 @@ async fn start(
         None => sync::Status { stale: joined.stale.clone(), ..follower.adopt(&me)? },
     };
 
+    if first {
+        remember(pins);
+    }
     let tc = attach::available(&uplink);
     let means = attach::attach(&mut ebpf, pins, &uplink, config.attach, tc)?;
     let guard = attach::Guard::new(ebpf, pins.clone(), tc);
@@ -182,6 +187,15 @@ async fn start(
         registration,
         status,
     })
+}
+
+/// Keeps hints of what is older than the maps. Without them all else works.
+fn remember(pins: &Pins) {
+    match tracked::remember(pins) {
+        Ok(0) => {}
+        Ok(kept) => tracing::info!("{kept} flows that the kernel tracks go on"),
+        Err(error) => tracing::warn!("connections of containers may end: {error:#}"),
+    }
 }
 
 /// Announces `record`; an outage puts it off.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use etherparse::{IpHeaders, PacketBuilder, PacketBuilderStep};
+use etherparse::{IpHeaders, PacketBuilder, PacketBuilderStep, TcpHeader};
 
 use crate::family::Family;
 
@@ -23,9 +23,23 @@ impl Link {
 
     /// A TCP SYN.
     pub fn syn(&self, source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
-        let builder = self.ip(source.ip(), destination.ip());
-        let builder = builder.tcp(source.port(), destination.port(), 1, 64_000).syn();
-        written(|frame| builder.write(frame, &[]))
+        self.tcp(source, destination, 0x02, &[])
+    }
+
+    /// A TCP segment with these flags: FIN is the lowest bit, then come SYN, RST, PSH, ACK and URG.
+    pub fn tcp(
+        &self,
+        source: SocketAddr,
+        destination: SocketAddr,
+        flags: u8,
+        payload: &[u8],
+    ) -> Vec<u8> {
+        let mut header = TcpHeader::new(source.port(), destination.port(), 1, 64_000);
+        let set = |bit: u8| flags >> bit & 1 != 0;
+        (header.fin, header.syn, header.rst) = (set(0), set(1), set(2));
+        (header.psh, header.ack, header.urg) = (set(3), set(4), set(5));
+        let builder = self.ip(source.ip(), destination.ip()).tcp_header(header);
+        written(|frame| builder.write(frame, payload))
     }
 
     /// An ICMP echo request.

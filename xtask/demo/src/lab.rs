@@ -10,11 +10,12 @@ use harness::{
     netns::Netns,
     topology::{self, Demo},
     traces::Traces,
+    web::Web,
     within,
 };
 use serde_json::json;
 
-use crate::{server::Web, wire::Capture};
+use crate::{server::web, wire::Capture};
 
 /// After this many seconds without a sign of life a host is gone.
 pub const TTL: f64 = 3.0;
@@ -70,10 +71,10 @@ impl Lab {
             members.push(Member {
                 host: fleet.host_with(name, &site, &options)?,
                 port: (lan.router.clone(), format!("port-{last}")),
-                _web: Web::start(&site.netns, name, fleet.dir())?,
+                _web: web(&site.netns, name, fleet.dir())?,
             });
         }
-        let stranger = Web::start(&demo.stranger.netns, "stranger", fleet.dir())?;
+        let stranger = web(&demo.stranger.netns, "stranger", fleet.dir())?;
         Ok(Self { families, members, demo, fleet, _stranger: stranger })
     }
 

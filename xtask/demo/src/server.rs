@@ -1,50 +1,20 @@
 //! The real programs: nginx and curl, iperf3, ping.
 
 use std::{
-    fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     path::Path,
     process::Stdio,
 };
 
 use anyhow::{Context, Result, bail};
-use harness::{netns::Netns, process::Process};
+use harness::{netns::Netns, process::Process, web::Web};
 use serde_json::Value;
 
 use crate::lab::until;
 
 /// A web server that says its host's name and who asks.
-pub struct Web {
-    _nginx: Process,
-}
-
-impl Web {
-    pub fn start(netns: &Netns, name: &str, directory: &Path) -> Result<Self> {
-        let at = |suffix: &str| directory.join(format!("{name}.{suffix}"));
-        let configuration = at("nginx.conf");
-        // One process, so that it ends as a whole when it is killed. No log: it is written after the client has the
-        // answer.
-        let text = format!(
-            "daemon off; master_process off; user root; pid {pid}; error_log stderr emerg;\n\
-             events {{}}\n\
-             http {{\n\
-             access_log off;\n\
-             client_body_temp_path {temporary}; proxy_temp_path {temporary};\n\
-             fastcgi_temp_path {temporary}; uwsgi_temp_path {temporary}; scgi_temp_path {temporary};\n\
-             server {{ listen 80; listen [::]:80; return 200 '{name} $remote_addr'; }}\n\
-             }}\n",
-            pid = at("pid").display(),
-            temporary = at("tmp").display(),
-        );
-        fs::write(&configuration, text)?;
-        let mut command = netns.command("nginx");
-        command.arg("-e").arg("stderr").arg("-c").arg(&configuration).stdin(Stdio::null());
-        let nginx = netns.spawn(command)?;
-        until(&format!("nginx on {name}"), || {
-            get(netns, Ipv4Addr::LOCALHOST.into(), name).map(|_| true)
-        })?;
-        Ok(Self { _nginx: nginx })
-    }
+pub fn web(netns: &Netns, name: &str, directory: &Path) -> Result<Web> {
+    Web::start(netns, directory, name, &format!("return 200 '{name} $remote_addr';"))
 }
 
 /// Fetches the page at `address`, which must be `name`'s, within two seconds; whom the server saw.

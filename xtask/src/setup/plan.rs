@@ -73,7 +73,7 @@ const fn module(name: &'static str, package: &'static str) -> Tool {
 }
 
 /// Everything that the build, the demo and most tests use.
-const TOOLS: [Tool; 10] = [
+const TOOLS: [Tool; 11] = [
     tool("conntrack", "conntrack"),
     tool("curl", "curl"),
     tool("ip", "iproute2"),
@@ -82,6 +82,7 @@ const TOOLS: [Tool; 10] = [
     tool("nginx", "nginx-light"),
     tool("ping", "iputils-ping"),
     tool("tcpdump", "tcpdump"),
+    tool("traceroute", "traceroute"),
     // etcd's client is generated from its protocol when it is built.
     tool("protoc", "protobuf-compiler"),
     file("/usr/include/google/protobuf/descriptor.proto", "libprotobuf-dev"),
