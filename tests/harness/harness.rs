@@ -5,7 +5,9 @@
 
 pub mod binary;
 pub mod bpf;
+pub mod conntrack;
 pub mod container;
+pub mod crowd;
 pub mod family;
 pub mod figures;
 pub mod fleet;
@@ -16,6 +18,7 @@ pub mod interrupt;
 pub mod netns;
 pub mod offload;
 pub mod packets;
+pub mod predecessor;
 pub mod process;
 pub mod progress;
 pub mod servers;

@@ -7,8 +7,8 @@ use std::{
 
 use crate::host::{Fleet, Host, PINS, RUN};
 
-/// The files of a fleet and its hosts. Made while they exist, asked once they are dropped.
-#[derive(Debug)]
+/// The files of a fleet and its hosts; by default of none. Made while they exist, asked once they are dropped.
+#[derive(Debug, Default)]
 pub struct Traces {
     files: Vec<PathBuf>,
 }

@@ -16,7 +16,7 @@ use harness::{
     traffic::dial,
 };
 
-use crate::{
+use super::{
     lab::{Lab, host_options},
     server::PORT,
 };
