@@ -1,5 +1,9 @@
-//! The calls of bpf(2) that it takes to look into a map which another process has pinned, and to run a program which it
-//! has loaded on a packet of ours.
+//! The calls of bpf(2) that it takes to look into a map which another process has pinned, to run a program which it has
+//! loaded on a packet of ours, and to attach a small one in its place.
+
+mod sieve;
+
+pub use self::sieve::Sieve;
 
 use std::{
     ffi::CString,
@@ -33,8 +37,48 @@ pub struct Ran {
     pub nanoseconds: u32,
 }
 
+impl Kind {
+    /// What a program returns to let a packet pass, as if it were not there: TCX_NEXT, XDP_PASS.
+    const fn pass(self) -> i32 {
+        match self {
+            Self::SchedClassifier => -1,
+            Self::Xdp => 2,
+        }
+    }
+
+    /// What it returns to drop one: TC_ACT_SHOT, XDP_DROP.
+    pub const fn drop(self) -> u32 {
+        match self {
+            Self::SchedClassifier => 2,
+            Self::Xdp => 1,
+        }
+    }
+}
+
+/// `struct bpf_insn`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Instruction {
+    code: u8,
+    /// The destination in the lower half, the source in the upper one.
+    registers: u8,
+    offset: i16,
+    immediate: i32,
+}
+
 /// A program that lets everything pass and does nothing else.
 pub fn empty_program(kind: Kind) -> io::Result<OwnedFd> {
+    // `r0 = pass; exit`.
+    load(
+        kind,
+        &[
+            Instruction { code: 0xb7, registers: 0, offset: 0, immediate: kind.pass() },
+            Instruction { code: 0x95, registers: 0, offset: 0, immediate: 0 },
+        ],
+    )
+}
+
+fn load(kind: Kind, instructions: &[Instruction]) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Load {
         prog_type: u32,
@@ -42,25 +86,6 @@ pub fn empty_program(kind: Kind) -> io::Result<OwnedFd> {
         insns: u64,
         license: u64,
     }
-    /// `struct bpf_insn`.
-    #[repr(C)]
-    struct Instruction {
-        code: u8,
-        registers: u8,
-        offset: i16,
-        immediate: i32,
-    }
-    let pass = match kind {
-        // TCX_NEXT.
-        Kind::SchedClassifier => -1,
-        // XDP_PASS.
-        Kind::Xdp => 2,
-    };
-    // `r0 = pass; exit`.
-    let instructions = [
-        Instruction { code: 0xb7, registers: 0, offset: 0, immediate: pass },
-        Instruction { code: 0x95, registers: 0, offset: 0, immediate: 0 },
-    ];
     let mut load = Load {
         prog_type: kind as u32,
         insn_cnt: instructions.len() as u32,
@@ -71,16 +96,22 @@ pub fn empty_program(kind: Kind) -> io::Result<OwnedFd> {
     unsafe { bpf(BPF_PROG_LOAD, &mut load) }.map(owned)
 }
 
-/// A pinned hash map whose values are read in a buffer of our own.
-pub struct HashMap {
+/// A map whose values are read into a buffer of our own.
+#[derive(Debug)]
+pub struct Map {
     fd: OwnedFd,
     key_size: usize,
     value: Vec<u8>,
 }
 
-impl HashMap {
+impl Map {
+    /// One that is pinned.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let mut map = Self { fd: pinned(path)?, key_size: 0, value: Vec::new() };
+        Self::new(pinned(path)?)
+    }
+
+    fn new(fd: OwnedFd) -> io::Result<Self> {
+        let mut map = Self { fd, key_size: 0, value: Vec::new() };
         let size = |map: &Self, what| map.fact(what).map(|size| size as usize);
         map.key_size = size(&map, "key_size")?;
         map.value = vec![0; size(&map, "value_size")?];

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 use anyhow::{Result, ensure};
 
 use crate::{
+    bpf::Map,
     host::{Host, PINS, RUN},
     netns::Netns,
 };
@@ -119,6 +120,14 @@ pub fn files(host: &Host) -> Vec<String> {
         host.state_file(),
     ];
     paths.iter().filter(|path| path.exists()).map(|path| path.display().to_string()).collect()
+}
+
+/// The kernel's memory for all maps that a host's neti has pinned, in bytes.
+pub fn map_memory(host: &Host) -> Result<u64> {
+    let directory = host.pin("maps")?;
+    let entries = fs::read_dir(&directory)?.collect::<io::Result<Vec<_>>>()?;
+    ensure!(!entries.is_empty(), "{}: no map is pinned", directory.display());
+    entries.iter().try_fold(0, |sum, entry| Ok(sum + Map::open(&entry.path())?.memory()?))
 }
 
 /// Starts neti, which must fail with code 1, say each of `words` in one line, and leave nothing.

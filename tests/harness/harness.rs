@@ -11,6 +11,7 @@ pub mod crowd;
 pub mod family;
 pub mod figures;
 pub mod fleet;
+pub mod flood;
 pub mod footprint;
 pub mod host;
 pub mod instance;

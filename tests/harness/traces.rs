@@ -15,14 +15,19 @@ pub struct Traces {
 
 impl Traces {
     pub fn of<'a>(fleet: &Fleet, hosts: impl IntoIterator<Item = &'a Host>) -> Self {
-        let mut files = vec![fleet.dir().to_owned()];
+        Self::default().and(fleet, hosts)
+    }
+
+    /// Those of another fleet too.
+    pub fn and<'a>(mut self, fleet: &Fleet, hosts: impl IntoIterator<Item = &'a Host>) -> Self {
+        self.files.push(fleet.dir().to_owned());
         for host in hosts {
             let instance = &host.instance;
-            files.push(Path::new(PINS).join(instance));
-            files.push(Path::new(RUN).join(instance));
-            files.push(Path::new(RUN).join(format!("{instance}.lock")));
+            self.files.push(Path::new(PINS).join(instance));
+            self.files.push(Path::new(RUN).join(instance));
+            self.files.push(Path::new(RUN).join(format!("{instance}.lock")));
         }
-        Self { files }
+        self
     }
 
     /// Those that still exist, and programs and namespaces that this process still holds.

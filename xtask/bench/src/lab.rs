@@ -1,7 +1,11 @@
 //! Hosts that are measured and then taken down, whatever happened.
 
 use anyhow::{Result, ensure};
-use harness::{host::Host, interrupt::interrupted, traces::Traces};
+use harness::{
+    host::{Host, HostOptions},
+    interrupt::interrupted,
+    traces::Traces,
+};
 
 /// Hosts on networks of their own.
 pub trait Lab {
@@ -28,4 +32,9 @@ pub fn within<L: Lab, R>(mut lab: L, measure: impl FnOnce(&mut L) -> Result<R>) 
     let measured = measured?;
     ensure!(left.is_empty(), "not everything could be removed");
     Ok(measured)
+}
+
+/// How neti is configured on hosts whose programs are attached in this way.
+pub fn host_options(attach: &str) -> HostOptions {
+    HostOptions { extra: format!("attach = \"{attach}\""), ..HostOptions::default() }
 }

@@ -5,6 +5,7 @@
 
 mod connections;
 mod cost;
+mod flood;
 mod iperf;
 mod lab;
 mod report;
@@ -39,6 +40,8 @@ struct Arguments {
 enum Workload {
     /// More connections at once than connection tracking has room for.
     Connections(connections::Options),
+    /// A TCP stream between members while strangers flood one of them.
+    Flood(flood::Options),
 }
 
 /// What every measurement takes.
@@ -79,6 +82,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let common = match &arguments.workload {
         None => &arguments.cost.common,
         Some(Workload::Connections(options)) => &options.common,
+        Some(Workload::Flood(options)) => &options.common,
     };
     if let Some(file) = &common.json {
         // Rather than after minutes.
@@ -102,5 +106,6 @@ fn measure(arguments: &Arguments, progress: &mut Progress) -> Result<Box<dyn Rep
     Ok(match &arguments.workload {
         None => Box::new(cost::run(&arguments.cost, progress)?),
         Some(Workload::Connections(options)) => Box::new(connections::run(options, progress)?),
+        Some(Workload::Flood(options)) => Box::new(flood::run(options, progress)?),
     })
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use harness::{
     family::Family,
     figures,
-    host::{Fleet, Host, HostOptions, start_all},
+    host::{Fleet, Host, start_all},
     netns::Netns,
     topology::{Lan, Site},
     traces::Traces,
@@ -14,7 +14,7 @@ use harness::{
 use serde_json::json;
 
 use super::server::Servers;
-use crate::lab;
+use crate::lab::{self, host_options};
 
 /// How a client reaches its server.
 pub struct Way {
@@ -87,11 +87,6 @@ impl lab::Lab for Lab {
     fn traces(&self) -> Traces {
         Traces::of(&self.fleet, lab::Lab::hosts(self))
     }
-}
-
-/// How neti is configured on every host.
-pub fn host_options(attach: &str) -> HostOptions {
-    HostOptions { extra: format!("attach = \"{attach}\""), ..HostOptions::default() }
 }
 
 /// Two hosts on a network of their own.
