@@ -22,13 +22,16 @@ use crate::{
     family::Family,
     netns::Netns,
     packets::{Link, link_address},
+    process::prefer,
     socket::set_option,
+    topology::{Site, UPLINK},
 };
 
 /// How many sources there are.
 pub const SOURCES: u32 = 1 << 20;
-/// Packets that the kernel takes in one call. Few enough that no queue on their way is full before it works them off.
-const BATCH: usize = 64;
+/// Packets that the kernel takes in one call: few enough that no queue on their way is full before it works them off, and
+/// as many of each kind.
+const BATCH: usize = 60;
 
 /// What begins all sources in 32 bits, and which of these bits they share.
 pub fn prefix(family: Family) -> ([u8; 4], [u8; 4]) {
@@ -74,7 +77,19 @@ pub struct Flood {
 }
 
 impl Flood {
-    /// Sends so many packets, and gives how many of them the first device took. All of the first [`SOURCES`] differ in
+    /// Of one host by another on its link; it is still to be said of what, and how fast.
+    pub fn between(from: &Site, to: &Site, family: Family) -> Result<Self> {
+        Ok(Self {
+            from: from.netns.clone(),
+            interface: UPLINK.to_owned(),
+            link: Link { from: from.netns.mac(UPLINK)?, to: to.netns.mac(UPLINK)? },
+            to: to.real(family),
+            kinds: Vec::new(),
+            rate: None,
+        })
+    }
+
+    /// Sends so many packets (in batches of 60), and gives how many of them the first device took. All of the first [`SOURCES`] differ in
     /// their source.
     pub fn send(&self, packets: u64) -> Result<u64> {
         let taken = AtomicU64::new(0);
@@ -93,6 +108,8 @@ impl Flood {
 
     fn emit(&self, taken: &AtomicU64, goes_on: impl Fn(u64) -> bool) -> Result<()> {
         let what = || format!("flood {} from {}", self.to, self.from.name());
+        // A flood does not wait until its victim has time.
+        prefer(20).with_context(what)?;
         let index = self.from.index(&self.interface)?;
         let socket = self.from.run(|| open(index)).with_context(what)?;
         let kinds = self.kinds.iter().cycle().take(BATCH);

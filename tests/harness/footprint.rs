@@ -122,12 +122,21 @@ pub fn files(host: &Host) -> Vec<String> {
     paths.iter().filter(|path| path.exists()).map(|path| path.display().to_string()).collect()
 }
 
-/// The kernel's memory for all maps that a host's neti has pinned, in bytes.
-pub fn map_memory(host: &Host) -> Result<u64> {
+/// All maps that a host's neti has pinned, by their names.
+pub fn maps(host: &Host) -> Result<BTreeMap<String, Map>> {
     let directory = host.pin("maps")?;
-    let entries = fs::read_dir(&directory)?.collect::<io::Result<Vec<_>>>()?;
-    ensure!(!entries.is_empty(), "{}: no map is pinned", directory.display());
-    entries.iter().try_fold(0, |sum, entry| Ok(sum + Map::open(&entry.path())?.memory()?))
+    let mut maps = BTreeMap::new();
+    for entry in fs::read_dir(&directory)? {
+        let entry = entry?;
+        maps.insert(entry.file_name().to_string_lossy().into_owned(), Map::open(&entry.path())?);
+    }
+    ensure!(!maps.is_empty(), "{}: no map is pinned", directory.display());
+    Ok(maps)
+}
+
+/// The kernel's memory for them, in bytes.
+pub fn map_memory(host: &Host) -> Result<u64> {
+    maps(host)?.values().try_fold(0, |sum, map| Ok(sum + map.memory()?))
 }
 
 /// Starts neti, which must fail with code 1, say each of `words` in one line, and leave nothing.

@@ -11,7 +11,6 @@ use harness::{
     footprint::map_memory,
     host::{Fleet, Host, start_all},
     netns::Netns,
-    packets::Link,
     topology::{Lan, Site, UPLINK},
     traces::Traces,
 };
@@ -35,9 +34,18 @@ pub struct Arm {
 /// What stands in the flood's way.
 enum Filter {
     /// A program that drops the flood's prefix and nothing else, on both hosts.
-    Sieve { server: Sieve, _client: Sieve },
-    /// neti on both hosts, and their fleet. Dropped in this order.
-    Neti { server: Host, client: Host, fleet: Fleet },
+    Sieve {
+        server: Sieve,
+        _client: Sieve,
+    },
+    Neti(Box<Neti>),
+}
+
+/// neti on both hosts, and their fleet. Dropped in this order: hosts undo themselves while their fleet still exists.
+struct Neti {
+    server: Host,
+    client: Host,
+    fleet: Fleet,
 }
 
 impl Arm {
@@ -59,15 +67,7 @@ impl Arm {
         let (left, right) = (lan.attach("left", 10)?, lan.attach("right", 11)?);
         let flooding = lan.attach("flooding", 66)?;
         let (filter, to) = filter(&lan, [&left, &right])?;
-        let link = Link { from: flooding.netns.mac(UPLINK)?, to: right.netns.mac(UPLINK)? };
-        let flood = Flood {
-            from: flooding.netns,
-            interface: UPLINK.to_owned(),
-            link,
-            to: right.real(family),
-            kinds: Vec::new(),
-            rate: None,
-        };
+        let flood = Flood::between(&flooding, &right, family)?;
         Ok(Self { name, client: left.netns, server: right.netns, to, flood, filter, _lan: lan })
     }
 
@@ -87,7 +87,7 @@ impl Arm {
             let mut server = fleet.host_with("right", right, &options)?;
             start_all(&mut [&mut client, &mut server])?;
             let to = server.overlay(family);
-            Ok((Filter::Neti { server, client, fleet }, to))
+            Ok((Filter::Neti(Box::new(Neti { server, client, fleet })), to))
         })
     }
 }
@@ -114,7 +114,7 @@ impl Lab {
     pub fn memory(&self) -> Result<Vec<Memory>> {
         let memory = |arm: &Arm| match &arm.filter {
             Filter::Sieve { .. } => None,
-            Filter::Neti { server, .. } => Some(Memory::of(arm.name, server)),
+            Filter::Neti(neti) => Some(Memory::of(arm.name, &neti.server)),
         };
         self.arms.iter().filter_map(memory).collect()
     }
@@ -124,8 +124,8 @@ impl lab::Lab for Lab {
     fn hosts(&self) -> Vec<&Host> {
         let mut hosts = Vec::new();
         for arm in &self.arms {
-            if let Filter::Neti { server, client, .. } = &arm.filter {
-                hosts.extend([server, client]);
+            if let Filter::Neti(neti) = &arm.filter {
+                hosts.extend([&neti.server, &neti.client]);
             }
         }
         hosts
@@ -134,7 +134,7 @@ impl lab::Lab for Lab {
     fn traces(&self) -> Traces {
         self.arms.iter().fold(Traces::default(), |traces, arm| match &arm.filter {
             Filter::Sieve { .. } => traces,
-            Filter::Neti { server, client, fleet } => traces.and(fleet, [server, client]),
+            Filter::Neti(neti) => traces.and(&neti.fleet, [&neti.server, &neti.client]),
         })
     }
 }
