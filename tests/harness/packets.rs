@@ -5,7 +5,7 @@ mod link;
 
 use std::{
     io::{self, Read},
-    mem::{size_of, zeroed},
+    mem::{MaybeUninit, size_of, zeroed},
     net::IpAddr,
     sync::{
         Arc, Mutex,
@@ -66,6 +66,13 @@ impl Wire {
             Ok(length) => Some(Bytes::copy_from_slice(&buffer[..length])),
             Err(_) => None,
         }
+    }
+
+    /// Reads the next frame, in either direction, into a buffer; its length, or nothing if none is there.
+    pub fn try_receive(&self, buffer: &mut [u8]) -> Option<usize> {
+        // SAFETY: bytes that are initialised stay so, whatever is read into them.
+        let buffer = unsafe { &mut *(std::ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) };
+        self.socket.recv_with_flags(buffer, libc::MSG_DONTWAIT).ok()
     }
 
     /// Collects frames beside the test until [`Capture::finish`].

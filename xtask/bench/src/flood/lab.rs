@@ -53,7 +53,8 @@ impl Arm {
     pub fn dropped(&mut self) -> Result<u64> {
         match &mut self.filter {
             Filter::Sieve { server, .. } => server.dropped(),
-            Filter::Neti { server, .. } => server
+            Filter::Neti(neti) => neti
+                .server
                 .count_where(|counter| counter["hook"] != "egress" && counter["action"] == "drop"),
         }
     }
