@@ -79,7 +79,8 @@ fn undisturbed(stage: &PairStage, work: impl FnOnce() -> Result) -> Result {
             talk().with_context(|| format!("after {times} times"))?;
             times += 1;
         }
-        Ok(ensure!(times > 0, "not once"))
+        ensure!(times > 0, "not once");
+        Ok(())
     };
     let mut connections = Vec::new();
     let mut servers = Vec::new();

@@ -12,12 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use harness::{
     flood::{Flood, Kind, SOURCES},
     interrupt,
-    process::prefer,
     progress::Progress,
 };
 
@@ -31,7 +30,7 @@ use crate::{Common, iperf, lab::within};
 #[derive(Args)]
 pub struct Options {
     /// Packets of the flood per second.
-    #[arg(long, default_value_t = 250_000, value_parser = clap::value_parser!(u32).range(1000..=10_000_000))]
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1000..=10_000_000))]
     rate: u32,
     /// How often everything is measured [default: 5].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
@@ -55,10 +54,8 @@ const FLOODS: [(&str, &[Kind]); 4] = [
 const SETTLING: Duration = Duration::from_millis(200);
 
 pub fn run(options: &Options, progress: &mut Progress) -> Result<Report> {
-    let (rounds, seconds) = if options.quick { (3, 2) } else { (3, 5) };
+    let (rounds, seconds) = if options.quick { (3, 2) } else { (5, 5) };
     let rounds = options.rounds.unwrap_or(rounds);
-    // Whatever else this machine does stands back, so that it meets all arms alike. The flood goes before us.
-    prefer(10).context("go before other programs")?;
     progress.show("starting the hosts");
     let lab = Lab::new(options.common.family)?;
     within(lab, |lab| {

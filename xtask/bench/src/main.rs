@@ -8,6 +8,7 @@ mod cost;
 mod flood;
 mod iperf;
 mod lab;
+mod reload;
 mod report;
 
 use std::{fs, path::PathBuf, process::ExitCode};
@@ -17,6 +18,7 @@ use clap::{Args, Parser, Subcommand};
 use harness::{
     family::Family,
     interrupt::{self, interrupted},
+    process::prefer,
     progress::Progress,
     unless_closed,
 };
@@ -42,6 +44,8 @@ enum Workload {
     Connections(connections::Options),
     /// A TCP stream between members while strangers flood one of them.
     Flood(flood::Options),
+    /// How soon a host judges by a policy that was changed.
+    Reload(reload::Options),
 }
 
 /// What every measurement takes.
@@ -83,6 +87,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         None => &arguments.cost.common,
         Some(Workload::Connections(options)) => &options.common,
         Some(Workload::Flood(options)) => &options.common,
+        Some(Workload::Reload(options)) => &options.common,
     };
     if let Some(file) = &common.json {
         // Rather than after minutes.
@@ -90,6 +95,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         let exists = directory.is_none_or(|directory| directory.is_dir());
         ensure!(exists, "--json {}: no such directory", file.display());
     }
+    // Whatever else this machine does stands back: it would be part of the figures.
+    prefer(10).context("go before other programs (root is needed)")?;
     let mut progress = Progress::start();
     let measured = measure(arguments, &mut progress);
     progress.done();
@@ -107,5 +114,6 @@ fn measure(arguments: &Arguments, progress: &mut Progress) -> Result<Box<dyn Rep
         None => Box::new(cost::run(&arguments.cost, progress)?),
         Some(Workload::Connections(options)) => Box::new(connections::run(options, progress)?),
         Some(Workload::Flood(options)) => Box::new(flood::run(options, progress)?),
+        Some(Workload::Reload(options)) => Box::new(reload::run(options, progress)?),
     })
 }
