@@ -18,7 +18,6 @@ use clap::{Args, Parser, Subcommand};
 use harness::{
     family::Family,
     interrupt::{self, interrupted},
-    process::prefer,
     progress::Progress,
     unless_closed,
 };
@@ -95,8 +94,6 @@ fn run(arguments: &Arguments) -> Result<()> {
         let exists = directory.is_none_or(|directory| directory.is_dir());
         ensure!(exists, "--json {}: no such directory", file.display());
     }
-    // Whatever else this machine does stands back: it would be part of the figures.
-    prefer(10).context("go before other programs (root is needed)")?;
     let mut progress = Progress::start();
     let measured = measure(arguments, &mut progress);
     progress.done();
