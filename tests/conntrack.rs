@@ -1,16 +1,20 @@
 //! Promise: neti needs no connection tracking, and where somebody else's rules make the kernel track, `notrack` keeps the
-//! host's overlay flows out of it.
+//! host's overlay flows out of it. So there may be more connections than the kernel could track.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use harness::{
     PATIENCE,
-    container::CONTAINERS,
+    conntrack::{self, Limit},
+    container::masquerading,
+    crowd::{Crowd, Plan},
     family::Family,
+    figures::available_memory,
     host::{Fleet, Host, HostOptions, start_all},
-    in_each_family,
-    topology::pair,
+    in_each_family, predecessor,
+    stage::pair_stage_with,
+    topology::{Site, pair},
     traffic::{TcpEcho, UdpClient, UdpEcho, ping, tcp, udp},
 };
 use serde_json::json;
@@ -57,28 +61,89 @@ fn entries(
     [&left, &right].into_iter().map(|host| tracked(host, family)).collect()
 }
 
-/// As container engines have it.
-fn nat(family: Family) -> String {
-    let (ip, network) = (family.nft(), CONTAINERS.prefix(family));
-    format!(
-        "table {ip} nat {{\n\
-         chain post {{ type nat hook postrouting priority 100\n {ip} saddr {network} masquerade\n }}\n\
-         }}\n"
-    )
-}
-
 fn nothing_is_tracked_for_neti(family: Family) -> Result {
     assert_eq!(entries(family, None, &HostOptions::default(), "overlay")?, [0, 0]);
     Ok(())
 }
 
 fn notrack_keeps_overlay_flows_out_of_a_nat_table(family: Family) -> Result {
-    let tracked = entries(family, Some(&nat(family)), &HostOptions::default(), "overlay")?;
+    let tracked = entries(family, Some(&masquerading(family)), &HostOptions::default(), "overlay")?;
     ensure!(
         tracked.iter().all(|&count| count > 0),
         "the table makes the kernel track: {tracked:?}"
     );
     let notrack = HostOptions { extra: "notrack = true\n".to_owned(), ..HostOptions::default() };
-    assert_eq!(entries(family, Some(&nat(family)), &notrack, "overlay")?, [0, 0]);
+    assert_eq!(entries(family, Some(&masquerading(family)), &notrack, "overlay")?, [0, 0]);
+    Ok(())
+}
+
+/// The kernel's default, at which the original Neti began to refuse connections.
+const TRACKED: u64 = 65_536;
+
+/// Opens so many connections to `to`, uses each once all are open, and gives how many could be used and what the kernel
+/// tracks of them on either host; nothing if this machine has no memory for them.
+fn crowd(
+    from: &Site,
+    to: (&Site, IpAddr),
+    connections: usize,
+) -> anyhow::Result<Option<(usize, [usize; 2])>> {
+    let (needed, available) = (Crowd::memory(connections), available_memory()?);
+    if needed > available {
+        println!(
+            "skipped: {connections} connections take {needed} bytes of memory, not {available}"
+        );
+        return Ok(None);
+    }
+    let (client, server) = (from.netns.clone(), to.0.netns.clone());
+    let plan = Plan { client, server, to: to.1, connections };
+    let mut crowd = Crowd::dial(&plan, |_| Ok(()))?;
+    crowd.talk(|_| Ok(()))?;
+    let tracked = [conntrack::entries(&plan.client)?, conntrack::entries(&plan.server)?];
+    if let Some(fault) = crowd.fault() {
+        println!("the first that failed: {fault}");
+    }
+    Ok(Some((crowd.counts().talked, tracked)))
+}
+
+/// In one family: sockets and what tracks them do not differ, and it is much.
+#[test]
+fn members_have_more_connections_than_could_be_tracked() -> Result {
+    let family = Family::V4;
+    let notrack = HostOptions { extra: "notrack = true\n".to_owned(), ..HostOptions::default() };
+    let settings = json!({ "mode": "enforce", "identity": "overlay" });
+    let stage = pair_stage_with(family, settings, &notrack)?;
+    let (left, right) = (&stage.left.site, &stage.right.site);
+    let to = (right, stage.right.overlay(family));
+    let _limit = Limit::at_most(TRACKED)?;
+    let check = |connections| -> Result {
+        let seen = crowd(left, to, connections)?;
+        ensure!(seen.is_none_or(|seen| seen == (connections, [0, 0])), "{seen:?}");
+        Ok(())
+    };
+    check(66_000).context("nothing makes the kernel track")?;
+    for site in [left, right] {
+        site.netns.nft(&masquerading(family))?;
+    }
+    check(200_000).context("a nat table makes the kernel track")
+}
+
+/// What the test above would see if it could not fail.
+#[test]
+fn the_original_rules_refuse_what_cannot_be_tracked() -> Result {
+    let family = Family::V4;
+    let pair = pair(family)?;
+    let members = [(10, &pair.left), (11, &pair.right)];
+    let members = members.map(|(last, site)| (family.ghost(last), site.real(family)));
+    for site in [&pair.left, &pair.right] {
+        predecessor::install(&site.netns, family, &members)?;
+    }
+    let limit = Limit::at_most(TRACKED)?;
+    let room = limit.most() as usize;
+    let seen = crowd(&pair.left, (&pair.right, family.ghost(11)), room + 1_000)?;
+    // A few may be of something else.
+    let right = |(used, tracked): (usize, [usize; 2])| {
+        (room - 100..=room).contains(&used) && tracked.iter().all(|count| *count <= room)
+    };
+    ensure!(seen.is_none_or(right), "{seen:?} of {room}");
     Ok(())
 }

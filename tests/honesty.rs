@@ -74,7 +74,7 @@ fn memory(host: &Host, family: Family) -> anyhow::Result<u64> {
     let names = if family == Family::V4 { V4::MAPS } else { V6::MAPS };
     let of = |(_, name): (_, Name)| {
         let pin = host.pin(&format!("maps/{}", name(names)))?;
-        Ok(bpf::HashMap::open(&pin)?.memory()?)
+        Ok(bpf::Map::open(&pin)?.memory()?)
     };
     CLASSES.into_iter().map(of).sum()
 }

@@ -9,7 +9,10 @@ use std::{
 use ipnet::IpNet;
 use neti_common::{
     family::{Family, V4, V6},
-    maps::{Endpoint, Member, OVERLAYS, Path, Prefix, Settings, VLAN_WORDS, identity, path_flag},
+    maps::{
+        Endpoint, Member, OVERLAYS, Path, Prefix, Settings, VLAN_WORDS, identity, member_flag,
+        path_flag,
+    },
 };
 
 pub use self::filter::FilterState;

@@ -1,9 +1,14 @@
-//! The calls of bpf(2) that it takes to look into a map which another process has pinned, and to run a program which it
-//! has loaded on a packet of ours.
+//! The calls of bpf(2) that it takes to look into a map which another process has pinned, to run a program which it has
+//! loaded on a packet of ours, and to attach a small one in its place.
+
+mod map;
+mod sieve;
+
+pub use self::{map::Map, sieve::Sieve};
 
 use std::{
     ffi::CString,
-    fs, io,
+    io,
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd},
         unix::ffi::OsStrExt,
@@ -12,7 +17,6 @@ use std::{
 };
 
 /// `enum bpf_cmd`.
-const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
@@ -33,8 +37,48 @@ pub struct Ran {
     pub nanoseconds: u32,
 }
 
+impl Kind {
+    /// What a program returns to let a packet pass, as if it were not there: TCX_NEXT, XDP_PASS.
+    const fn pass(self) -> i32 {
+        match self {
+            Self::SchedClassifier => -1,
+            Self::Xdp => 2,
+        }
+    }
+
+    /// What it returns to drop one: TC_ACT_SHOT, XDP_DROP.
+    pub const fn drop(self) -> u32 {
+        match self {
+            Self::SchedClassifier => 2,
+            Self::Xdp => 1,
+        }
+    }
+}
+
+/// `struct bpf_insn`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Instruction {
+    code: u8,
+    /// The destination in the lower half, the source in the upper one.
+    registers: u8,
+    offset: i16,
+    immediate: i32,
+}
+
 /// A program that lets everything pass and does nothing else.
 pub fn empty_program(kind: Kind) -> io::Result<OwnedFd> {
+    // `r0 = pass; exit`.
+    load(
+        kind,
+        &[
+            Instruction { code: 0xb7, registers: 0, offset: 0, immediate: kind.pass() },
+            Instruction { code: 0x95, registers: 0, offset: 0, immediate: 0 },
+        ],
+    )
+}
+
+fn load(kind: Kind, instructions: &[Instruction]) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Load {
         prog_type: u32,
@@ -42,25 +86,6 @@ pub fn empty_program(kind: Kind) -> io::Result<OwnedFd> {
         insns: u64,
         license: u64,
     }
-    /// `struct bpf_insn`.
-    #[repr(C)]
-    struct Instruction {
-        code: u8,
-        registers: u8,
-        offset: i16,
-        immediate: i32,
-    }
-    let pass = match kind {
-        // TCX_NEXT.
-        Kind::SchedClassifier => -1,
-        // XDP_PASS.
-        Kind::Xdp => 2,
-    };
-    // `r0 = pass; exit`.
-    let instructions = [
-        Instruction { code: 0xb7, registers: 0, offset: 0, immediate: pass },
-        Instruction { code: 0x95, registers: 0, offset: 0, immediate: 0 },
-    ];
     let mut load = Load {
         prog_type: kind as u32,
         insn_cnt: instructions.len() as u32,
@@ -69,64 +94,6 @@ pub fn empty_program(kind: Kind) -> io::Result<OwnedFd> {
     };
     // SAFETY: the instructions and the licence outlive the call.
     unsafe { bpf(BPF_PROG_LOAD, &mut load) }.map(owned)
-}
-
-/// A pinned hash map whose values are read in a buffer of our own.
-pub struct HashMap {
-    fd: OwnedFd,
-    key_size: usize,
-    value: Vec<u8>,
-}
-
-impl HashMap {
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let mut map = Self { fd: pinned(path)?, key_size: 0, value: Vec::new() };
-        let size = |map: &Self, what| map.fact(what).map(|size| size as usize);
-        map.key_size = size(&map, "key_size")?;
-        map.value = vec![0; size(&map, "value_size")?];
-        Ok(map)
-    }
-
-    /// The value of `key`, if it is there.
-    pub fn get(&mut self, key: &[u8]) -> io::Result<Option<&[u8]>> {
-        #[repr(C)]
-        struct Lookup {
-            map_fd: u32,
-            _pad: u32,
-            key: u64,
-            value: u64,
-            flags: u64,
-        }
-        if key.len() != self.key_size {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        let mut lookup = Lookup {
-            map_fd: self.fd.as_raw_fd() as u32,
-            _pad: 0,
-            key: key.as_ptr() as u64,
-            value: self.value.as_mut_ptr() as u64,
-            flags: 0,
-        };
-        // SAFETY: the key and the room for the value are of the map's sizes, and outlive the call.
-        match unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut lookup) } {
-            Ok(_) => Ok(Some(&self.value)),
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The memory it takes, in bytes.
-    pub fn memory(&self) -> io::Result<u64> {
-        self.fact("memlock")
-    }
-
-    /// What the kernel tells of it under this name in /proc.
-    fn fact(&self, name: &str) -> io::Result<u64> {
-        let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.fd.as_raw_fd()))?;
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let number = line.and_then(|number| number.trim().parse().ok());
-        number.ok_or_else(|| io::Error::other(format!("the kernel tells no {name} of a map")))
-    }
 }
 
 /// The program of the link that is pinned at `path`.

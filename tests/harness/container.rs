@@ -14,6 +14,16 @@ use crate::{
 /// The containers' network on every host.
 pub const CONTAINERS: Network = Network { v4: [172, 17, 0], v6: [0xfd00, 0, 0, 0x17] };
 
+/// Rules of which one is for the containers, and which make the kernel track everything, as container engines have them.
+pub fn masquerading(family: Family) -> String {
+    let (ip, network) = (family.nft(), CONTAINERS.prefix(family));
+    format!(
+        "table {ip} nat {{\n\
+         chain post {{ type nat hook postrouting priority 100\n {ip} saddr {network} masquerade\n }}\n\
+         }}\n"
+    )
+}
+
 /// The containers of one host.
 #[derive(Debug)]
 pub struct Containers {

@@ -23,6 +23,15 @@ pub fn memory(pid: u32) -> Result<Memory> {
     Ok(Memory { resident: kib("VmRSS:")?, peak: kib("VmHWM:")? })
 }
 
+/// What the machine could give to new programs and the kernel without swapping, in bytes.
+pub fn available_memory() -> Result<u64> {
+    let path = "/proc/meminfo";
+    let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib: Option<u64> = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    Ok(kib.with_context(|| format!("{path} has no MemAvailable"))? << 10)
+}
+
 /// The time that processors have spent on a process, in user space and for it in the kernel. It is exact to 10 ms.
 pub fn processor_time(pid: u32) -> Result<Duration> {
     let path = format!("/proc/{pid}/stat");

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 use anyhow::{Result, ensure};
 
 use crate::{
+    bpf::Map,
     host::{Host, PINS, RUN},
     netns::Netns,
 };
@@ -119,6 +120,23 @@ pub fn files(host: &Host) -> Vec<String> {
         host.state_file(),
     ];
     paths.iter().filter(|path| path.exists()).map(|path| path.display().to_string()).collect()
+}
+
+/// All maps that a host's neti has pinned, by their names.
+pub fn maps(host: &Host) -> Result<BTreeMap<String, Map>> {
+    let directory = host.pin("maps")?;
+    let mut maps = BTreeMap::new();
+    for entry in fs::read_dir(&directory)? {
+        let entry = entry?;
+        maps.insert(entry.file_name().to_string_lossy().into_owned(), Map::open(&entry.path())?);
+    }
+    ensure!(!maps.is_empty(), "{}: no map is pinned", directory.display());
+    Ok(maps)
+}
+
+/// The kernel's memory for them, in bytes.
+pub fn map_memory(host: &Host) -> Result<u64> {
+    maps(host)?.values().try_fold(0, |sum, map| Ok(sum + map.memory()?))
 }
 
 /// Starts neti, which must fail with code 1, say each of `words` in one line, and leave nothing.

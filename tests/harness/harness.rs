@@ -5,11 +5,14 @@
 
 pub mod binary;
 pub mod bpf;
+pub mod conntrack;
 pub mod container;
+pub mod crowd;
 pub mod dns;
 pub mod family;
 pub mod figures;
 pub mod fleet;
+pub mod flood;
 pub mod footprint;
 pub mod host;
 pub mod instance;
@@ -17,6 +20,7 @@ pub mod interrupt;
 pub mod netns;
 pub mod offload;
 pub mod packets;
+pub mod predecessor;
 pub mod process;
 pub mod progress;
 pub mod servers;

@@ -226,6 +226,18 @@ impl Netns {
             .with_context(|| format!("find {interface} in {}", self.name))
     }
 
+    /// How many packets have come by an interface.
+    pub fn received(&self, interface: &str) -> Result<u64> {
+        // /proc/net is the namespace of the process, whatever that of the thread.
+        let path = "/proc/thread-self/net/dev";
+        let text = self.run(|| fs::read_to_string(path)).with_context(|| format!("read {path}"))?;
+        let line = text
+            .lines()
+            .find_map(|line| line.trim_start().strip_prefix(interface)?.strip_prefix(':'));
+        let packets = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+        packets.with_context(|| format!("{} has no {interface}", self.name))
+    }
+
     fn feed(&self, command: Command, text: &str) -> Result<()> {
         let what = describe(&command);
         let output = self.finish(command, text)?;

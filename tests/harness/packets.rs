@@ -6,7 +6,7 @@ mod link;
 
 use std::{
     io::{self, Read},
-    mem::{size_of, zeroed},
+    mem::{MaybeUninit, size_of, zeroed},
     net::IpAddr,
     sync::{
         Arc, Mutex,
@@ -41,7 +41,7 @@ impl Wire {
         let open = || -> io::Result<Socket> {
             // Protocol 0 receives nothing until bind, so no frame of another interface gets in between.
             let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
-            socket.bind(&link_address(index))?;
+            socket.bind(&link_address(index, libc::ETH_P_ALL as u16))?;
             // Room for a burst of large frames while the reader waits for a processor.
             let _ = socket.set_recv_buffer_size(16 << 20);
             socket.set_read_timeout(Some(Duration::from_millis(50)))?;
@@ -68,6 +68,13 @@ impl Wire {
             Ok(length) => Some(Bytes::copy_from_slice(&buffer[..length])),
             Err(_) => None,
         }
+    }
+
+    /// Reads the next frame, in either direction, into a buffer; its length, or nothing if none is there.
+    pub fn try_receive(&self, buffer: &mut [u8]) -> Option<usize> {
+        // SAFETY: bytes that are initialised stay so, whatever is read into them.
+        let buffer = unsafe { &mut *(std::ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) };
+        self.socket.recv_with_flags(buffer, libc::MSG_DONTWAIT).ok()
     }
 
     /// Collects frames beside the test until [`Capture::finish`].
@@ -158,12 +165,13 @@ pub fn tagged(frame: &[u8], ids: &[u16]) -> Vec<u8> {
     out
 }
 
-fn link_address(index: u32) -> SockAddr {
+/// An interface, for a socket that receives frames of this protocol there; of none if it is 0.
+pub(crate) fn link_address(index: u32, protocol: u16) -> SockAddr {
     // SAFETY: all zeros are a valid sockaddr_storage.
     let mut storage: socket2::SockAddrStorage = unsafe { zeroed() };
     let link = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET.cast_unsigned() as u16,
-        sll_protocol: (libc::ETH_P_ALL.cast_unsigned() as u16).to_be(),
+        sll_protocol: protocol.to_be(),
         sll_ifindex: index.cast_signed(),
         sll_hatype: 0,
         sll_pkttype: 0,

@@ -1,6 +1,7 @@
 //! Programs that end with their owner.
 
 use std::{
+    io,
     process::{Child, ExitStatus},
     sync::{OnceLock, mpsc},
     thread,
@@ -68,6 +69,13 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Lets the calling thread, and what it starts, go before others; by 20 at most.
+pub fn prefer(by: i32) -> io::Result<()> {
+    // SAFETY: plain integers; 0 is the calling thread.
+    let set = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -by) };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Runs `start` on the one thread that starts all programs.

@@ -7,22 +7,27 @@ use std::{
 
 use crate::host::{Fleet, Host, PINS, RUN};
 
-/// The files of a fleet and its hosts. Made while they exist, asked once they are dropped.
-#[derive(Debug)]
+/// The files of a fleet and its hosts; by default of none. Made while they exist, asked once they are dropped.
+#[derive(Debug, Default)]
 pub struct Traces {
     files: Vec<PathBuf>,
 }
 
 impl Traces {
     pub fn of<'a>(fleet: &Fleet, hosts: impl IntoIterator<Item = &'a Host>) -> Self {
-        let mut files = vec![fleet.dir().to_owned()];
+        Self::default().and(fleet, hosts)
+    }
+
+    /// Those of another fleet too.
+    pub fn and<'a>(mut self, fleet: &Fleet, hosts: impl IntoIterator<Item = &'a Host>) -> Self {
+        self.files.push(fleet.dir().to_owned());
         for host in hosts {
             let instance = &host.instance;
-            files.push(Path::new(PINS).join(instance));
-            files.push(Path::new(RUN).join(instance));
-            files.push(Path::new(RUN).join(format!("{instance}.lock")));
+            self.files.push(Path::new(PINS).join(instance));
+            self.files.push(Path::new(RUN).join(instance));
+            self.files.push(Path::new(RUN).join(format!("{instance}.lock")));
         }
-        Self { files }
+        self
     }
 
     /// Those that still exist, and programs and namespaces that this process still holds.

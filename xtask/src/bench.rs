@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, Subcommand, value_parser};
 
 use crate::{
     build,
@@ -16,19 +16,92 @@ use crate::{
 };
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Options {
-    /// The family of the hosts' addresses.
-    #[arg(long, default_value = "v4", value_parser = ["v4", "v6"])]
-    family: String,
+    #[command(subcommand)]
+    workload: Option<Workload>,
     /// How often everything is measured [default: 7].
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = value_parser!(u32).range(1..))]
     rounds: Option<u32>,
     /// Three short rounds, for a first look: half a minute instead of three.
     #[arg(long)]
     quick: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What every measurement takes.
+#[derive(Args)]
+struct Common {
+    /// The family of the hosts' addresses.
+    #[arg(long, default_value = "v4", value_parser = ["v4", "v6"])]
+    family: String,
     /// Also write all figures, of each round, to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Workload {
+    /// Open more connections between two members than connection tracking has room for.
+    ///
+    /// Without neti, with it, with it where a nat table makes the kernel track (`notrack = true`), and with the original
+    /// Neti's rules (ipset and DNAT). All connections are open at the same time, and then carry a byte there and back.
+    /// It takes 2 GiB of memory and half a minute. `net.netfilter.nf_conntrack_max` holds for the whole machine; it is
+    /// lowered meanwhile if it is higher, and put back in any case.
+    ///
+    /// Example: cargo xtask bench connections --connections 100000
+    Connections {
+        /// How many connections are held at once.
+        #[arg(long, default_value_t = 200_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
+        connections: u32,
+        /// How many the kernel may track in each namespace meanwhile; fewer if that is how it is set.
+        #[arg(long, default_value_t = 65_536, value_parser = value_parser!(u64).range(1..))]
+        tracked: u64,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Measure a TCP stream between members while strangers flood its receiver.
+    ///
+    /// A million sources that do not exist send SYNs, then questions over UDP, then these and segments of no connection
+    /// in turn, at a steady rate. In neti's place, in the same rounds, a program that drops the flood's prefix and does
+    /// nothing else shows what the flood costs in any case: the generator, the wire, and the way into the filter. Both
+    /// in XDP, and in tcx, where neti is on interfaces like these. Streams can be compared if as many packets per second
+    /// were offered, which the report has. Last comes what the flooded host's neti takes of memory.
+    ///
+    /// Example: cargo xtask bench flood --rate 100000 --quick
+    Flood {
+        /// Packets of the flood per second.
+        #[arg(long, default_value_t = 200_000, value_parser = value_parser!(u32).range(1000..=10_000_000))]
+        rate: u32,
+        /// How often everything is measured [default: 5].
+        #[arg(long, value_parser = value_parser!(u32).range(1..))]
+        rounds: Option<u32>,
+        /// Three short rounds, for a first look: two minutes instead of eight, and fewer sources.
+        #[arg(long)]
+        quick: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Measure how soon a host judges by a policy that was changed.
+    ///
+    /// From the moment when the settings are in the registry, a directory, until the programs are told to go by them: when
+    /// one allow rule of many changes, and when every one does.
+    ///
+    /// Example: cargo xtask bench reload --members 100 --rules 10
+    Reload {
+        /// How many members the fleet has.
+        #[arg(long, default_value_t = 8_000, value_parser = value_parser!(u32).range(1..=60_000))]
+        members: u32,
+        /// How many allow rules the policy has.
+        #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=1_000))]
+        rules: u32,
+        /// How often the policy is changed, in each way.
+        #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..))]
+        reloads: u32,
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 /// Builds and measures.
@@ -37,19 +110,49 @@ pub fn run(options: &Options) -> Result<()> {
     let neti = build::neti(true)?;
     shown(build::progress(&mut cargo(&["build", "--package", "neti-bench"])))?;
     let mut command = Command::new(target_dir()?.join("debug").join("neti-bench"));
-    command.args(["--family", &options.family]).env("NETI_BIN", neti).current_dir(root());
-    if let Some(rounds) = options.rounds {
-        command.args(["--rounds", &rounds.to_string()]);
-    }
-    if options.quick {
-        command.arg("--quick");
-    }
-    if let Some(file) = &options.json {
+    command.args(arguments(options)?).env("NETI_BIN", neti).current_dir(root());
+    // In our place, so that Ctrl-C meets one process, which cleans up before the shell's prompt is back.
+    Err(command.exec()).context("run the benchmark")
+}
+
+/// The same for the program that measures.
+fn arguments(options: &Options) -> Result<Vec<String>> {
+    let mut words = Vec::new();
+    let mut with = |name: &str, value: &dyn ToString| {
+        words.extend([format!("--{name}"), value.to_string()]);
+    };
+    let (name, quick, common) = match &options.workload {
+        None => {
+            options.rounds.iter().for_each(|rounds| with("rounds", rounds));
+            (None, options.quick, &options.common)
+        }
+        Some(Workload::Connections { connections, tracked, common }) => {
+            with("connections", connections);
+            with("tracked", tracked);
+            (Some("connections"), false, common)
+        }
+        Some(Workload::Flood { rate, rounds, quick, common }) => {
+            with("rate", rate);
+            rounds.iter().for_each(|rounds| with("rounds", rounds));
+            (Some("flood"), *quick, common)
+        }
+        Some(Workload::Reload { members, rules, reloads, common }) => {
+            with("members", members);
+            with("rules", rules);
+            with("reloads", reloads);
+            (Some("reload"), false, common)
+        }
+    };
+    with("family", &common.family);
+    if let Some(file) = &common.json {
         // Relative to where we were called.
         let file =
             path::absolute(file).with_context(|| format!("find where {} is", file.display()))?;
-        command.arg("--json").arg(file);
+        with("json", &file.display());
     }
-    // In our place, so that Ctrl-C meets one process, which cleans up before the shell's prompt is back.
-    Err(command.exec()).context("run the benchmark")
+    if quick {
+        words.push("--quick".to_owned());
+    }
+    words.splice(0..0, name.map(str::to_owned));
+    Ok(words)
 }

@@ -73,6 +73,8 @@ enum Task {
     /// takes from a member's file in the registry to its first answer, the daemons' memory, and what single packets
     /// cost in the programs. Figures of a busy machine wander; look at min - max.
     ///
+    /// The subcommands measure how much it stands, and how soon it hears.
+    ///
     /// It needs root, works in network namespaces of its own and leaves nothing behind. The exit status says whether
     /// everything worked; no figure is ever judged.
     ///

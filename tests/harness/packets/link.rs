@@ -42,6 +42,13 @@ impl Link {
         written(|frame| builder.write(frame, payload))
     }
 
+    /// A TCP segment of a connection, without data.
+    pub fn ack(&self, source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
+        let builder = self.ip(source.ip(), destination.ip());
+        let builder = builder.tcp(source.port(), destination.port(), 1, 64_000).ack(1);
+        written(|frame| builder.write(frame, &[]))
+    }
+
     /// An ICMP echo request.
     pub fn echo(&self, source: IpAddr, destination: IpAddr, id: u16) -> Vec<u8> {
         let kind = if source.is_ipv4() { 8 } else { 128 };

@@ -1,125 +1,27 @@
-//! All figures: a table of 80 columns, or JSON.
+//! What all reports have in common.
 
-use std::{collections::BTreeMap, fs, io::Write};
+use std::{fs, io::Write};
 
 use anyhow::Result;
-use harness::{family::Family, statistics::Spread};
-use serde_json::{Map, Value, json};
+use harness::statistics::Spread;
+use serde_json::{Value, json};
 
-use crate::{programs::Cost, rounds::Series};
-
-/// Everything measured.
-pub struct Report {
-    pub family: Family,
-    pub rounds: u32,
-    pub quick: bool,
-    pub series: Vec<Series>,
-    /// Milliseconds until a member answers.
-    pub joins: Vec<f64>,
-    /// KiB of each daemon.
-    pub memory: BTreeMap<String, u64>,
-    pub programs: Vec<Cost>,
+/// Everything that one measurement gives.
+pub trait Report {
+    /// A table of 80 columns.
+    fn print(&self, out: &mut dyn Write) -> Result<()>;
+    fn json(&self) -> Value;
 }
 
-impl Report {
-    pub fn print(&self, out: &mut impl Write) -> Result<()> {
-        writeln!(
-            out,
-            "{}. Rounds: {}, of one client on one machine. Of bare: of the same round.\n\
-             bare: no neti. overlay, direct: neti on both hosts (tcx, enforce), dialled by\n\
-             overlay or real address.\n",
-            self.family, self.rounds
-        )?;
-        writeln!(
-            out,
-            "{:<20}{:<9}{:>8}{:>20}{:>9}{:>14}",
-            "", "", "median", "min - max", "of bare", "min - max"
-        )?;
-        for series in &self.series {
-            rows(out, series)?;
-        }
-        self.once(out)
-    }
-
-    fn once(&self, out: &mut impl Write) -> Result<()> {
-        let joins = Spread::of(&self.joins);
-        writeln!(
-            out,
-            "\nA member's file is written -> it answers by its overlay address:\n  \
-             median {:.1} ms, at most {:.1} ms, of {}",
-            joins.median,
-            joins.max,
-            self.joins.len()
-        )?;
-        let mib = |kib: &u64| format!("{:.1} MiB", *kib as f64 / 1024.0);
-        let memory: Vec<String> = self.memory.values().map(mib).collect();
-        writeln!(out, "Resident memory of each daemon: {}", memory.join(", "))?;
-        writeln!(out, "One packet in a program, one run per call, above an empty program:")?;
-        for cost in &self.programs {
-            let Cost { program, packet, nanoseconds } = cost;
-            writeln!(out, "  {program:<14}{packet:<38}{nanoseconds:>6.0} ns")?;
-        }
-        Ok(())
-    }
-
-    pub fn json(&self) -> Value {
-        let series: Map<String, Value> = self.series.iter().map(series_json).collect();
-        let programs: Vec<Value> = self.programs.iter().map(cost_json).collect();
-        let processors = std::thread::available_parallelism().map_or(0, usize::from);
-        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        json!({
-            "machine": { "kernel": kernel.trim(), "processors": processors },
-            "family": self.family.to_string(),
-            "rounds": self.rounds,
-            "quick": self.quick,
-            "workloads": series,
-            "join_ms": with_values(Spread::of(&self.joins), &self.joins),
-            "memory_kib": self.memory,
-            "programs": programs,
-        })
-    }
+/// Where it was measured.
+pub fn machine() -> Value {
+    let processors = std::thread::available_parallelism().map_or(0, usize::from);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    json!({ "kernel": kernel.trim(), "processors": processors })
 }
 
-fn rows(out: &mut impl Write, series: &Series) -> Result<()> {
-    let digits = series.metric.digits;
-    let Some((_, bare)) = series.ways.first() else { return Ok(()) };
-    for (index, (way, figures)) in series.ways.iter().enumerate() {
-        let title = match index {
-            0 => series.metric.name,
-            1 => series.metric.unit,
-            _ => "",
-        };
-        let Spread { median, min, max } = Spread::of(figures);
-        let range = format!("{min:.digits$} - {max:.digits$}");
-        write!(out, "{title:<20}{way:<9}{median:>8.digits$}{range:>20}")?;
-        if index > 0 {
-            let Spread { median, min, max } = Spread::of_ratios(figures, bare);
-            let range = format!("{min:.2} - {max:.2}");
-            write!(out, "{median:>9.2}{range:>14}")?;
-        }
-        writeln!(out)?;
-    }
-    Ok(())
-}
-
-fn series_json(series: &Series) -> (String, Value) {
-    let bare = series.ways.first().map_or(&[][..], |(_, figures)| figures);
-    let way = |(index, (way, figures)): (usize, &(&str, Vec<f64>))| {
-        let mut value = with_values(Spread::of(figures), figures);
-        if index > 0 {
-            value["of_bare"] = Spread::of_ratios(figures, bare).json();
-        }
-        ((*way).to_owned(), value)
-    };
-    let ways: Map<String, Value> = series.ways.iter().enumerate().map(way).collect();
-    (series.metric.key.to_owned(), json!({ "unit": series.metric.unit, "ways": ways }))
-}
-
-fn cost_json(cost: &Cost) -> Value {
-    json!({ "program": cost.program, "packet": cost.packet, "ns": cost.nanoseconds })
-}
-
-fn with_values(spread: Spread, values: &[f64]) -> Value {
+/// A spread, and what it is of.
+pub fn with_values(spread: Spread, values: &[f64]) -> Value {
     let mut value = spread.json();
     value["values"] = json!(values);
     value

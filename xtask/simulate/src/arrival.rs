@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use harness::{
-    bpf::HashMap,
+    bpf::Map,
     host::{Host, pin},
     interrupt,
 };
@@ -21,15 +21,15 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The maps of peers, by overlay and by real address.
 pub struct Maps {
-    overlays: HashMap,
-    members: HashMap,
+    overlays: Map,
+    members: Map,
 }
 
 impl Maps {
     pub fn open(instance: &str) -> Result<Self> {
         let open = |name: &str| {
             let path = pin(instance, &format!("maps/{name}"))?;
-            HashMap::open(&path).with_context(|| format!("open {}", path.display()))
+            Map::open(&path).with_context(|| format!("open {}", path.display()))
         };
         Ok(Self { overlays: open("overlays4")?, members: open("members4")? })
     }
@@ -87,7 +87,7 @@ pub fn of_all(instance: &str, members: &[Member], stop: &AtomicBool) -> Result<I
 /// The memory of all maps of peers, both families', in bytes.
 pub fn map_memory(host: &Host) -> Result<u64> {
     ["overlays4", "members4", "overlays6", "members6"].iter().try_fold(0, |sum, name| {
-        let map = HashMap::open(&host.pin(&format!("maps/{name}"))?)?;
+        let map = Map::open(&host.pin(&format!("maps/{name}"))?)?;
         Ok(sum + map.memory()?)
     })
 }

@@ -73,11 +73,14 @@ const fn module(name: &'static str, package: &'static str) -> Tool {
 }
 
 /// Everything that the build, the demo and most tests use.
-const TOOLS: [Tool; 11] = [
+const TOOLS: [Tool; 13] = [
     tool("conntrack", "conntrack"),
     tool("curl", "curl"),
     tool("ip", "iproute2"),
     tool("iperf3", "iperf3"),
+    // What the original Neti was made of, to compare with.
+    tool("ipset", "ipset"),
+    tool("iptables-legacy", "iptables"),
     tool("nft", "nftables"),
     tool("nginx", "nginx-light"),
     tool("ping", "iputils-ping"),

@@ -3,7 +3,6 @@
 use std::{
     io::{Read, Write},
     net::{IpAddr, Shutdown, TcpListener, TcpStream, UdpSocket},
-    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,8 +11,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
-use harness::{PATIENCE, family::Family, netns::Netns, process::Process, within};
+use anyhow::{Context, Result};
+use harness::{family::Family, netns::Netns};
 use socket2::SockRef;
 
 /// Where the TCP and the UDP server are.
@@ -75,15 +74,4 @@ fn echo(mut stream: TcpStream) {
             return;
         }
     }
-}
-
-/// An iperf3 server in `netns`, for one client.
-pub fn iperf(netns: &Netns) -> Result<Process> {
-    let mut command = netns.command("iperf3");
-    command.args(["--server", "--one-off"]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let server = netns.spawn(command)?;
-    let listens = || netns.exec("ss -Hltn sport = 5201").is_ok_and(|said| said.contains(":5201"));
-    ensure!(within(PATIENCE, listens), "iperf3 in {} does not listen", netns.name());
-    Ok(server)
 }

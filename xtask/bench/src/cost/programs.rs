@@ -16,10 +16,8 @@ use harness::{
     traffic::dial,
 };
 
-use crate::{
-    lab::{Lab, host_options},
-    server::PORT,
-};
+use super::{lab::Lab, server::PORT};
+use crate::lab::host_options;
 
 /// How often each packet runs.
 const RUNS: usize = 5000;
@@ -128,12 +126,7 @@ fn cost(case: &Case<'_>) -> Result<Cost> {
     for _ in 0..RUNS {
         let mut frame = case.frame.clone();
         let ran = bpf::run(&at.program, &mut frame, interface).with_context(what)?;
-        let dropped = match at.kind {
-            // TC_ACT_SHOT.
-            Kind::SchedClassifier => ran.returned == 2,
-            // XDP_DROP.
-            Kind::Xdp => ran.returned == 1,
-        };
+        let dropped = ran.returned == at.kind.drop();
         let outcome = match (dropped, frame == case.frame) {
             (true, _) => Outcome::Dropped,
             (false, true) => Outcome::Passed,

@@ -13,7 +13,7 @@ use harness::{
     topology::{LAN, UPLINK},
 };
 
-use crate::{
+use super::{
     lab::Lab,
     server::{PORT, Servers},
 };

@@ -2,20 +2,16 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
+    net::{SocketAddr, TcpStream, UdpSocket},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
-use harness::{family::Family, interrupt, netns::Netns, statistics::percentile};
-use serde_json::Value;
+use anyhow::{Context, Result};
+use harness::{family::Family, interrupt, statistics::percentile};
 use socket2::{Domain, Socket, Type};
 
-use crate::{
-    Plan,
-    lab::Way,
-    server::{self, PORT},
-};
+use super::{Plan, lab::Way, server::PORT};
+use crate::iperf;
 
 /// A figure that a workload gives.
 pub struct Metric {
@@ -86,7 +82,8 @@ impl Workload {
     pub fn run(self, way: &Way, plan: &Plan) -> Result<Vec<f64>> {
         let to = SocketAddr::new(way.address, PORT);
         let measured = match self {
-            Self::Stream => stream(way, plan.stream).map(|rate| vec![rate]),
+            Self::Stream => iperf::stream(&way.client, &way.server, way.address, plan.stream)
+                .map(|rate| vec![rate]),
             Self::RoundTrip => way.client.run(|| round_trips(to, plan.other)),
             Self::Connections => {
                 way.client.run(|| connections(to, plan.other)).map(|rate| vec![rate])
@@ -101,23 +98,6 @@ impl Workload {
 const SILENCE: Duration = Duration::from_secs(3);
 /// What a connection or a socket does before it is measured.
 const WARM_UP: usize = 200;
-
-/// Gbit/s that arrive.
-fn stream(way: &Way, seconds: u32) -> Result<f64> {
-    let _server = server::iperf(&way.server)?;
-    report(&way.client, way.address, seconds)
-}
-
-fn report(client: &Netns, to: IpAddr, seconds: u32) -> Result<f64> {
-    let output = client
-        .output(&format!("iperf3 --json --time {seconds} --connect-timeout 3000 --client {to}"))?;
-    let report: Value = serde_json::from_slice(&output.stdout).context("read iperf3's report")?;
-    if let Some(error) = report["error"].as_str() {
-        bail!("iperf3 to {to}: {error}");
-    }
-    let rate = report["end"]["sum_received"]["bits_per_second"].as_f64();
-    Ok(rate.context("iperf3 reports no rate")? / 1e9)
-}
 
 /// A byte there and back over one connection; p50 and p99 in microseconds.
 fn round_trips(to: SocketAddr, time: Duration) -> Result<Vec<f64>> {

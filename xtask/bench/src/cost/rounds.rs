@@ -3,7 +3,7 @@
 use anyhow::Result;
 use harness::{interrupt, progress::Progress};
 
-use crate::{
+use super::{
     Plan,
     lab::Way,
     workload::{Metric, Workload},

@@ -1,0 +1,70 @@
+//! What neti costs, next to the same hosts without it.
+//!
+//! Times on one machine wander, so nothing here is ever judged by one: the ways are measured in turn, round after
+//! round, and compared within a round.
+
+mod join;
+mod lab;
+mod programs;
+mod report;
+mod rounds;
+mod server;
+mod workload;
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use harness::progress::Progress;
+
+use self::{lab::Lab, report::Report};
+use crate::{Common, lab::within};
+
+/// Without a subcommand.
+#[derive(Args)]
+pub struct Options {
+    /// How often everything is measured.
+    #[arg(long)]
+    rounds: Option<u32>,
+    /// Three short rounds, for a first look.
+    #[arg(long)]
+    quick: bool,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+impl Options {
+    fn plan(&self) -> Plan {
+        let milliseconds = Duration::from_millis;
+        let (rounds, stream, other) = if self.quick { (3, 1, 300) } else { (7, 3, 1000) };
+        Plan { rounds: self.rounds.unwrap_or(rounds), stream, other: milliseconds(other) }
+    }
+}
+
+/// How long it is measured.
+struct Plan {
+    rounds: u32,
+    /// Seconds of each TCP stream.
+    stream: u32,
+    /// Time for each of the other workloads.
+    other: Duration,
+}
+
+pub fn run(options: &Options, progress: &mut Progress) -> Result<Report> {
+    let plan = options.plan();
+    ensure!(plan.rounds > 0, "--rounds 0: give at least 1");
+    progress.show("starting the hosts");
+    let lab = Lab::new(options.common.family)?;
+    within(lab, |lab| all(&plan, progress, lab))
+}
+
+fn all(plan: &Plan, progress: &mut Progress, lab: &mut Lab) -> Result<Report> {
+    let series = rounds::measure(plan, progress, &lab.ways()?)?;
+    progress.show("members that join");
+    let joins = join::measure(lab)?;
+    let memory = lab.memory()?;
+    progress.show("single packets");
+    let programs = programs::measure(lab)?;
+    let (family, quick) = (lab.family, plan.stream == 1);
+    Ok(Report { family, rounds: plan.rounds, quick, series, joins, memory, programs })
+}
