@@ -168,9 +168,11 @@ impl Host {
         Ok(output)
     }
 
-    /// `neti show WHAT -j`.
+    /// `neti show WHAT -j`, where `what` may have flags too.
     pub fn show(&self, what: &str) -> Result<Value> {
-        let output = self.run_neti(&["show", what, "--instance", &self.instance, "-j"])?;
+        let mut arguments = vec!["show"];
+        arguments.extend(what.split(' ').chain(["--instance", &self.instance, "-j"]));
+        let output = self.run_neti(&arguments)?;
         if !output.status.success() {
             bail!("neti show {what}: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
