@@ -27,6 +27,7 @@ pub mod claims;
 pub mod contract;
 pub mod directory;
 pub mod etcd;
+mod packed;
 pub mod retry;
 pub mod roll;
 pub mod zookeeper;

@@ -74,26 +74,27 @@ pub fn stage_with<S: Registry>(ttl: f64) -> anyhow::Result<Stage<S>> {
     let site = pair.lan.attach("server", 20)?;
     let server = S::start_at(&site.netns, site.real(FAMILY))?;
     let served = server.served();
-    stage_for(pair, site, server, served, ttl)
+    stage_for(pair, site, server, served, [ttl; 2])
 }
 
 /// The same by servers that run already.
 pub fn stage_of<S>(pair: Pair, site: Site, server: S, served: Served) -> anyhow::Result<Stage<S>> {
-    stage_for(pair, site, server, served, TTL)
+    stage_for(pair, site, server, served, [TTL; 2])
 }
 
-fn stage_for<S>(
+/// The same with the ttl of left's record and of right's.
+pub fn stage_for<S>(
     pair: Pair,
     site: Site,
     server: S,
     served: Served,
-    ttl: f64,
+    ttls: [f64; 2],
 ) -> anyhow::Result<Stage<S>> {
     let operator = served.operator.clone();
     let fleet = Fleet::served(FAMILY, served, json!({ "mode": "enforce" }))?;
-    let options = HostOptions { ttl, ..HostOptions::default() };
-    let mut left = fleet.host_with("left", &pair.left, &options)?;
-    let mut right = fleet.host_with("right", &pair.right, &options)?;
+    let [of_left, of_right] = ttls.map(|ttl| HostOptions { ttl, ..HostOptions::default() });
+    let mut left = fleet.host_with("left", &pair.left, &of_left)?;
+    let mut right = fleet.host_with("right", &pair.right, &of_right)?;
     start_all(&mut [&mut left, &mut right])?;
     Ok(Stage { left, right, fleet, operator, server, site, pair })
 }

@@ -83,6 +83,22 @@ enum Workload {
         #[command(flatten)]
         common: Common,
     },
+    /// Measure what a policy of very many ranges of addresses costs, next to one of ten.
+    ///
+    /// How long it takes from the moment when the settings are in the registry, a directory, until the programs are told to
+    /// go by them; and what one packet of a stranger takes, refused and let in, from one address and from all over.
+    ///
+    /// Example: cargo xtask bench ranges --family v6
+    Ranges {
+        /// How many ranges the larger policy has.
+        #[arg(long, default_value_t = 100_000, value_parser = value_parser!(u32).range(11..=100_000))]
+        ranges: u32,
+        /// How often everything is measured.
+        #[arg(long, default_value_t = 7, value_parser = value_parser!(u32).range(1..))]
+        rounds: u32,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Measure how soon a host judges by a policy that was changed.
     ///
     /// From the moment when the settings are in the registry, a directory, until the programs are told to go by them: when
@@ -135,6 +151,11 @@ fn arguments(options: &Options) -> Result<Vec<String>> {
             with("rate", rate);
             rounds.iter().for_each(|rounds| with("rounds", rounds));
             (Some("flood"), *quick, common)
+        }
+        Some(Workload::Ranges { ranges, rounds, common }) => {
+            with("ranges", ranges);
+            with("rounds", rounds);
+            (Some("ranges"), false, common)
         }
         Some(Workload::Reload { members, rules, reloads, common }) => {
             with("members", members);

@@ -93,7 +93,23 @@ async fn settings_are_written_by_who_has_seen_them(bench: &impl Bench) -> Result
     }
     let read = registry.settings().await?.context("settings were written")?;
     ensure!(read.text == other.as_bytes(), "settings read as {:?}", read.text);
+
+    let large = with_ranges(100_000);
+    registry.set_settings(&large, Some(read.version)).await?;
+    let read = registry.settings().await?.context("settings were written")?;
+    ensure!(read.text == large.as_bytes(), "{} of {} bytes", read.text.len(), large.len());
     Ok(())
+}
+
+/// Settings with a rule for so many ranges of addresses, in no order: more than a registry takes as they are.
+fn with_ranges(number: u32) -> String {
+    let range = |number: u32| {
+        // An odd factor: each number gives another.
+        let [.., a, b, c] = number.wrapping_mul(0x9e37_79b1).to_be_bytes();
+        format!("\"{}.{a}.{b}.{c}/32\"", 11 + number % 40)
+    };
+    let ranges = (0..number).map(range).collect::<Vec<_>>().join(", ");
+    format!(r#"{{"overlay": ["100.64.0.0/29"], "allow": [{{"from": [{ranges}]}}]}}"#)
 }
 
 async fn an_address_stays_with_its_host(bench: &impl Bench) -> Result<()> {
@@ -365,6 +381,12 @@ async fn changes_are_followed(bench: &impl Bench) -> Result<()> {
     watch.until("missing settings as a problem", |seen| missing(seen) && enforces(seen)).await?;
     tree.put("fleet", SETTINGS).await?;
     watch.until("good settings", |seen| seen.problems.is_empty() && !enforces(seen)).await?;
+    let version = registry.settings().await?.map(|settings| settings.version);
+    let large = format!("{enforce}{}", " ".repeat(1 << 20));
+    registry.set_settings(&large, version).await?;
+    watch.until("large settings", enforces).await?;
+    tree.put("fleet", SETTINGS).await?;
+    watch.until("small settings", |seen| !enforces(seen)).await?;
 
     let confirmation = Confirmation { id: "one".to_owned(), removals: 7 };
     registry.confirm(&confirmation).await?;

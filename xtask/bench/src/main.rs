@@ -3,11 +3,15 @@
 //!
 //! The exit status tells whether everything worked, never how fast it was.
 
+mod alone;
 mod connections;
 mod cost;
 mod flood;
+mod in_force;
 mod iperf;
 mod lab;
+mod packet;
+mod ranges;
 mod reload;
 mod report;
 
@@ -43,6 +47,8 @@ enum Workload {
     Connections(connections::Options),
     /// A TCP stream between members while strangers flood one of them.
     Flood(flood::Options),
+    /// What a policy of very many ranges of addresses costs.
+    Ranges(ranges::Options),
     /// How soon a host judges by a policy that was changed.
     Reload(reload::Options),
 }
@@ -86,6 +92,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         None => &arguments.cost.common,
         Some(Workload::Connections(options)) => &options.common,
         Some(Workload::Flood(options)) => &options.common,
+        Some(Workload::Ranges(options)) => &options.common,
         Some(Workload::Reload(options)) => &options.common,
     };
     if let Some(file) = &common.json {
@@ -111,6 +118,7 @@ fn measure(arguments: &Arguments, progress: &mut Progress) -> Result<Box<dyn Rep
         None => Box::new(cost::run(&arguments.cost, progress)?),
         Some(Workload::Connections(options)) => Box::new(connections::run(options, progress)?),
         Some(Workload::Flood(options)) => Box::new(flood::run(options, progress)?),
+        Some(Workload::Ranges(options)) => Box::new(ranges::run(options, progress)?),
         Some(Workload::Reload(options)) => Box::new(reload::run(options, progress)?),
     })
 }

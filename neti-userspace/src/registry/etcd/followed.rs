@@ -8,7 +8,10 @@ use std::{
     collections::{HashMap, HashSet},
 };
 
-use crate::{membership::MemberRecord, registry::roll::Roll};
+use crate::{
+    membership::MemberRecord,
+    registry::{packed::unpack, roll::Roll},
+};
 
 /// One of the keys beside the members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +97,8 @@ impl Followed {
         *known = revision;
         match key {
             Single::Fleet => {
-                self.roll.settings(&self.fleet_key, value.ok_or_else(|| missing(&self.fleet_key)))
+                let text = value.map(unpack).ok_or_else(|| missing(&self.fleet_key));
+                self.roll.settings(&self.fleet_key, text.as_deref().map_err(Clone::clone))
             }
             Single::Confirmed => self.roll.confirmation(value),
         }

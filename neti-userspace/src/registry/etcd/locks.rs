@@ -16,6 +16,7 @@ use crate::{
     registry::{
         RegistryError, Result, Settings,
         claims::{Lock, Locks, host_key},
+        packed::{pack, unpack},
     },
 };
 
@@ -135,19 +136,23 @@ pub async fn release(connection: &Connection, id: &HostId) -> Result<Addresses> 
 /// The settings' text; its version is the revision of its key.
 pub async fn settings(connection: &Connection) -> Result<Option<Settings>> {
     let kv = get(connection, &connection.key("fleet")).await?;
-    Ok(kv.map(|kv| Settings { version: kv.mod_revision() as u64, text: kv.value().to_vec() }))
+    Ok(kv.map(|kv| Settings {
+        version: kv.mod_revision() as u64,
+        text: unpack(kv.value()).into_owned(),
+    }))
 }
 
 /// Writes the settings if they are of this version.
 pub async fn set_settings(connection: &Connection, text: &str, version: Option<u64>) -> Result<()> {
     let key = connection.key("fleet");
+    let value = pack(text);
     let txn = Txn::new()
         .when([is_of(&key, version.unwrap_or(0) as i64)])
-        .and_then([TxnOp::put(key.as_str(), text, None)])
+        .and_then([TxnOp::put(key.as_str(), &*value, None)])
         .or_else([TxnOp::get(key.as_str(), None)]);
     let answer = transact(connection, &format!("writing {key}"), txn).await?;
     // If it is ours, the answer to a first attempt was lost.
-    if answer.succeeded() || first(&answer).is_some_and(|kv| kv.value() == text.as_bytes()) {
+    if answer.succeeded() || first(&answer).is_some_and(|kv| kv.value() == &*value) {
         return Ok(());
     }
     Err(RegistryError::Changed(format!(

@@ -12,7 +12,10 @@ use super::{
 use crate::{
     config::Layout,
     fleet::FleetSettings,
-    registry::{RegistryError, Result, Settings},
+    registry::{
+        RegistryError, Result, Settings,
+        packed::{pack, unpack},
+    },
 };
 
 /// What stands there: the settings' node, and in the classic layout the threshold's.
@@ -43,7 +46,8 @@ impl Standing {
             found.push(answer.map_err(|error| place.link.error(&path, error))?);
         }
         let mut found = found.into_iter();
-        let fleet = found.next().flatten();
+        let fleet =
+            found.next().flatten().map(|(stands, stat)| (unpack(&stands).into_owned(), stat));
         Ok(Self { fleet, threshold: found.next().flatten() })
     }
 
@@ -118,14 +122,14 @@ pub async fn write(
         return Err(changed());
     }
     let mut writer = client.new_multi_writer();
-    put(place, &mut writer, &path, standing.fleet.as_ref(), text)?;
+    put(place, &mut writer, &path, standing.fleet.as_ref(), &pack(text))?;
     if place.tree.layout == Layout::Classic
         && (names_threshold(text) || standing.is_there() || standing.threshold.is_none())
     {
         let settings = FleetSettings::parse(&name(place), text.as_bytes())?;
         let threshold = settings.max_removals.to_string();
         let node = place.tree.path(MAX_REMOVALS);
-        put(place, &mut writer, &node, standing.threshold.as_ref(), &threshold)?;
+        put(place, &mut writer, &node, standing.threshold.as_ref(), threshold.as_bytes())?;
     }
     let written = async {
         match writer.commit().await {
@@ -146,13 +150,13 @@ fn put(
     writer: &mut MultiWriter<'_>,
     path: &str,
     before: Option<&(Vec<u8>, Stat)>,
-    text: &str,
+    value: &[u8],
 ) -> Result<()> {
     let added = match before {
-        Some((_, stat)) => writer.add_set_data(path, text.as_bytes(), Some(stat.version)),
+        Some((_, stat)) => writer.add_set_data(path, value, Some(stat.version)),
         None => {
             let options = place.tree.own(CreateMode::Persistent);
-            writer.add_create(path, text.as_bytes(), &options)
+            writer.add_create(path, value, &options)
         }
     };
     added.map_err(|error| place.link.error(path, error))

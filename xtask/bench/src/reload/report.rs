@@ -6,7 +6,7 @@ use anyhow::Result;
 use harness::{family::Family, statistics::percentile};
 use serde_json::{Map, Value, json};
 
-use super::lab::Change;
+use super::policies::Change;
 use crate::report;
 
 /// One kind of change.

@@ -1,0 +1,46 @@
+//! When a host judges by settings that were changed.
+
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use harness::{PATIENCE, bpf::Map, host::Host, interrupt};
+use serde_json::Value;
+
+use crate::alone::Alone;
+
+/// Between two looks at what is in force: what the figures are exact to.
+const PERIOD: Duration = Duration::from_micros(50);
+
+/// What the programs go by: a packet reads which of two slots is in force, and finds all of a policy there.
+pub struct Slot(Map);
+
+impl Slot {
+    pub fn of(host: &Host) -> Result<Self> {
+        let path = host.pin("maps/settings_slot")?;
+        Ok(Self(Map::open(&path).with_context(|| format!("open {}", path.display()))?))
+    }
+
+    fn number(&mut self) -> Result<u32> {
+        let number = self.0.get(&[0; 4])?.and_then(|bytes| bytes.try_into().ok());
+        number.map(u32::from_ne_bytes).context("settings_slot has a number")
+    }
+
+    /// Commits other settings than those that are in force; milliseconds from then on until the host judges by them.
+    pub fn follows(&mut self, lab: &Alone, settings: Value) -> Result<f64> {
+        let before = self.number()?;
+        lab.fleet.set(settings)?;
+        let committed = Instant::now();
+        while self.number()? == before {
+            interrupt::go_on()?;
+            ensure!(
+                committed.elapsed() < PATIENCE,
+                "the change is not in force after {PATIENCE:?}"
+            );
+            sleep(PERIOD);
+        }
+        Ok(committed.elapsed().as_secs_f64() * 1e3)
+    }
+}
