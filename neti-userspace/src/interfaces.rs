@@ -8,7 +8,7 @@ mod links;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use tokio::{
     sync::watch,
     task::yield_now,
@@ -45,7 +45,8 @@ impl Interfaces {
         self.guarded.wrong.values().cloned().collect()
     }
 
-    /// Follows what comes and goes, and publishes which are not guarded. It ends with an error only.
+    /// Follows what comes and goes, and publishes which are not guarded. It ends with an error only, such as
+    /// that the uplink is gone: its programs went with it, and those of the next one are the next start's.
     pub async fn follow(mut self, publish: &watch::Sender<Vec<Problem>>) -> Result<()> {
         let mut again = interval(RETRY);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -57,7 +58,7 @@ impl Interfaces {
                 }
             };
             match changes {
-                Some(changes) => self.guarded.follow(&changes).await,
+                Some(changes) => self.guarded.follow(&changes).await?,
                 None => self.guarded.all().await?,
             }
             let problems = self.problems();
@@ -87,15 +88,26 @@ impl Guarded {
     async fn all(&mut self) -> Result<()> {
         let pinned = self.guard.pinned()?;
         let listed: BTreeSet<u32> = links::list()?.into_keys().collect();
+        ensure!(listed.contains(&self.uplink), self.uplink_is_gone());
         self.on.clear();
         self.wrong.retain(|index, _| listed.contains(index));
         self.change(&pinned - &listed, listed).await;
         Ok(())
     }
 
-    async fn follow(&mut self, changes: &[Change]) {
+    async fn follow(&mut self, changes: &[Change]) -> Result<()> {
         let (gone, come) = links::settle(changes);
+        ensure!(!gone.contains(&self.uplink), self.uplink_is_gone());
         self.change(gone, come).await;
+        Ok(())
+    }
+
+    fn uplink_is_gone(&self) -> String {
+        format!(
+            "the uplink (interface {}) is gone, and with it the programs that were attached to it; start neti again when \
+             there is an uplink",
+            self.uplink
+        )
     }
 
     /// What has gone comes first: it may have taken the guard along to a container.

@@ -16,12 +16,13 @@ use std::{fs, thread};
 use anyhow::{Context, Result, anyhow};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::ProgramArray,
+    maps::{MapData, ProgramArray},
     programs::{Program, ProgramError},
 };
 use neti_common::maps::name;
 
 use self::pins::Pins;
+use crate::store::kernel::is_absent;
 
 /// The object with the kernel programs, built by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dataplane"));
@@ -50,7 +51,8 @@ pub struct Options {
     pub xdp: bool,
 }
 
-/// Loads the programs into the kernel, with the maps of [`make_maps`]. Nothing is attached.
+/// Loads the programs into the kernel, with the maps of [`make_maps`]. Nothing is attached, and what is
+/// attached goes on as it was.
 pub async fn load(pins: &Pins, options: Options) -> Result<Ebpf> {
     let mut ebpf = make_maps(pins, options.trace)?;
     if options.trace {
@@ -82,7 +84,8 @@ pub fn make_maps(pins: &Pins, trace: bool) -> Result<Ebpf> {
 /// Loads the programs with maps of their own, which end with this call: would the kernel take them?
 pub fn verify() -> Result<()> {
     let mut ebpf = EbpfLoader::new().load(OBJECT).context("loading the kernel programs")?;
-    load_programs(&mut ebpf, true)
+    load_programs(&mut ebpf, true)?;
+    hand_over(&mut ebpf, true)
 }
 
 /// Each in a thread of its own: the verifier takes up to a second for all of them.
@@ -96,8 +99,7 @@ fn load_programs(ebpf: &mut Ebpf, xdp: bool) -> Result<()> {
         loads.into_iter().try_for_each(|load| {
             load.join().unwrap_or_else(|_| Err(anyhow!("loading a program panicked")))
         })
-    })?;
-    link(ebpf, xdp)
+    })
 }
 
 fn load_program(name: &str, program: &mut Program) -> Result<()> {
@@ -109,8 +111,9 @@ fn load_program(name: &str, program: &mut Program) -> Result<()> {
     loaded.map_err(|error| refused(name, error))
 }
 
-/// Puts the programs that others hand over to where those find them.
-fn link(ebpf: &mut Ebpf, xdp: bool) -> Result<()> {
+/// Puts the programs that others hand over to where those find them, and those find them too that are
+/// attached: it belongs to attaching. `xdp`: also those for XDP, which must be loaded.
+pub fn hand_over(ebpf: &mut Ebpf, xdp: bool) -> Result<()> {
     let filter = [(name::ARRIVES6, program::FILTER6), (name::NOTE, program::FILTER_NOTE)];
     let tc = [
         (name::ARRIVES6, program::INGRESS6),
@@ -123,11 +126,27 @@ fn link(ebpf: &mut Ebpf, xdp: bool) -> Result<()> {
         let loaded =
             ebpf.program(program).with_context(|| format!("program {program}: missing"))?;
         let fd = loaded.fd().with_context(|| format!("program {program}"))?.try_clone()?;
-        let map = ebpf.map_mut(name).with_context(|| format!("map {name}: missing"))?;
-        let mut programs: ProgramArray<_> = map.try_into().context(name)?;
+        let mut programs = programs(ebpf, name)?;
         programs.set(index, &fd, 0).with_context(|| format!("map {name}: {program}"))?;
     }
     Ok(())
+}
+
+/// Lets go of the programs for XDP that an earlier start has put there.
+pub fn forget_xdp(ebpf: &mut Ebpf) -> Result<()> {
+    let mut programs = programs(ebpf, name::XDP_PROGRAMS)?;
+    for index in [name::ARRIVES6, name::NOTE] {
+        match programs.clear_index(&index) {
+            Err(error) if !is_absent(&error) => return Err(error).context(name::XDP_PROGRAMS),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn programs<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<ProgramArray<&'a mut MapData>> {
+    let map = ebpf.map_mut(name).with_context(|| format!("map {name}: missing"))?;
+    map.try_into().context(name)
 }
 
 /// The verifier's log is hundreds of lines and goes to the debug log; the error keeps its last one.

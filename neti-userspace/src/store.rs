@@ -14,6 +14,7 @@ pub trait Store {
     fn read(&mut self) -> Result<MapState>;
 
     /// Applies the changes in the order that [`Changes`] tells. To remove what is not there is no
-    /// error. After an error the maps may hold a part of the changes: read them again.
+    /// error. After an error the maps hold a part of the changes, as much as there is
+    /// room for: read them again.
     fn apply(&mut self, changes: &Changes) -> Result<()>;
 }

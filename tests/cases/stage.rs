@@ -85,7 +85,9 @@ impl<F: Scene> Stage<F> {
         host.sysctl(SYN_COOKIES, "2")?;
         let pins = Pins::new(&fresh_instance());
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        let ebpf = runtime.block_on(loader::load(&pins, Options { trace: false, xdp: true }))?;
+        let mut ebpf =
+            runtime.block_on(loader::load(&pins, Options { trace: false, xdp: true }))?;
+        loader::hand_over(&mut ebpf, true)?;
         let side = Wire::open(&peer, "aside")?;
         Ok(Self { host, peer, ebpf, pins, sockets: Vec::new(), side, family: PhantomData })
     }

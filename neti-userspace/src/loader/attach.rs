@@ -74,6 +74,7 @@ pub fn attach(
 ) -> Result<Means> {
     let links = pins.links();
     fs::create_dir_all(&links).with_context(|| format!("creating {}", links.display()))?;
+    super::hand_over(ebpf, wants_xdp(uplink, wanted))?;
     // At the last start it may have been an interface like any other.
     guard::take_off(pins, tc, uplink.index)?;
     for hook in [Hook::Egress, Hook::Ingress] {
@@ -86,6 +87,9 @@ pub fn attach(
     }
     let xdp = xdp::attach(ebpf, pins, uplink, wanted)
         .with_context(|| format!("uplink {}: attaching XDP", uplink.name))?;
+    if !xdp {
+        super::forget_xdp(ebpf)?;
+    }
     Ok(Means { xdp, tc })
 }
 

@@ -61,6 +61,16 @@ impl KernelStore {
         self.slot.get(&0, 0).context(name::SETTINGS_SLOT)
     }
 
+    fn put(&mut self, changes: &Changes) -> Result<()> {
+        self.v4.put(&changes.v4)?;
+        self.v6.put(&changes.v6)
+    }
+
+    fn remove(&mut self, changes: &Changes) -> Result<()> {
+        self.v4.remove(&changes.v4)?;
+        self.v6.remove(&changes.v6)
+    }
+
     /// Writes the slots that are not in force and then flips: a packet never meets a torn value, nor
     /// something of before with something of after.
     fn put_in_force(&mut self, InForce { v4, v6, filter }: &InForce) -> Result<()> {
@@ -84,15 +94,19 @@ impl Store for KernelStore {
     }
 
     fn apply(&mut self, changes: &Changes) -> Result<()> {
-        let Changes { v4, v6, vlans, in_force } = changes;
-        self.v4.put(v4)?;
-        self.v6.put(v6)?;
-        set(&mut self.vlans, vlans).context(name::VLANS)?;
-        if let Some(in_force) = in_force {
-            self.put_in_force(in_force)?;
-        }
-        self.v4.remove(v4)?;
-        self.v6.remove(v6)
+        // Where there is no room for both, what goes makes room for what comes.
+        let put = self.put(changes).or_else(|_| {
+            self.remove(changes)?;
+            self.put(changes)
+        });
+        set(&mut self.vlans, &changes.vlans).context(name::VLANS)?;
+        // Whatever does not fit: the mode can be changed, and who has left is let in no longer.
+        let in_force = match &changes.in_force {
+            Some(in_force) => self.put_in_force(in_force),
+            None => Ok(()),
+        };
+        self.remove(changes)?;
+        put.and(in_force)
     }
 }
 

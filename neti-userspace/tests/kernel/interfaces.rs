@@ -17,6 +17,7 @@ use neti_userspace::{
     uplink,
 };
 use rtnetlink::{LinkBridge, LinkUnspec, MulticastGroup};
+use tokio::sync::watch;
 
 use self::stage::{
     add_veth, following, guard, guards, ids, inside, is_guarded, move_to, namespace, programs,
@@ -134,6 +135,24 @@ fn more_changes_than_the_kernel_tells_of_are_found_all_the_same() {
             assert!(is_guarded("peer"));
         })
         .await;
+    });
+}
+
+#[test]
+fn without_its_uplink_a_daemon_ends() {
+    if !may_run("without_its_uplink_a_daemon_ends") {
+        return;
+    }
+    in_namespace(async |netlink| {
+        let uplink = veth(&netlink).await;
+        let Instance(pins) = &Instance::new();
+        let interfaces = Interfaces::guard(guard(pins, Tc::Tcx), uplink.index).await.unwrap();
+        let (publish, _problems) = watch::channel(Vec::new());
+        // Another one of its name is another one.
+        ip_batch("link del eth0\nlink add eth0 type veth peer name peer\n");
+        let error = interfaces.follow(&publish).await.unwrap_err().to_string();
+        let gone = format!("the uplink (interface {}) is gone", uplink.index);
+        assert!(error.starts_with(&gone), "{error}");
     });
 }
 

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use neti_common::{
     family::{Family, V4, V6},
-    maps::{Member, OVERLAYS},
+    maps::{Member, OVERLAYS, mode},
 };
 use neti_userspace::{
     diff::diff,
@@ -59,6 +59,32 @@ fn says_that_a_map_is_full() {
         let error = store.apply(&diff(&MapState::empty(), &more)).unwrap_err();
         assert_eq!(error.to_string(), format!("map {name}: full; it has room for {room} entries"));
     }
+}
+
+#[test]
+fn what_goes_makes_room_for_what_comes() {
+    if !may_run("what_goes_makes_room_for_what_comes") {
+        return;
+    }
+    let Instance(pins) = &Instance::new();
+    let _ebpf = loader::make_maps(pins, false).unwrap();
+    let mut store = KernelStore::open(pins).unwrap();
+    let room = aya::maps::MapInfo::from_pin(pins.map(V4::MAPS.members)).unwrap().max_entries();
+    let of = |numbers| MapState { v4: members(numbers), ..MapState::empty() };
+    let (full, other) = (of(1..=room), of(101..=room + 100));
+    store.apply(&diff(&MapState::empty(), &full)).unwrap();
+    store.apply(&diff(&full, &other)).unwrap();
+    assert!(store.read().unwrap() == other);
+
+    // More than there is room for: all else is done.
+    let mut enforcing = of(201..=room + 201);
+    enforcing.v4.settings.valid = 1;
+    enforcing.v4.settings.mode = mode::ENFORCE;
+    store.apply(&diff(&other, &enforcing)).unwrap_err();
+    let read = store.read().unwrap();
+    assert_eq!(read.v4.settings, enforcing.v4.settings);
+    assert_eq!(read.v4.members.len(), room as usize);
+    assert!(read.v4.members.keys().all(|real| enforcing.v4.members.contains_key(real)));
 }
 
 /// Members of both families, those of the numbers up to `last` that `wanted` takes.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     addresses::list,
     command::installed,
-    loader::pins::Pins,
+    loader::{bpf, pins::Pins},
     output::Facts,
     status::{self, Status},
     store::kernel::KernelStore,
@@ -23,7 +23,7 @@ pub struct Shown {
     instance: String,
     /// Whether the daemon runs.
     running: bool,
-    /// The hooks whose programs are pinned.
+    /// The hooks whose programs are attached.
     attached: Vec<&'static str>,
     mode: &'static str,
     identity: &'static str,
@@ -38,7 +38,11 @@ pub fn read(pins: &Pins) -> Result<Shown> {
     let guards = !pins.guards()?.is_empty();
     let attached = Hook::ALL.into_iter().filter(|hook| match hook {
         Hook::Guard => guards,
-        hook => pins.link(*hook).exists(),
+        // With clsact it is the program that is pinned, and no link.
+        hook => {
+            let path = pins.link(*hook);
+            path.exists() && bpf::link_interface(&path).map_or(true, |index| index != 0)
+        }
     });
     Ok(Shown {
         instance: pins.instance().to_owned(),
