@@ -6,8 +6,9 @@ use harness::{
     container::CONTAINERS,
     eventually,
     family::{Family, Network, addr_add},
-    host::{Fleet, Host},
+    host::{Fleet, Host, counted},
     netns::Netns,
+    packets::{Link, Wire},
     topology::{INTERNET, LAN, UPLINK, pair},
 };
 use serde_json::json;
@@ -70,11 +71,24 @@ fn a_members_private_address_that_is_routed_elsewhere_is_refused() -> Result {
             netns.ip(&format!("route {what} {to} dev {interface}")).map(drop)
         })
     };
+    let neighbour = &pair.neighbour.netns;
+    let link = Link { from: neighbour.mac(UPLINK)?, to: netns.mac(UPLINK)? };
+    let wire = Wire::open(neighbour, UPLINK)?;
+    let judged = |reason: &str, action: &str| -> Result {
+        Family::ALL.into_iter().try_for_each(|family| {
+            let (from, to) = (LAN.host(family, 62), pair.left.real(family));
+            let syn = link.syn((from, 40_000).into(), (to, 80).into());
+            counted(&host, reason, action, || wire.send(&syn)).with_context(|| from.to_string())
+        })
+    };
+    judged("member", "pass")?;
     each("add", LAN, 62, "eth1")?;
     host.await_members(&[PUBLIC]);
     refuses(&host, NEAR, "eth1");
+    judged("stranger", "drop")?;
     each("del", LAN, 62, "eth1")?;
     host.await_members(&near);
+    judged("member", "pass")?;
 
     // IPv4 tells of no route that goes with its interface.
     netns.ip("link del cont0")?;

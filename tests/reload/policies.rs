@@ -55,5 +55,13 @@ pub fn settings(policy: usize) -> Value {
         }
     }
     let open: &[&str] = if policy == 1 { &["tcp/80"] } else { &[] };
-    json!({ "mode": "enforce", "identity": "overlay", "allow": rules, "open": open })
+    // All of them let the one member to the port and ping, of all services or of few.
+    let member_rules: &[&str] = [
+        &[][..],
+        &["from host left to host right"],
+        &["from any to host right tcp/7000,icmp", "from host right to host left"],
+    ][policy];
+    json!({
+        "mode": "enforce", "identity": "overlay", "allow": rules, "open": open, "member_rules": member_rules,
+    })
 }
