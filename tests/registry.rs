@@ -165,7 +165,7 @@ fn broken_fleet_settings_are_reported_and_the_last_good_ones_hold(family: Family
     let stage = stage(family)?;
     let stranger = &stage.pair.stranger.netns;
     stage.fleet.put("fleet", "{ \"overlay\": ")?;
-    says(&stage.left, "fleet");
+    says(&stage.left, "the settings before are kept");
     ensure!(!ping(stranger, stage.left.real(family), "", BRIEFLY)?, "enforce goes on");
     ensure!(ping(&stage.left.site.netns, stage.right.overlay(family), "", PATIENCE)?);
     stage.fleet.set(json!({ "mode": "enforce", "echo": true }))?;

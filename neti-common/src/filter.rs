@@ -10,7 +10,7 @@ use crate::{
         is_link_control, is_to_or_from_overlay, settled_transport, untagged,
     },
     hints, icmp,
-    maps::{Member, Settings},
+    maps::{Flow, Member, Settings},
     packet::Packet,
     rules::{Admission, admission, is_free},
     tables::{Place, Socket, Tables},
@@ -112,8 +112,12 @@ fn judge<F: Family, P: Packet, T: Tables<F>>(
     ip: &Ip<F>,
 ) -> Reason {
     let member = tables.member(&ip.src);
+    // Whether it is a reply depends on the names that its socket has, which `neti_ingress` finds.
+    let is_named = || member.is_some_and(|member| member.overlay_count != 0);
     match look(packet, settings, ip) {
         Look::At(reason) => reason,
+        // It may be here before the first one is there.
+        Look::Later if is_named() && !is_free(settings, member) => Reason::LeftToIngress,
         Look::Later => later(fragments::find(tables, ip).is_some(), is_free(settings, member)),
         Look::Error => {
             let quoted = icmp::quote(packet, ip);
@@ -127,9 +131,11 @@ fn judge<F: Family, P: Packet, T: Tables<F>>(
             }
         }
         Look::Packet(transport) => match admit(tables, settings, ip, &transport, member) {
-            // Whether it is a reply depends on the names that its socket has, which `neti_ingress` finds.
-            None if member.is_some_and(|member| member.overlay_count != 0) => Reason::Member,
-            None => reply(tables, ip, &transport),
+            None if is_named() => Reason::LeftToIngress,
+            None => {
+                let flow = flow(ip, &transport).reversed();
+                reply(tables, ip, &transport, None, &flow, false)
+            }
             Some(reason) => reason,
         },
     }
@@ -236,9 +242,18 @@ pub fn refusal<F: Family>(member: Option<&Member<F>>, transport: &Transport) -> 
     }
 }
 
-/// What admits or refuses a packet of somebody who has real addresses alone, if it is let in as a reply only.
+/// What admits or refuses a packet that has one form only, if it is let in as a reply only: of somebody who has real
+/// addresses alone, or to an address that is not the host's alone. `key` is what its hint would have, that of a `named`
+/// flow to somebody with overlay addresses.
 #[inline(always)]
-pub fn reply<F: Family, T: Tables<F>>(tables: &T, ip: &Ip<F>, transport: &Transport) -> Reason {
+pub fn reply<F: Family, T: Tables<F>>(
+    tables: &T,
+    ip: &Ip<F>,
+    transport: &Transport,
+    peer: Option<&Member<F>>,
+    key: &Flow<F>,
+    named: bool,
+) -> Reason {
     let inbound = flow(ip, transport);
     let socket = match transport.kind {
         Kind::Tcp | Kind::TcpSynAck | Kind::TcpClose => tables.tcp_socket(&inbound),
@@ -250,12 +265,11 @@ pub fn reply<F: Family, T: Tables<F>>(tables: &T, ip: &Ip<F>, transport: &Transp
     if socket == Socket::Live {
         return Reason::Reply;
     }
-    let flow = inbound.reversed();
-    if let Some((class, hint)) = hints::find(tables, &flow, false) {
-        hints::answered(tables, &flow, class, &hint);
+    if let Some((class, hint)) = hints::find(tables, key, named) {
+        hints::answered(tables, key, class, &hint);
         return Reason::Hinted;
     }
-    refusal(None::<&Member<F>>, transport)
+    refusal(peer, transport)
 }
 
 /// What nobody may lock out: ssh from the failsafe ranges, DHCP, the cloud's metadata service and the registry. It asks

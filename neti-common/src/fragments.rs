@@ -33,7 +33,8 @@ pub fn keep<F: Family, T: Tables<F>>(tables: &T, ip: &Ip<F>, ends: &Ends<F>) {
 /// Keeps the names on the wire, if a first fragment is let in with them. Returns the `reason` for which the packet ends.
 #[inline(always)]
 pub fn keep_as_it_is<F: Family, T: Tables<F>>(tables: &T, ip: &Ip<F>, reason: Reason) -> Reason {
-    if ip.part == Part::First && reason.kind() == Kind::Pass {
+    // Of what is left to `neti_ingress` nothing is decided yet.
+    if ip.part == Part::First && reason.kind() == Kind::Pass && reason != Reason::LeftToIngress {
         keep(tables, ip, &Ends { peer: ip.src, own: ip.dst });
     }
     reason

@@ -5,9 +5,9 @@ use crate::{
     family::Family,
     filter::{Look, admit, arrive, later, look, refusal, reply, unrelated},
     fragments,
-    headers::{Ip, Kind, Part, TCP, Transport},
+    headers::{Ip, Kind, Part, TCP, Transport, flow},
     hints, icmp,
-    maps::{Ends, Flow, Member, Settings, TwinIn},
+    maps::{Ends, Flow, Member, Settings, TwinIn, mode},
     packet::Skb,
     rewrite::{self, Port},
     rules::is_free,
@@ -78,14 +78,25 @@ fn receive<F: Family, P: Skb, T: Tables<F>>(
         Look::Packet(transport) => {
             let admitted = admit(tables, settings, ip, &transport, peer);
             let refused = admitted.is_some_and(|reason| reason.kind() == verdict::Kind::Refuse);
+            // What `observe` lets pass reaches its socket as if it had been let in.
             if let Some(member) = member
-                && !refused
+                && !(refused && settings.mode == mode::ENFORCE)
             {
-                return name(packet, tables, settings, ip, &transport, member, admitted);
+                return name(packet, tables, settings, ip, &transport, member, (admitted, refused));
             }
             let reason = match admitted {
                 Some(reason) => reason,
-                None => reply(tables, ip, &transport),
+                None => {
+                    let named = peer.filter(|peer| peer.overlay_count != 0);
+                    let key = match named {
+                        Some(peer) => {
+                            let names = names(settings, ip, &transport, peer);
+                            hints::member_key(settings, ip.protocol, &names)
+                        }
+                        None => flow(ip, &transport).reversed(),
+                    };
+                    reply(tables, ip, &transport, peer, &key, named.is_some())
+                }
             };
             fragments::keep_as_it_is(tables, ip, reason)
         }
@@ -93,7 +104,7 @@ fn receive<F: Family, P: Skb, T: Tables<F>>(
 }
 
 /// Gives a member's packet the names of its flow, and the port of its socket where the one on the wire is a twin's. If it
-/// is not `admitted` by the rules, it must be a reply.
+/// is neither admitted nor refused by the rules, it must be a reply; what is refused comes here under `observe` only.
 #[inline(always)]
 fn name<F: Family, P: Skb, T: Tables<F>>(
     packet: &mut P,
@@ -102,17 +113,21 @@ fn name<F: Family, P: Skb, T: Tables<F>>(
     ip: &Ip<F>,
     transport: &Transport,
     member: &Member<F>,
-    admitted: Option<Reason>,
+    (admitted, mut refused): (Option<Reason>, bool),
 ) -> Reason {
     let names = names(settings, ip, transport, member);
     let key = hints::member_key(settings, ip.protocol, &names);
+    let mut reason = admitted.unwrap_or(Reason::Reply);
     let ends = match twins::inbound(tables, &key) {
         Some(twin) => {
             let hint = hints::find(tables, &key, true);
             if let Some((class, hint)) = hint {
                 hints::answered(tables, &key, class, &hint);
             } else if admitted.is_none() && !is_live(tables, &key, &twin) {
-                return refusal(Some(member), transport);
+                (reason, refused) = (refusal(Some(member), transport), true);
+                if settings.mode == mode::ENFORCE {
+                    return reason;
+                }
             }
             if rewrite::port(packet, ip, Port::Destination, twin.port()).is_none() {
                 return Reason::RewriteFailed;
@@ -125,7 +140,10 @@ fn name<F: Family, P: Skb, T: Tables<F>>(
             let is_reply =
                 found.socket == Socket::Live || (found.hinted && transport.kind != Kind::Icmp);
             if admitted.is_none() && !is_reply {
-                return refusal(Some(member), transport);
+                (reason, refused) = (refusal(Some(member), transport), true);
+                if settings.mode == mode::ENFORCE {
+                    return reason;
+                }
             }
             found.ends
         }
@@ -133,7 +151,10 @@ fn name<F: Family, P: Skb, T: Tables<F>>(
     if ip.part == Part::First {
         fragments::keep(tables, ip, &ends);
     }
-    rename(packet, ip, &ends, admitted.unwrap_or(Reason::Reply))
+    match rename(packet, ip, &ends, reason) {
+        Reason::Translated if refused => reason,
+        renamed => renamed,
+    }
 }
 
 /// Whether the socket is still there that a twin's port belongs to.

@@ -347,6 +347,10 @@ pub struct Notes {
     pub noted: u64,
     /// How many were not noted, ever.
     pub left_out: u64,
+    /// The time in which sources were last noted that were not there, in units of 2^30 ns.
+    pub span: u64,
+    /// How many were noted in it.
+    pub fresh: u64,
     /// What the program that notes is handed: a [`crate::verdict::Reason`], and 1 if the packet goes on.
     pub reason: u32,
     pub would: u32,
@@ -364,6 +368,24 @@ impl Notes {
         }
         if self.noted < Self::PER_TICK {
             self.noted += 1;
+            return true;
+        }
+        self.left_out += 1;
+        false
+    }
+
+    /// How many sources a CPU notes in a second that are not there yet. More would push out, in a flood, whoever is there.
+    pub const FRESH_PER_SPAN: u64 = 128;
+
+    /// Whether there is a place at `now` (nanoseconds) for a source that is not there yet; if not, it is counted.
+    #[inline(always)]
+    pub fn take_fresh(&mut self, now: u64) -> bool {
+        let span = now >> 30;
+        if self.span != span {
+            (self.span, self.fresh) = (span, 0);
+        }
+        if self.fresh < Self::FRESH_PER_SPAN {
+            self.fresh += 1;
             return true;
         }
         self.left_out += 1;

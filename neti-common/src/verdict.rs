@@ -70,6 +70,8 @@ pub enum Kind {
     Drop,
 }
 
+// Their numbers stand in pinned maps (`counters`, `drops4`, `drops6`, `notes`): another order is another layout
+// ([`crate::maps::LAYOUT`]).
 reasons! {
     /// Not IP: ARP, or the layer-2 control traffic that a host needs.
     Link = "link", Pass;
@@ -89,6 +91,8 @@ reasons! {
     PortShared = "port-shared", Pass;
     /// From a member, in real addresses on both ends.
     Member = "member", Pass;
+    /// From a member or an override that no rule lets in: neti_ingress finds out whether it is a reply.
+    LeftToIngress = "left-to-ingress", Pass;
     /// Never refused: ssh from the failsafe ranges, DHCP, cloud metadata, the registry.
     Failsafe = "failsafe", Pass;
     /// Admitted by an allow rule.

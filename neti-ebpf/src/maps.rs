@@ -277,6 +277,13 @@ pub fn may_note(verdict: Verdict) -> bool {
     }
 }
 
+/// Whether there is a place for a source that is not there yet.
+#[inline(always)]
+pub fn may_note_another(now: u64) -> bool {
+    // SAFETY: this CPU's own, and nothing else runs on it meanwhile.
+    NOTES.get_ptr_mut(0).is_some_and(|notes| unsafe { (*notes).take_fresh(now) })
+}
+
 /// What [`may_note`] has told.
 #[inline(always)]
 pub fn noted() -> (u8, bool) {

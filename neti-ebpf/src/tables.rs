@@ -20,7 +20,7 @@ use neti_common::{
     tables::{Class, Place, Socket, Tables},
 };
 
-use crate::maps::{CLASSES, KernelFamily, SETS, SETTINGS_SLOT, SUBJECTS, TWINS_USED, VLANS};
+use crate::maps::{self, CLASSES, KernelFamily, SETS, SETTINGS_SLOT, SUBJECTS, TWINS_USED, VLANS};
 
 /// The maps and the socket table of the namespace that a packet is in.
 pub struct KernelTables {
@@ -200,6 +200,9 @@ impl<F: KernelFamily> Tables<F> for KernelTables {
                 add(&raw mut (*dropped).would, would as u64);
                 (&raw mut (*dropped).seen).write_volatile(seen);
             }
+            return;
+        }
+        if !maps::may_note_another(seen) {
             return;
         }
         let dropped = Dropped { packets: 1, seen, would: would as u64 };

@@ -3,7 +3,7 @@
 
 mod sockets;
 
-use std::{fs, marker::PhantomData};
+use std::{collections::BTreeMap, fs, marker::PhantomData};
 
 use anyhow::{Context, Result, ensure};
 use aya::{
@@ -48,6 +48,8 @@ pub struct Stage<F: Scene> {
     pub ebpf: Ebpf,
     pins: Pins,
     sockets: Vec<Socket>,
+    /// The words of arrays as they were last written: to read thousands of them takes long.
+    written: BTreeMap<String, Vec<u64>>,
     side: Wire,
     family: PhantomData<F>,
 }
@@ -89,7 +91,16 @@ impl<F: Scene> Stage<F> {
             runtime.block_on(loader::load(&pins, Options { trace: false, xdp: true }))?;
         loader::hand_over(&mut ebpf, true)?;
         let side = Wire::open(&peer, "aside")?;
-        Ok(Self { host, peer, ebpf, pins, sockets: Vec::new(), side, family: PhantomData })
+        Ok(Self {
+            host,
+            peer,
+            ebpf,
+            pins,
+            sockets: Vec::new(),
+            written: BTreeMap::new(),
+            side,
+            family: PhantomData,
+        })
     }
 
     /// Makes maps and sockets say what this world says.
@@ -169,13 +180,16 @@ impl<F: Scene> Stage<F> {
     }
 
     fn words(&mut self, name: &str, words: &[u64]) -> Result<()> {
+        let mut written = self.written.remove(name).unwrap_or_default();
+        written.resize(words.len().max(written.len()), 0);
         let mut array: Array<_, u64> = self.array(name)?;
-        for (index, word) in words.iter().enumerate() {
-            let index = index as u32;
-            if array.get(&index, 0)? != *word {
-                array.set(index, *word, 0)?;
+        for (index, (word, before)) in words.iter().zip(&mut written).enumerate() {
+            if word != before {
+                array.set(index as u32, *word, 0)?;
+                *before = *word;
             }
         }
+        self.written.insert(name.to_owned(), written);
         Ok(())
     }
 

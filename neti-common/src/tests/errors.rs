@@ -89,7 +89,7 @@ fn an_error_that_leaves_names_what_the_peer_sent<F: Scene>() {
 }
 
 /// The fragments of a UDP datagram.
-fn fragments<F: Scene>(src: F::Addr, dst: F::Addr) -> [Vec<u8>; 2] {
+pub fn fragments<F: Scene>(src: F::Addr, dst: F::Addr) -> [Vec<u8>; 2] {
     fragments_of::<F>(&F::udp(src, dst, 4_000, 53), UDP, 8)
 }
 

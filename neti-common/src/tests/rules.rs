@@ -1,6 +1,6 @@
 //! Members that may not reach everything, addresses that are none, and what is noted of who is refused.
 
-use super::*;
+use super::{errors::fragments, *};
 use crate::{
     drops,
     filter::filter,
@@ -15,6 +15,9 @@ in_both_families!(
     replies_of_a_member_need_no_rule,
     a_members_answer_to_a_datagram_needs_a_hint,
     a_container_talks_on_with_a_member_without_rights,
+    a_routed_container_is_answered_by_a_member_without_rights,
+    what_observe_lets_pass_is_named_all_the_same,
+    fragments_of_who_has_no_rights_are_left_to_ingress,
     a_member_without_rights_is_let_in_where_strangers_are,
     the_failsafe_is_asked_before_roles,
     an_override_is_answered_by_the_name_it_was_called,
@@ -90,7 +93,7 @@ fn replies_of_a_member_need_no_rule<F: Scene>() {
             assert_eq!(F::addresses(&frame), (ends.peer, ends.own));
         }
         // It is for ingress, which knows the names, to say so.
-        assert_eq!(filter(&mut Frame::new(&mut reply("A")), &world).reason, Reason::Member);
+        assert_eq!(filter(&mut Frame::new(&mut reply("A")), &world).reason, Reason::LeftToIngress);
         assert_eq!(filter(&mut Frame::new(&mut reply("S")), &world).reason, Reason::Role);
     }
 }
@@ -116,6 +119,41 @@ fn a_container_talks_on_with_a_member_without_rights<F: Scene>() {
     drops(arrive(&world, &mut answer()), Reason::Role);
     forwarded(&world, &mut F::tcp(F::HUDSON_OVERLAY, F::WALDEN_OVERLAY, 33_000, 443, "A"));
     passes(arrive(&world, &mut answer()), Reason::Translated);
+}
+
+fn a_routed_container_is_answered_by_a_member_without_rights<F: Scene>() {
+    let world = database::<F>(0);
+    let answer = || F::udp(F::WALDEN, F::CONTAINER, 53, 33_000);
+    drops(arrive(&world, &mut answer()), Reason::Role);
+    forwarded(&world, &mut F::udp(F::CONTAINER, F::WALDEN, 33_000, 53));
+    passes(arrive(&world, &mut answer()), Reason::Hinted);
+}
+
+fn what_observe_lets_pass_is_named_all_the_same<F: Scene>() {
+    let mut world = database::<F>(0);
+    world.settings.mode = mode::OBSERVE;
+    for flags in ["S", "A"] {
+        let mut frame = from_walden::<F>(80, flags);
+        let verdict = arrive(&world, &mut frame);
+        assert_eq!((verdict.reason, verdict.would), (Reason::Role, true));
+        passes(verdict, Reason::Role);
+        assert_eq!(F::addresses(&frame), (F::WALDEN_OVERLAY, F::HUDSON_OVERLAY));
+    }
+    let [mut first, mut second] = fragments::<F>(F::WALDEN, F::HUDSON);
+    passes(arrive(&world, &mut first), Reason::Role);
+    passes(arrive(&world, &mut second), Reason::Translated);
+    assert_eq!(F::addresses(&second), (F::WALDEN_OVERLAY, F::HUDSON_OVERLAY));
+}
+
+fn fragments_of_who_has_no_rights_are_left_to_ingress<F: Scene>() {
+    let world = database::<F>(0);
+    let [mut first, mut second] = fragments::<F>(F::WALDEN, F::HUDSON);
+    for part in [&mut first, &mut second] {
+        assert_eq!(filter(&mut Frame::new(part), &world).reason, Reason::LeftToIngress);
+    }
+    // Nothing was decided there.
+    drops(arrive(&world, &mut first), Reason::Role);
+    drops(arrive(&world, &mut second), Reason::FragmentWithoutFirst);
 }
 
 fn a_member_without_rights_is_let_in_where_strangers_are<F: Scene>() {

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import NodeExistsError, NoNodeError, NotEmptyError
@@ -69,25 +70,46 @@ def password(session):
     return b"".join(words)
 
 
+def expire(options, session, patience):
+    """Whether there was such a session. It is over then."""
+    options["client_id"] = (session, password(session))
+    was_there = False
+    ends = time.monotonic() + patience
+    while time.monotonic() < ends:
+        client = KazooClient(**options)
+        client.start(timeout=patience)
+        # Its owner's connection is taken over, and the end of ours closes the session. Its owner may take it back
+        # before: then it is to be had once more.
+        ours = (client.client_id or (session,))[0]
+        client.stop()
+        client.close()
+        if ours != session:
+            return was_there
+        was_there = True
+    raise TimeoutError(f"session {session:#x} does not end")
+
+
+def operate(options, request):
+    client = KazooClient(**options)
+    client.start(timeout=request["patience"])
+    if request["user"]:
+        client.add_auth("digest", request["user"])
+    operations = (put, get, ls, delete, set_acl, acl, owner)
+    operation = {function.__name__: function for function in operations}[request["operation"]]
+    result = operation(client, *request["arguments"])
+    client.stop()
+    client.close()
+    return result
+
+
 def main():
     request = json.load(sys.stdin)
     options = dict(request["client"])
     session = request.get("expire")
     if session is not None:
-        options["client_id"] = (session, password(session))
-    client = KazooClient(**options)
-    client.start(timeout=request["patience"])
-    if session is not None:
-        # Its owner's connection is taken over, and the end of ours closes the session.
-        result = client.client_id[0] == session
+        result = expire(options, session, request["patience"])
     else:
-        if request["user"]:
-            client.add_auth("digest", request["user"])
-        operations = (put, get, ls, delete, set_acl, acl, owner)
-        operation = {function.__name__: function for function in operations}[request["operation"]]
-        result = operation(client, *request["arguments"])
-    client.stop()
-    client.close()
+        result = operate(options, request)
     json.dump(result, sys.stdout)
 
 

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{Kazoo, Question, Server, Tls, ask};
-use crate::{instance::server_directory, netns::Netns};
+use crate::{eventually, instance::server_directory, netns::Netns};
 
 /// What differs from a plain ZooKeeper. Sessions time out between two and twenty ticks if it does not say otherwise.
 #[derive(Clone, Debug)]
@@ -105,7 +105,10 @@ impl ZooKeeper {
 
     /// The ids of the sessions connected from `client`.
     pub fn sessions(&self, client: IpAddr) -> Result<Vec<u64>> {
-        let answer = self.ask("cons")?;
+        let mut answer = String::new();
+        eventually("ZooKeeper tells its connections", || {
+            self.ask("cons").map(|told| answer = told).is_ok()
+        });
         // `/10.0.0.10:40000[1](queued=0,recved=1,sent=1,sid=0x1000...,...)`; Java writes IPv6 as
         // `[fd00:0:0:1:0:0:0:10%eth0]`.
         let from = |line: &str| {

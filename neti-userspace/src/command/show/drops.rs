@@ -85,20 +85,24 @@ pub fn read(pins: &Pins, would: bool) -> Result<(Vec<Shown>, u64)> {
 /// What is known here of who sends, and to whom.
 struct Host {
     me: Option<HostId>,
-    /// By real address.
+    /// By real address, and by overlay address: what `observe` lets pass is translated when it is noted.
     members: BTreeMap<IpAddr, HostId>,
     /// `CLOCK_MONOTONIC`, seconds.
     now: u64,
 }
 
-/// Who has which real address; nobody where the names are not to be had.
+/// Who has which address; nobody where the names are not to be had.
 fn members(pins: &Pins) -> BTreeMap<IpAddr, HostId> {
     let names = names::read(pins.instance()).unwrap_or_default();
     let state = KernelStore::open(pins).and_then(|mut store| store.read());
     let Ok(state) = state else { return BTreeMap::new() };
     let v4 = state.v4.members.values().map(|m| (V4::to_ip(&m.real), V4::to_ip(&m.overlays[0])));
     let v6 = state.v6.members.values().map(|m| (V6::to_ip(&m.real), V6::to_ip(&m.overlays[0])));
-    v4.chain(v6).filter_map(|(real, overlay)| Some((real, names.get(&overlay)?.clone()))).collect()
+    let by_real: Vec<(IpAddr, HostId)> = v4
+        .chain(v6)
+        .filter_map(|(real, overlay)| Some((real, names.get(&overlay)?.clone())))
+        .collect();
+    names.into_iter().chain(by_real).collect()
 }
 
 impl Host {
