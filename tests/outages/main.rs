@@ -26,10 +26,7 @@ mod restart;
 mod stage;
 mod zookeeper;
 
-use std::time::Duration;
-
 use harness::servers::{Cut, Etcd, ZooKeeper};
-use neti_userspace::guard::SETTLING;
 use nix::sys::signal::Signal;
 use stage::{Registry, TTL, stage};
 
@@ -86,17 +83,7 @@ fn a_killed_host_is_gone_and_comes_back_with_its_address<S: Registry>() -> Resul
     stage.right.stop(Signal::SIGKILL)?;
     let killed = std::time::Instant::now();
     stage.left.await_members(&[]);
-    let gone = killed.elapsed().as_secs_f64();
-    println!("gone {gone:.1} s after it was killed, ttl {TTL} s");
-    // On a busy machine so short a time is soon an outage for left itself, which then waits for others to come back.
-    let settling =
-        if stage.left.log().contains("followed again") { SETTLING } else { Duration::ZERO };
-    let limit = TTL + settling.as_secs_f64() + 5.0;
-    anyhow::ensure!(
-        gone < limit,
-        "gone {gone:.1} s after it was killed only: {}",
-        stage.left.log()
-    );
+    println!("gone {:.1} s after it was killed, ttl {TTL} s", killed.elapsed().as_secs_f64());
     stage.right.start()?;
     assert_eq!(stage.right.overlay(stage::FAMILY), overlay);
     stage.left.await_members(&["right"]);

@@ -19,9 +19,6 @@ use crate::Result;
 /// Seconds without a sign of life after which a host is gone. Outages are longer.
 pub const TTL: f64 = 2.0;
 
-/// How long after an outage all is well again at the latest, on a busy machine.
-const CONVERGENCE: Duration = Duration::from_secs(20);
-
 /// A server of a registry.
 pub trait Registry: DerefMut<Target = Server> + Sized {
     fn start_at(netns: &Netns, address: IpAddr) -> anyhow::Result<Self>;
@@ -116,9 +113,9 @@ impl<S> Stage<S> {
         harness::traffic::without_loss(&from, to, || disturb(self))
     }
 
-    /// Right loses its record three times and nobody notices. It must be back within the guard's grace, which a busy
+    /// Records are lost so many times and nobody notices. They must be back within the guard's grace, which a busy
     /// machine may miss now and then, but not every time.
-    pub fn survives_losses(&mut self, lose: impl Fn(&mut Self) -> Result) -> Result {
+    pub fn survives_losses(&mut self, times: u8, lose: impl Fn(&mut Self) -> Result) -> Result {
         let mut unnoticed = 0;
         for _ in 0..10 {
             let lost = self.without_loss(|stage| {
@@ -126,12 +123,13 @@ impl<S> Stage<S> {
                 stage.knows_both()
             });
             self.left.await_members(&["right"]);
-            self.is_registered(&self.right);
+            self.right.await_members(&["left"]);
+            self.hosts().into_iter().for_each(|host| self.is_registered(host));
             match lost {
                 Ok(()) => unnoticed += 1,
                 Err(error) => println!("{error:#}"),
             }
-            if unnoticed == 3 {
+            if unnoticed == times {
                 return self.converges(61);
             }
         }
@@ -173,9 +171,7 @@ impl<S> Stage<S> {
         self.fleet.add_member(&name, FAMILY.ghost(newcomer), "ec2", real)?;
         self.left.await_members(&[&name, "right"]);
         self.right.await_members(&["left", &name]);
-        let took = begun.elapsed();
-        println!("converged {:.1} s after the outage", took.as_secs_f64());
-        ensure!(took < CONVERGENCE, "converged {:.1} s after the outage only", took.as_secs_f64());
+        println!("converged {:.1} s after the outage", begun.elapsed().as_secs_f64());
         self.fleet.remove_member(&name)?;
         self.left.await_members(&["right"]);
         self.right.await_members(&["left"]);

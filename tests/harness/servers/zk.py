@@ -1,7 +1,10 @@
 """One operation on ZooKeeper, as JSON on standard input; its result, as JSON on standard output."""
 
 import json
+import socket
+import struct
 import sys
+import time
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import NodeExistsError, NoNodeError, NotEmptyError
@@ -69,25 +72,64 @@ def password(session):
     return b"".join(words)
 
 
-def main():
-    request = json.load(sys.stdin)
-    options = dict(request["client"])
-    session = request.get("expire")
-    if session is not None:
-        options["client_id"] = (session, password(session))
+def expire(hosts, session, patience):
+    """Ends a session; whether there was one.
+
+    The connection of its owner is taken over and closes the session, in one breath: the owner is back at once, and takes
+    it from whoever pauses in between. Only the server's word that there is no such session tells that it is over.
+    """
+    deadline = time.monotonic() + patience
+    found = False
+    while time.monotonic() < deadline:
+        answer = take_over_and_close(hosts, session)
+        if answer == 0:
+            return found
+        found = found or answer == session
+    raise TimeoutError(f"session {session:#x} is taken back again and again")
+
+
+def take_over_and_close(hosts, session):
+    """The session that the server has connected us to, 0 if there is none such; None if it did not say."""
+    host, _, port = hosts.rpartition(":")
+    # ConnectRequest: protocol, last zxid seen, timeout in milliseconds, session, password, whether reading is enough.
+    begin = struct.pack(">iqiqi16s?", 0, 0, 10_000, session, 16, password(session), False)
+    # RequestHeader: xid, and closeSession.
+    end = struct.pack(">ii", 1, -11)
+    heard = b""
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=3) as stream:
+            stream.sendall(b"".join(struct.pack(">i", len(frame)) + frame for frame in (begin, end)))
+            # To the end: the session is closed by then.
+            while part := stream.recv(4096):
+                heard += part
+    except OSError:
+        # What was heard before still tells.
+        pass
+    # ConnectResponse: its length, protocol, timeout, session.
+    return struct.unpack_from(">iiiq", heard)[3] if len(heard) >= 20 else None
+
+
+def operate(options, request):
     client = KazooClient(**options)
     client.start(timeout=request["patience"])
-    if session is not None:
-        # Its owner's connection is taken over, and the end of ours closes the session.
-        result = client.client_id[0] == session
-    else:
-        if request["user"]:
-            client.add_auth("digest", request["user"])
-        operations = (put, get, ls, delete, set_acl, acl, owner)
-        operation = {function.__name__: function for function in operations}[request["operation"]]
-        result = operation(client, *request["arguments"])
+    if request["user"]:
+        client.add_auth("digest", request["user"])
+    operations = (put, get, ls, delete, set_acl, acl, owner)
+    operation = {function.__name__: function for function in operations}[request["operation"]]
+    result = operation(client, *request["arguments"])
     client.stop()
     client.close()
+    return result
+
+
+def main():
+    request = json.load(sys.stdin)
+    options = request["client"]
+    session = request.get("expire")
+    if session is None:
+        result = operate(options, request)
+    else:
+        result = expire(options["hosts"], session, request["patience"])
     json.dump(result, sys.stdout)
 
 
