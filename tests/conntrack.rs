@@ -1,14 +1,17 @@
 //! Promise: neti needs no connection tracking, and where somebody else's rules make the kernel track, `notrack` keeps the
 //! host's overlay flows out of it. So there may be more connections than the kernel could track.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Context, ensure};
 use harness::{
     PATIENCE,
     conntrack::{self, Limit},
     container::masquerading,
-    crowd::{Crowd, Plan},
+    crowd::{Crowd, Plan, SILENCE},
     family::Family,
     figures::available_memory,
     host::{Fleet, Host, HostOptions, start_all},
@@ -81,11 +84,13 @@ fn notrack_keeps_overlay_flows_out_of_a_nat_table(family: Family) -> Result {
 const TRACKED: u64 = 65_536;
 
 /// Opens so many connections to `to`, uses each once all are open, and gives how many could be used and what the kernel
-/// tracks of them on either host; nothing if this machine has no memory for them.
+/// tracks of them on either host; nothing if this machine has no memory for them. What has not come for `silence` does
+/// not come.
 fn crowd(
     from: &Site,
     to: (&Site, IpAddr),
     connections: usize,
+    silence: Duration,
 ) -> anyhow::Result<Option<(usize, [usize; 2])>> {
     let (needed, available) = (Crowd::memory(connections), available_memory()?);
     if needed > available {
@@ -96,7 +101,7 @@ fn crowd(
     }
     let (client, server) = (from.netns.clone(), to.0.netns.clone());
     let plan = Plan { client, server, to: to.1, connections };
-    let mut crowd = Crowd::dial(&plan, |_| Ok(()))?;
+    let mut crowd = Crowd::dial_patiently(&plan, silence, |_| Ok(()))?;
     crowd.talk(|_| Ok(()))?;
     let tracked = [conntrack::entries(&plan.client)?, conntrack::entries(&plan.server)?];
     if let Some(fault) = crowd.fault() {
@@ -116,7 +121,7 @@ fn members_have_more_connections_than_could_be_tracked() -> Result {
     let to = (right, stage.right.overlay(family));
     let _limit = Limit::at_most(TRACKED)?;
     let check = |connections| -> Result {
-        let seen = crowd(left, to, connections)?;
+        let seen = crowd(left, to, connections, PATIENCE)?;
         ensure!(seen.is_none_or(|seen| seen == (connections, [0, 0])), "{seen:?}");
         Ok(())
     };
@@ -139,7 +144,7 @@ fn the_original_rules_refuse_what_cannot_be_tracked() -> Result {
     }
     let limit = Limit::at_most(TRACKED)?;
     let room = limit.most() as usize;
-    let seen = crowd(&pair.left, (&pair.right, family.ghost(11)), room + 1_000)?;
+    let seen = crowd(&pair.left, (&pair.right, family.ghost(11)), room + 1_000, SILENCE)?;
     // A few may be of something else.
     let right = |(used, tracked): (usize, [usize; 2])| {
         (room - 100..=room).contains(&used) && tracked.iter().all(|count| *count <= room)

@@ -155,7 +155,9 @@ fn strangers_reach_open_ports_alone(
     let asked = udp(&stranger.netns, client, published, 10, BRIEFLY);
     ensure!(asked.is_err(), "a stranger's datagram is answered");
     ensure!(echo.try_seen().is_none() && udp_echo.try_seen().is_none(), "the container hears");
-    ensure!(left.arrived("stranger", "drop")? >= refused + 3, "neti refuses all three");
+    eventually("neti refuses all three", || {
+        left.arrived("stranger", "drop").is_ok_and(|after| after >= refused + 3)
+    });
 
     let open = ["tcp/8080", "udp/8080", "tcp/8081"];
     stage.fleet.set(json!({ "mode": "enforce", "identity": identity, "open": open }))?;

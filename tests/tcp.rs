@@ -78,7 +78,8 @@ fn cookies_and_deferred_accepts(family: Family) -> Result {
         for to in forms(&stage, family) {
             let received = netstat(server, "SyncookiesRecv")?;
             tcp(&stage.left.site.netns, None, to).with_context(|| format!("{identity}: {to}"))?;
-            assert_eq!(netstat(server, "SyncookiesRecv")?, received + 1, "{identity}: {to}");
+            // A SYN that is sent again gets a cookie again.
+            assert!(netstat(server, "SyncookiesRecv")? > received, "{identity}: {to}");
         }
         server.sysctl("net.ipv4.tcp_syncookies", "1")?;
 

@@ -72,7 +72,7 @@ fn strangers_are_refused_before_the_stack(family: Family) -> Result {
     let client = UdpClient { connected: false, from: None };
     ensure!(udp(stranger, client, to, 3000, BRIEFLY).is_err());
     ensure!(!ping(stranger, right.real(family), "", BRIEFLY)?);
-    ensure!(filtered(right, "stranger")? >= 3);
+    eventually("all three are counted", || filtered(right, "stranger").is_ok_and(|n| n >= 3));
     assert_eq!(right.count("ingress", "stranger")?, 0, "tc does not see them");
 
     let neighbour = &stage.pair.neighbour;

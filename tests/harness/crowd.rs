@@ -32,8 +32,8 @@ const LANE: usize = 8_000;
 const OTHERS: usize = 4;
 /// What one connection takes of the kernel's memory, both ends, in bytes; measured, and rounded up.
 const MEMORY: u64 = 10 << 10;
-/// What has not come for so long does not come. The kernel repeats a lost SYN after a second.
-const SILENCE: Duration = Duration::from_secs(5);
+/// What has not come for so long does not come, where some should not. The kernel repeats a lost SYN after a second.
+pub const SILENCE: Duration = Duration::from_secs(5);
 /// Between two looks at what has not come.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -78,11 +78,20 @@ impl Crowd {
     /// # Errors
     /// Whatever keeps it from being tried; that connections fail is none.
     pub fn dial(plan: &Plan, tell: impl FnMut(Counts) -> Result<()>) -> Result<Self> {
+        Self::dial_patiently(plan, SILENCE, tell)
+    }
+
+    /// The same where whatever has not come for `silence` does not come.
+    pub fn dial_patiently(
+        plan: &Plan,
+        silence: Duration,
+        tell: impl FnMut(Counts) -> Result<()>,
+    ) -> Result<Self> {
         let most = LANE.min(descriptors()?.saturating_sub(OTHERS));
         ensure!(most > 0, "RLIMIT_NOFILE leaves no room for a connection");
         // The queue of a listener must hold what is accepted later.
         plan.server.sysctl("net.core.somaxconn", "65535")?;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared { silence, ..Shared::default() });
         let mut crowd = Self { shared, threads: Vec::new(), _plan: plan.clone() };
         for (number, first) in (0..plan.connections).step_by(most).enumerate() {
             let port = u16::try_from(number).ok().and_then(|number| PORT.checked_add(number));
@@ -171,6 +180,8 @@ enum Stage {
 
 #[derive(Debug, Default)]
 struct Shared {
+    /// What has not come for so long does not come.
+    silence: Duration,
     progress: Mutex<Progress>,
     changed: Condvar,
     tried: AtomicUsize,
@@ -254,7 +265,7 @@ impl Patience {
                 self.since = self.since.map(|_| Instant::now());
                 return Some(come);
             }
-            if self.since.is_none_or(|since| since.elapsed() > SILENCE) || shared.ends() {
+            if self.since.is_none_or(|since| since.elapsed() > shared.silence) || shared.ends() {
                 self.since = None;
                 return None;
             }

@@ -66,6 +66,13 @@ impl PairStage {
     /// Makes the fleet enforce, with this identity, and waits until both hosts do: a connection by overlay address tells,
     /// for a server on a wildcard address sees its client in the form of the setting.
     pub fn identify(&self, family: Family, identity: &str) -> Result<()> {
+        let other = if identity == "overlay" { "real" } else { "overlay" };
+        // By way of the other one: of an identity that stays nobody could tell when the rest of the settings before is
+        // gone.
+        [other, identity].into_iter().try_for_each(|identity| self.turn_to(family, identity))
+    }
+
+    fn turn_to(&self, family: Family, identity: &str) -> Result<()> {
         self.fleet.set(json!({ "mode": "enforce", "identity": identity }))?;
         for (client, server) in [(&self.left, &self.right), (&self.right, &self.left)] {
             let echo = TcpEcho::on(&server.site.netns, (family.any(), PROBED))?;

@@ -83,9 +83,7 @@ fn a_killed_host_is_gone_and_comes_back_with_its_address<S: Registry>() -> Resul
     stage.right.stop(Signal::SIGKILL)?;
     let killed = std::time::Instant::now();
     stage.left.await_members(&[]);
-    let gone = killed.elapsed().as_secs_f64();
-    // On a busy machine so short a time is soon an outage for left itself, which then waits for others to come back.
-    println!("gone {gone:.1} s after it was killed, ttl {TTL} s");
+    println!("gone {:.1} s after it was killed, ttl {TTL} s", killed.elapsed().as_secs_f64());
     stage.right.start()?;
     assert_eq!(stage.right.overlay(stage::FAMILY), overlay);
     stage.left.await_members(&["right"]);

@@ -113,9 +113,9 @@ impl<S> Stage<S> {
         harness::traffic::without_loss(&from, to, || disturb(self))
     }
 
-    /// Right loses its record three times and nobody notices. It must be back within the guard's grace, which a busy
+    /// Records are lost so many times and nobody notices. They must be back within the guard's grace, which a busy
     /// machine may miss now and then, but not every time.
-    pub fn survives_losses(&mut self, lose: impl Fn(&mut Self) -> Result) -> Result {
+    pub fn survives_losses(&mut self, times: u8, lose: impl Fn(&mut Self) -> Result) -> Result {
         let mut unnoticed = 0;
         for _ in 0..10 {
             let lost = self.without_loss(|stage| {
@@ -123,12 +123,13 @@ impl<S> Stage<S> {
                 stage.knows_both()
             });
             self.left.await_members(&["right"]);
-            self.is_registered(&self.right);
+            self.right.await_members(&["left"]);
+            self.hosts().into_iter().for_each(|host| self.is_registered(host));
             match lost {
                 Ok(()) => unnoticed += 1,
                 Err(error) => println!("{error:#}"),
             }
-            if unnoticed == 3 {
+            if unnoticed == times {
                 return self.converges(61);
             }
         }

@@ -1,6 +1,6 @@
 //! What only ZooKeeper does: sessions.
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use harness::{
     eventually,
     fleet::{Operator, Served},
@@ -22,14 +22,10 @@ fn kazoo(stage: &Stage<ZooKeeper>) -> &Kazoo {
 
 #[test]
 fn a_session_expires() -> Result {
-    stage::<ZooKeeper>()?.survives_losses(|stage| {
-        let owner = kazoo(stage).owner("/neti/members/right")?;
-        let before = owner.context("the record is of a session")?;
+    stage::<ZooKeeper>()?.survives_losses(3, |stage| {
+        let before = owner(stage, "right")?;
         kazoo(stage).expire(before)?;
-        eventually("right has another session", || {
-            let owner = kazoo(stage).owner("/neti/members/right").ok().flatten();
-            owner.is_some_and(|owner| owner != before)
-        });
+        is_of_another(stage, "right", before);
         Ok(())
     })
 }
@@ -37,26 +33,45 @@ fn a_session_expires() -> Result {
 /// Every session there is, those that follow the fleet too.
 #[test]
 fn all_sessions_expire() -> Result {
-    stage::<ZooKeeper>()?.survives_losses(|stage| {
-        let mut owners = Vec::new();
+    stage::<ZooKeeper>()?.survives_losses(1, |stage| {
+        let (mut all, mut owners) = (Vec::new(), Vec::new());
         for host in stage.hosts() {
-            let path = format!("/neti/members/{}", host.name);
-            let before = kazoo(stage).owner(&path)?.context("the record is of a session")?;
             let sessions = stage.server.sessions(host.real(FAMILY))?;
-            for session in sessions.into_iter().chain([before]) {
-                // One that asked a question only is over meanwhile.
-                let _ = kazoo(stage).expire(session);
-            }
-            owners.push((path, before));
+            let own = owner(stage, &host.name)?;
+            ensure!(sessions.contains(&own), "{}: {own:x} is none of {sessions:x?}", host.name);
+            ensure!(sessions.len() > 1, "{}: nothing follows: {sessions:x?}", host.name);
+            all.extend(sessions);
+            owners.push((host.name.clone(), own));
         }
-        for (path, before) in owners {
-            eventually(&format!("{path} is of another session"), || {
-                let owner = kazoo(stage).owner(&path).ok().flatten();
-                owner.is_some_and(|owner| owner != before)
-            });
+        // First those that follow: their end is an outage, after which records are waited for.
+        let of_record = |id: &u64| owners.iter().any(|(_, own)| own == id);
+        all.sort_by_key(of_record);
+        for session in &all {
+            // One that asked a question only may be over by itself.
+            let _ = kazoo(stage).expire(*session);
+        }
+        for host in stage.hosts() {
+            let left = stage.server.sessions(host.real(FAMILY))?;
+            ensure!(!all.iter().any(|id| left.contains(id)), "of {all:x?} there are {left:x?}");
+        }
+        for (name, before) in owners {
+            is_of_another(stage, &name, before);
         }
         Ok(())
     })
+}
+
+/// The session of a host's record.
+fn owner(stage: &Stage<ZooKeeper>, name: &str) -> anyhow::Result<u64> {
+    let owner = kazoo(stage).owner(&format!("/neti/members/{name}"))?;
+    owner.context("the record is of a session")
+}
+
+/// Waits until a host's record is of another session.
+fn is_of_another(stage: &Stage<ZooKeeper>, name: &str, before: u64) {
+    eventually(&format!("{name}'s record is of another session"), || {
+        owner(stage, name).is_ok_and(|owner| owner != before)
+    });
 }
 
 /// A server grants sessions of 20 ticks at the most: whoever asks for more is told.

@@ -45,8 +45,10 @@ pub trait Tree: Send + Sync {
 const LONG: Duration = Duration::from_secs(30);
 /// Servers grant whole seconds, and not as few as one would like.
 const SHORT: Duration = Duration::from_secs(2);
+/// What a host that is alive keeps through the pauses of a busy machine, and a test can still outlast.
+const STEADY: Duration = Duration::from_secs(5);
 /// How long anything may take before it is called missing.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How soon what happens at once is seen on a slow machine: far sooner than a record ends by itself.
 const PROMPTLY: Duration = Duration::from_secs(5);
 const SETTINGS: &str = r#"{"overlay": ["100.64.0.0/29", "fd64::/112"]}"#;
@@ -206,7 +208,7 @@ async fn a_member_holds_its_addresses(bench: &impl Bench) -> Result<()> {
 async fn a_host_lives_until_it_withdraws(bench: &impl Bench) -> Result<()> {
     let (tree, _) = with_settings(bench).await?;
     let mut watch = Watch(tree.open(LONG)?.watch().await?);
-    let registry = tree.open(SHORT)?;
+    let registry = tree.open(STEADY)?;
     let ours = record("hudson", "10.0.0.10")?;
     let short = registry.register(&ours).await?;
     watch.until("hudson", has("hudson")).await?;
@@ -214,7 +216,7 @@ async fn a_host_lives_until_it_withdraws(bench: &impl Bench) -> Result<()> {
     ensure!(MemberRecord { since: seen.since, ..ours } == *seen, "{seen:?}");
     ensure!((1_700_000_000_000..u64::MAX).contains(&seen.since), "since {}", seen.since);
     let revision = watch.0.borrow().revision;
-    sleep(SHORT * 2).await;
+    sleep(STEADY * 3 / 2).await;
     ensure!(watch.names() == ["hudson"], "it was lost");
     ensure!(watch.0.borrow().revision == revision, "signs of life are changes");
     // The record of this one would end by itself long after it must be gone.
@@ -236,7 +238,7 @@ async fn a_silent_host_is_gone_after_its_ttl(bench: &impl Bench) -> Result<()> {
     watch.until("hudson", has("hudson")).await?;
     drop(registration);
     drop(registry);
-    watch.within(SHORT + PROMPTLY, "no hudson", lacks("hudson")).await?;
+    watch.until("no hudson", lacks("hudson")).await?;
     // Servers count in steps of half a second.
     let lived = begun.elapsed();
     ensure!(lived >= SHORT - Duration::from_secs(1), "it was gone after {lived:?} already");
@@ -245,7 +247,7 @@ async fn a_silent_host_is_gone_after_its_ttl(bench: &impl Bench) -> Result<()> {
 
 async fn an_id_is_of_one_host(bench: &impl Bench) -> Result<()> {
     let (tree, _) = with_settings(bench).await?;
-    let (first, second) = (tree.open(SHORT)?, tree.open(SHORT)?);
+    let (first, second) = (tree.open(STEADY)?, tree.open(STEADY)?);
     let registration = first.register(&record("hudson", "10.0.0.10")?).await?;
     let error = second.register(&record("hudson", "10.0.0.66")?).await.err();
     let error = format!("{:#}", error.context("two hosts of one id are registered")?);
@@ -257,12 +259,12 @@ async fn an_id_is_of_one_host(bench: &impl Bench) -> Result<()> {
 async fn a_restart_takes_its_record_over(bench: &impl Bench) -> Result<()> {
     let (tree, _) = with_settings(bench).await?;
     let mut watch = Watch(tree.open(LONG)?.watch().await?);
-    let killed = tree.open(SHORT)?;
+    let killed = tree.open(STEADY)?;
     drop(killed.register(&record("hudson", "10.0.0.10")?).await?);
     drop(killed);
     watch.until("hudson", has("hudson")).await?;
     let since = watch.record("hudson")?.since;
-    let restarted = tree.open(SHORT)?;
+    let restarted = tree.open(LONG)?;
     let newer = MemberRecord { version: "later".to_owned(), ..record("hudson", "10.0.0.10")? };
     let registration = restarted.register(&newer).await?;
     let is_newer = |seen: &Membership| {
@@ -271,7 +273,7 @@ async fn a_restart_takes_its_record_over(bench: &impl Bench) -> Result<()> {
     watch.until("the restarted host's record", is_newer).await?;
     ensure!(watch.record("hudson")?.since == since, "its claims are younger than it");
     // What the killed one left behind must not take this one's record with it.
-    sleep(SHORT * 2).await;
+    sleep(STEADY * 3 / 2).await;
     ensure!(watch.names() == ["hudson"], "the restarted host is lost");
     registration.withdraw().await?;
     watch.until("no hudson", lacks("hudson")).await

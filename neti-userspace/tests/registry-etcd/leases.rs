@@ -137,7 +137,7 @@ async fn a_restarted_host_takes_its_record_over_and_keeps_its_age() {
 #[tokio::test]
 async fn a_dropped_registration_ends_with_its_lease() {
     let (server, _client) = fleet(&[]).await;
-    let etcd = etcd(server.url());
+    let etcd = brief(server.url());
     let registration = etcd.register(&record("sierra", "10.0.0.11")).await.unwrap();
     let mut told = etcd.watch().await.unwrap();
     assert!(is_there(&told.borrow()));
@@ -149,7 +149,7 @@ async fn a_dropped_registration_ends_with_its_lease() {
 async fn a_longer_time_than_was_asked_for_is_told() {
     // The least that a server grants is one and a half election timeouts.
     let (server, _client) = fleet(&["--heartbeat-interval=300", "--election-timeout=3000"]).await;
-    let registration = etcd(server.url()).register(&record("sierra", "10.0.0.11")).await.unwrap();
+    let registration = brief(server.url()).register(&record("sierra", "10.0.0.11")).await.unwrap();
     let mut trouble = registration.trouble();
     let right = "the server grants 5 s where ttl asks for 2 s: a host that dies is gone after 5 s";
     until(&mut trouble, "the time", |told| told.as_deref() == Some(right)).await;
@@ -159,7 +159,7 @@ async fn a_longer_time_than_was_asked_for_is_told() {
 #[tokio::test]
 async fn to_leave_a_server_that_is_gone_fails() {
     let (mut server, _client) = fleet(&[]).await;
-    let registration = etcd(server.url()).register(&record("sierra", "10.0.0.11")).await.unwrap();
+    let registration = brief(server.url()).register(&record("sierra", "10.0.0.11")).await.unwrap();
     server.kill();
     let error = registration.withdraw().await.unwrap_err().to_string();
     assert!(error.contains("removing /neti/members/sierra: "), "{error}");

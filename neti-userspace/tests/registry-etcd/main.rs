@@ -29,7 +29,8 @@ fn servers(endpoints: &[String]) -> Servers {
     Servers {
         endpoints: endpoints.to_vec(),
         prefix: "/neti".to_owned(),
-        ttl: Duration::from_secs(2),
+        // A host that is held up for a moment must not lose its record.
+        ttl: Duration::from_secs(10),
         tls: None,
         credentials: None,
     }
@@ -37,6 +38,11 @@ fn servers(endpoints: &[String]) -> Servers {
 
 fn etcd(url: String) -> Etcd {
     Etcd::open(&servers(&[url])).unwrap()
+}
+
+/// The same where a record is to end by itself.
+fn brief(url: String) -> Etcd {
+    Etcd::open(&Servers { ttl: Duration::from_secs(2), ..servers(&[url]) }).unwrap()
 }
 
 fn id(name: &str) -> HostId {
@@ -76,7 +82,7 @@ async fn until<T: std::fmt::Debug>(
     what: &str,
     right: impl FnMut(&T) -> bool,
 ) {
-    let seen = timeout(Duration::from_secs(15), told.wait_for(right)).await;
+    let seen = timeout(Duration::from_secs(60), told.wait_for(right)).await;
     let failed = !matches!(&seen, Ok(Ok(_)));
     drop(seen);
     assert!(!failed, "not seen: {what}: {:?}", told.borrow());

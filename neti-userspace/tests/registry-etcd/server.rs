@@ -4,7 +4,7 @@ use std::{
     net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use etcd_client::Client;
@@ -144,7 +144,8 @@ impl Drop for Proxy {
 
 /// Waits until who was started answers.
 async fn answers(client: &mut Client) {
-    for _ in 0..100 {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(60) {
         if client.status().await.is_ok() {
             return;
         }

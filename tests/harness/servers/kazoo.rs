@@ -95,7 +95,8 @@ impl Kazoo {
         Ok(owner.as_u64().filter(|session| *session != 0))
     }
 
-    /// Ends a session as its timeout would: its nodes go, and its client is told when it is back.
+    /// Ends a session as its timeout would: its nodes go, and its client is told when it is back. At one server, without
+    /// TLS.
     pub fn expire(&self, session: u64) -> Result<()> {
         let ended = self.call(json!({ "expire": session }))?;
         ensure!(ended == json!(true), "{}: there is no session {session:#x}", self.hosts);

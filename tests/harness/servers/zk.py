@@ -1,6 +1,8 @@
 """One operation on ZooKeeper, as JSON on standard input; its result, as JSON on standard output."""
 
 import json
+import socket
+import struct
 import sys
 import time
 
@@ -70,23 +72,41 @@ def password(session):
     return b"".join(words)
 
 
-def expire(options, session, patience):
-    """Whether there was such a session. It is over then."""
-    options["client_id"] = (session, password(session))
-    was_there = False
-    ends = time.monotonic() + patience
-    while time.monotonic() < ends:
-        client = KazooClient(**options)
-        client.start(timeout=patience)
-        # Its owner's connection is taken over, and the end of ours closes the session. Its owner may take it back
-        # before: then it is to be had once more.
-        ours = (client.client_id or (session,))[0]
-        client.stop()
-        client.close()
-        if ours != session:
-            return was_there
-        was_there = True
-    raise TimeoutError(f"session {session:#x} does not end")
+def expire(hosts, session, patience):
+    """Ends a session; whether there was one.
+
+    The connection of its owner is taken over and closes the session, in one breath: the owner is back at once, and takes
+    it from whoever pauses in between. Only the server's word that there is no such session tells that it is over.
+    """
+    deadline = time.monotonic() + patience
+    found = False
+    while time.monotonic() < deadline:
+        answer = take_over_and_close(hosts, session)
+        if answer == 0:
+            return found
+        found = found or answer == session
+    raise TimeoutError(f"session {session:#x} is taken back again and again")
+
+
+def take_over_and_close(hosts, session):
+    """The session that the server has connected us to, 0 if there is none such; None if it did not say."""
+    host, _, port = hosts.rpartition(":")
+    # ConnectRequest: protocol, last zxid seen, timeout in milliseconds, session, password, whether reading is enough.
+    begin = struct.pack(">iqiqi16s?", 0, 0, 10_000, session, 16, password(session), False)
+    # RequestHeader: xid, and closeSession.
+    end = struct.pack(">ii", 1, -11)
+    heard = b""
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=3) as stream:
+            stream.sendall(b"".join(struct.pack(">i", len(frame)) + frame for frame in (begin, end)))
+            # To the end: the session is closed by then.
+            while part := stream.recv(4096):
+                heard += part
+    except OSError:
+        # What was heard before still tells.
+        pass
+    # ConnectResponse: its length, protocol, timeout, session.
+    return struct.unpack_from(">iiiq", heard)[3] if len(heard) >= 20 else None
 
 
 def operate(options, request):
@@ -104,12 +124,12 @@ def operate(options, request):
 
 def main():
     request = json.load(sys.stdin)
-    options = dict(request["client"])
+    options = request["client"]
     session = request.get("expire")
-    if session is not None:
-        result = expire(options, session, request["patience"])
-    else:
+    if session is None:
         result = operate(options, request)
+    else:
+        result = expire(options["hosts"], session, request["patience"])
     json.dump(result, sys.stdout)
 
 

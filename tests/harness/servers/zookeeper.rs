@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{Kazoo, Question, Server, Tls, ask};
-use crate::{eventually, instance::server_directory, netns::Netns};
+use crate::{PATIENCE, instance::server_directory, netns::Netns, within};
 
 /// What differs from a plain ZooKeeper. Sessions time out between two and twenty ticks if it does not say otherwise.
 #[derive(Clone, Debug)]
@@ -99,16 +99,19 @@ impl ZooKeeper {
 
     /// What it answers to a command of four letters: `ruok`, `srvr`, `cons`.
     pub fn ask(&self, command: &str) -> Result<String> {
-        ask(&self.netns, self.inside, command)
-            .with_context(|| format!("ask ZooKeeper at {} {command}", self.inside))
+        let mut answer = ask(&self.netns, self.inside, command);
+        within(PATIENCE, || {
+            if answer.is_err() {
+                answer = ask(&self.netns, self.inside, command);
+            }
+            answer.is_ok()
+        });
+        answer.with_context(|| format!("ask ZooKeeper at {} {command}", self.inside))
     }
 
     /// The ids of the sessions connected from `client`.
     pub fn sessions(&self, client: IpAddr) -> Result<Vec<u64>> {
-        let mut answer = String::new();
-        eventually("ZooKeeper tells its connections", || {
-            self.ask("cons").map(|told| answer = told).is_ok()
-        });
+        let answer = self.ask("cons")?;
         // `/10.0.0.10:40000[1](queued=0,recved=1,sent=1,sid=0x1000...,...)`; Java writes IPv6 as
         // `[fd00:0:0:1:0:0:0:10%eth0]`.
         let from = |line: &str| {
@@ -125,7 +128,8 @@ impl ZooKeeper {
 
     /// Whether it leads its ensemble. A server alone does not.
     pub fn leads(&self) -> bool {
-        self.ask("srvr").is_ok_and(|answer| answer.contains("Mode: leader"))
+        // Once: others are asked while this one hangs.
+        ask(&self.netns, self.inside, "srvr").is_ok_and(|answer| answer.contains("Mode: leader"))
     }
 }
 

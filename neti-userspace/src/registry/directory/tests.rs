@@ -21,8 +21,13 @@ pub struct Registry {
     root: PathBuf,
 }
 
-const TTL: Duration = Duration::from_millis(1500);
+/// Where it should end.
+const SHORT: Duration = Duration::from_millis(600);
+/// Where a host must live through the pauses of a busy machine.
+const TTL: Duration = Duration::from_secs(3);
 const LONG: Duration = Duration::from_secs(60);
+/// Of a watch that lists later than anything here waits, so that only the kernel can tell it of a change.
+const HOUR: Duration = Duration::from_secs(3600);
 
 impl Registry {
     pub fn new() -> Self {
@@ -99,7 +104,7 @@ struct Watch(watch::Receiver<Arc<Membership>>);
 impl Watch {
     /// Waits until the fleet is as it should be.
     async fn until(&mut self, what: &str, right: impl FnMut(&Arc<Membership>) -> bool) {
-        let seen = timeout(Duration::from_secs(60), self.0.wait_for(right)).await;
+        let seen = timeout(LONG, self.0.wait_for(right)).await;
         let failed = seen.is_err();
         drop(seen);
         assert!(!failed, "not seen: {what}: {:?}", self.0.borrow());
@@ -187,19 +192,13 @@ async fn the_first_snapshot_is_complete() {
 #[tokio::test]
 async fn a_member_is_seen_at_once_and_forgotten_at_once() {
     let registry = Registry::new();
-    let mut watch = registry.watch(LONG).await;
-    let mut delays = Vec::new();
+    let mut watch = registry.watch(HOUR).await;
     for _ in 0..21 {
-        let start = Instant::now();
         registry.put(&hudson());
         watch.until("hudson", has("hudson")).await;
-        delays.push(start.elapsed());
         std::fs::remove_file(registry.path("members/hudson")).unwrap();
         watch.until("no hudson", lacks("hudson")).await;
     }
-    delays.sort();
-    // Well under a millisecond on an idle machine.
-    println!("seen after {:?}, the median of {}", delays[10], delays.len());
 }
 
 #[tokio::test]
@@ -253,7 +252,7 @@ async fn a_registered_host_lives_until_it_withdraws() {
     let registration = directory.register(&hudson()).await.unwrap();
     watch.until("hudson", has("hudson")).await;
     let snapshots = watch.0.borrow().revision;
-    sleep(TTL * 3).await;
+    sleep(TTL * 3 / 2).await;
     assert_eq!(watch.names(), ["hudson"]);
     assert_eq!(watch.0.borrow().revision, snapshots, "heartbeats are no changes");
 
@@ -265,12 +264,12 @@ async fn a_registered_host_lives_until_it_withdraws() {
 #[tokio::test]
 async fn a_silent_host_is_gone_after_the_ttl() {
     let registry = Registry::new();
-    let directory = Directory::open(&registry.root, TTL).unwrap();
+    let directory = Directory::open(&registry.root, SHORT).unwrap();
     drop(directory.register(&hudson()).await.unwrap());
-    let mut watch = registry.watch(TTL).await;
     let start = Instant::now();
+    let mut watch = registry.watch(SHORT).await;
     watch.until("no hudson", lacks("hudson")).await;
-    assert!(start.elapsed() >= TTL - Duration::from_millis(50), "{:?}", start.elapsed());
+    assert!(start.elapsed() >= SHORT - Duration::from_millis(50), "{:?}", start.elapsed());
     assert!(registry.path("members/hudson").exists());
 }
 
@@ -324,7 +323,7 @@ async fn an_outage_is_not_an_empty_fleet() {
     let away = registry.root.with_extension("away");
     std::fs::rename(&registry.root, &away).unwrap();
     watch.until("stale", |membership| membership.stale.is_some()).await;
-    sleep(TTL * 2).await;
+    sleep(TTL * 3 / 2).await;
     assert_eq!(watch.names(), ["hudson"]);
     let why = watch.0.borrow().stale.clone().unwrap().why;
     assert!(why.contains("registry") && why.contains("No such file"), "{why}");
@@ -340,12 +339,11 @@ async fn an_outage_is_not_an_empty_fleet() {
 async fn a_directory_that_was_replaced_is_watched() {
     let registry = Registry::new();
     registry.put(&hudson());
-    let mut watch = registry.watch(LONG).await;
+    let mut watch = registry.watch(HOUR).await;
     std::fs::rename(registry.path("members"), registry.path("before")).unwrap();
     std::fs::create_dir(registry.path("members")).unwrap();
     watch.until("no hudson", lacks("hudson")).await;
     registry.put(&hudson());
-    // By the watch: the next listing is later than this waits.
     watch.until("hudson", has("hudson")).await;
 }
 
@@ -380,7 +378,11 @@ async fn a_heartbeat_is_a_touch() {
     let inode =
         |path: &Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
     let before = (inode(&file), modified(&file));
-    sleep(TTL).await;
+    let begun = Instant::now();
+    while modified(&file) == before.1 {
+        assert!(begun.elapsed() < LONG, "it is not touched");
+        sleep(Duration::from_millis(20)).await;
+    }
     assert_eq!(inode(&file), before.0);
     assert!(modified(&file) > before.1);
 }

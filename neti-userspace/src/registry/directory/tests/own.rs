@@ -15,7 +15,7 @@ async fn told(registration: &Registration, what: Option<&str>) {
         (Some(told), Some(what)) => told.contains(what),
         (told, what) => told.is_none() && what.is_none(),
     };
-    let seen = timeout(Duration::from_secs(5), trouble.wait_for(right)).await.is_ok();
+    let seen = timeout(LONG, trouble.wait_for(right)).await.is_ok();
     assert!(seen, "{:?} instead of {what:?}", registration.trouble().borrow());
 }
 
