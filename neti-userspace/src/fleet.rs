@@ -152,6 +152,11 @@ impl FleetSettings {
         self.overlay.iter().any(|range| range.contains(&address))
     }
 
+    /// Overlay addresses that no host may have, for they stand for somebody who is no member.
+    pub fn overridden(&self) -> impl Iterator<Item = IpAddr> {
+        self.policy.nat_overrides.keys().copied()
+    }
+
     /// The range that overlay addresses of `family` are allocated from; `None` if the fleet has none
     /// in that family.
     pub fn range(&self, family: IpFamily) -> Option<IpNet> {
