@@ -105,8 +105,18 @@ impl Config {
             registry: registry::read(&mut keys, &network)?,
             network,
         };
+        if config.is_classic() && !config.role.is_empty() {
+            let what = "must be left out with layout classic, whose records have no roles: no rule \
+                        about this one would hold";
+            return Err(keys.wrong("role", &format!("{:?}", config.role), what));
+        }
         keys.finish()?;
         Ok(config)
+    }
+
+    /// Whether the registry is the original Neti's.
+    fn is_classic(&self) -> bool {
+        matches!(self.registry, RegistryConfig::ZooKeeper { layout: Layout::Classic, .. })
     }
 }
 

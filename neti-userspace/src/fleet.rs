@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::{
     addresses::IpFamily,
     keys::{Keys, SettingsError, json},
+    membership::HostId,
     rules,
 };
 
@@ -150,6 +151,17 @@ impl FleetSettings {
     /// Whether `address` lies in an overlay range.
     pub fn is_overlay(&self, address: IpAddr) -> bool {
         self.overlay.iter().any(|range| range.contains(&address))
+    }
+
+    /// What the filter of a host does: the host's own word, else its role's, else the fleet's.
+    pub fn mode_of(&self, id: &HostId, role: &str) -> Mode {
+        let own = self.policy.overrides(Some(id), role).filter_map(|own| own.mode);
+        own.last().unwrap_or(self.mode)
+    }
+
+    /// Overlay addresses that no host may have, for they stand for somebody who is no member.
+    pub fn overridden(&self) -> impl Iterator<Item = IpAddr> {
+        self.policy.nat_overrides.keys().copied()
     }
 
     /// The range that overlay addresses of `family` are allocated from; `None` if the fleet has none

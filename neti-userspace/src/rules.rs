@@ -85,7 +85,7 @@ pub fn compile(fleet: &FleetSettings, id: &HostId, role: &str) -> Rules {
     };
     let overrides = || fleet.policy.overrides(Some(id), role);
     Rules {
-        mode: overrides().filter_map(|own| own.mode).last().unwrap_or(fleet.mode),
+        mode: fleet.mode_of(id, role),
         echo: overrides().filter_map(|own| own.echo).last().unwrap_or(fleet.echo),
         restricted: draft.restricted,
         classes: classes.by_service(),

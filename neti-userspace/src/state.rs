@@ -18,7 +18,7 @@ use neti_common::{
 pub use self::filter::FilterState;
 use crate::{
     fleet::{FleetSettings, Identity},
-    rules::numbers,
+    rules::numbers::{self, NOBODY},
     view::{Me, Peer, View},
 };
 
@@ -69,7 +69,8 @@ impl MapState {
     pub fn peers(&self) -> usize {
         let v4 = self.v4.overlays.values().map(|path| path.host);
         let v6 = self.v6.overlays.values().map(|path| path.host);
-        v4.chain(v6).collect::<BTreeSet<u32>>().len()
+        let hosts: BTreeSet<u32> = v4.chain(v6).filter(|host| *host != NOBODY).collect();
+        hosts.len()
     }
 }
 
@@ -115,13 +116,12 @@ pub fn peers(me: &Me, view: &View) -> MapState {
 fn family<F: Family>(me: &Me, view: &View) -> FamilyState<F> {
     let mut members = BTreeMap::new();
     let mut overlays = BTreeMap::new();
-    for (id, peer) in &view.peers {
-        let host = numbers::of_host(id);
+    for peer in view.peers.values() {
         for real in of::<F>(&peer.reals) {
-            members.insert(real, member(host, peer, real));
+            members.insert(real, member(peer, real));
         }
         for overlay in of::<F>(&peer.overlays) {
-            overlays.insert(overlay, path(me, host, peer, overlay));
+            overlays.insert(overlay, path(me, peer, overlay));
         }
     }
     FamilyState { members, overlays, ..FamilyState::empty() }
@@ -138,18 +138,20 @@ fn with_overrides<F: Family>(
         return peers;
     }
     for (&overlay, &real) in &fleet.policy.nat_overrides {
-        let peer =
-            Peer { overlays: vec![overlay], reals: vec![real], role: String::new(), generation: 0 };
+        let peer = Peer {
+            overlays: vec![overlay],
+            reals: vec![real],
+            host: NOBODY,
+            role: String::new(),
+            generation: 0,
+        };
         let (Some(overlay), Some(real)) = (F::of(overlay), F::of(real)) else { continue };
         let flags = member_flag::OVERRIDE;
-        peers.members.insert(real, Member { flags, ..member(NOBODY, &peer, real) });
-        peers.overlays.insert(overlay, path(me, NOBODY, &peer, overlay));
+        peers.members.insert(real, Member { flags, ..member(&peer, real) });
+        peers.overlays.insert(overlay, path(me, &peer, overlay));
     }
     peers
 }
-
-/// The number of a host that is no member.
-const NOBODY: u32 = 0;
 
 /// What both families share is in both: the programs of a family read its own settings only.
 fn settings<F: Family>(me: &Me, fleet: &FleetSettings) -> Settings<F> {
@@ -171,11 +173,11 @@ fn settings<F: Family>(me: &Me, fleet: &FleetSettings) -> Settings<F> {
     }
 }
 
-fn member<F: Family>(host: u32, peer: &Peer, real: F::Addr) -> Member<F> {
+fn member<F: Family>(peer: &Peer, real: F::Addr) -> Member<F> {
     Member {
         real,
         overlays: fill(F::UNSPECIFIED, of::<F>(&peer.overlays)),
-        host,
+        host: peer.host,
         generation: peer.generation,
         role: numbers::of_role(&peer.role),
         overlay_count: of::<F>(&peer.overlays).count().min(OVERLAYS) as u8,
@@ -184,7 +186,7 @@ fn member<F: Family>(host: u32, peer: &Peer, real: F::Addr) -> Member<F> {
     }
 }
 
-fn path<F: Family>(me: &Me, host: u32, peer: &Peer, overlay: F::Addr) -> Path<F> {
+fn path<F: Family>(me: &Me, peer: &Peer, overlay: F::Addr) -> Path<F> {
     let real = of::<F>(&peer.reals).next().unwrap_or(F::UNSPECIFIED);
     let redirect = me.on_link.iter().any(|range| range.contains(&F::to_ip(&real)));
     Path {
@@ -192,7 +194,7 @@ fn path<F: Family>(me: &Me, host: u32, peer: &Peer, overlay: F::Addr) -> Path<F>
         real,
         reals: fill(F::UNSPECIFIED, of::<F>(&peer.reals)),
         primary: of::<F>(&peer.overlays).next().unwrap_or(overlay),
-        host,
+        host: peer.host,
         generation: peer.generation,
         flags: if redirect { path_flag::REDIRECT } else { 0 },
         _pad: [0; 7],

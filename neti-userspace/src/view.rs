@@ -20,6 +20,7 @@ use crate::{
     fleet::{FleetSettings, Networks},
     membership::{HostId, MemberRecord, Members, Problem},
     reverse::ReversePath,
+    rules::numbers::Named,
 };
 
 /// Our own host.
@@ -65,7 +66,9 @@ pub struct Peer {
     pub overlays: Vec<IpAddr>,
     /// The real addresses it may send from, in each family the one we send to first; never empty.
     pub reals: Vec<IpAddr>,
-    /// Empty: none.
+    /// The number by which the maps know it.
+    pub host: u32,
+    /// Empty: none, or one that the maps would take for another.
     pub role: String,
     pub generation: u32,
 }
@@ -100,6 +103,7 @@ pub fn view(me: &Me, fleet: &FleetSettings, members: &Members) -> View {
     let mut reals = Claims::new("real", &me.id, own_reals.chain(me.reals.iter().copied()));
     named.sort_by_key(|(m, _)| (m.since, &m.id));
     let mut peers = BTreeMap::new();
+    let numbers = Named::of(&fleet.policy);
     for (member, mut overlays) in named {
         let visible = visible(me, &fleet.networks, member);
         problems.extend(unreachable(me, member, &overlays, &visible));
@@ -111,8 +115,9 @@ pub fn view(me: &Me, fleet: &FleetSettings, members: &Members) -> View {
             has_family(&me.overlays, family) && has_family(&reals, family)
         });
         if !reals.is_empty() {
-            let MemberRecord { role, generation, .. } = member;
-            let peer = Peer { overlays, reals, role: role.clone(), generation: *generation };
+            let host = numbers.host(&member.id);
+            let role = unmistaken(&numbers, member, &mut problems);
+            let peer = Peer { overlays, reals, host, role, generation: member.generation };
             peers.insert(member.id.clone(), peer);
         }
     }
@@ -233,6 +238,25 @@ fn outside(
         false
     });
     reals
+}
+
+/// The role by which rules may know `member`: none if the maps would take it for another one.
+fn unmistaken(numbers: &Named, member: &MemberRecord, problems: &mut BTreeSet<Problem>) -> String {
+    if let Some(named) = numbers.other_host(&member.id) {
+        let what = format!(
+            "has the same number as {named}, which a rule names, and none of its rights; one must \
+             be renamed"
+        );
+        problems.insert(problem(member, what));
+    }
+    let Some(named) = numbers.other_role(&member.role) else { return member.role.clone() };
+    let what = format!(
+        "role {} has the same number as {named}, which a rule names, and none of its rights; one \
+         must be renamed",
+        member.role
+    );
+    problems.insert(problem(member, what));
+    String::new()
 }
 
 fn has_family(addresses: &[IpAddr], family: IpFamily) -> bool {

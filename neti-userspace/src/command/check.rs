@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Error, Result, anyhow, bail};
 use rtnetlink::Handle;
 
 use super::run::host;
@@ -124,12 +124,14 @@ async fn fleet(
         Ok(fleet) => fleet,
         Err(error) => return vec![("fleet", Err(error.into()))],
     };
-    let good = format!("overlay {}, {}", list(&fleet.overlay), fleet.mode.as_str());
+    let mode = fleet.mode_of(&config.host, &config.role);
+    let good = format!("overlay {}, {} on this host", list(&fleet.overlay), mode.as_str());
     let twins = format!("{}, which the kernel gives to no socket", fleet.twin_ports);
     let index = uplink.map_or(0, |uplink| uplink.index);
     let mut findings = vec![
         ("fleet", overlap::check(netlink, index, &fleet.overlay).await.map(|()| good)),
         ("network", host::network(config, &fleet).map(|()| config.network.clone())),
+        ("role", role(config, &fleet)),
         ("twin ports", ports::check(fleet.twin_ports).map(|()| twins)),
     ];
     // What is wrong with the uplink's addresses is a finding of its own.
@@ -139,6 +141,11 @@ async fn fleet(
         findings.push(("overlay addresses", families(uplink, &reals, &fleet)));
     }
     findings
+}
+
+fn role(config: &Config, fleet: &FleetSettings) -> Result<String> {
+    fleet.policy.check_role(&config.role).map_err(Error::msg)?;
+    Ok(if config.role.is_empty() { "none".to_owned() } else { config.role.clone() })
 }
 
 fn families(uplink: &Uplink, reals: &[IpAddr], fleet: &FleetSettings) -> Result<String> {

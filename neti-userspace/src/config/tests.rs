@@ -210,3 +210,18 @@ fn what_is_wrong_with_servers_is_told() {
         assert!(!error.contains('\n'), "{error}");
     }
 }
+
+#[test]
+fn a_role_in_the_original_netis_tree_is_told() {
+    let text = |layout: &str, role: &str| {
+        let registry = format!(
+            "kind = \"zookeeper\"\nlayout = \"{layout}\"\nendpoints = [\"10.0.0.5:2181\"]\n"
+        );
+        format!("network = \"ec2\"\nuplink = \"eth0\"\n{role}[registry]\n{registry}")
+    };
+    let role = "role = \"web\"\n";
+    assert!(parse(&text("classic", "")).is_ok());
+    assert!(parse(&text("neti", role)).is_ok());
+    let error = parse(&text("classic", role)).unwrap_err().to_string();
+    assert!(error.contains("role = \"web\": must be left out with layout classic"), "{error}");
+}

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{FleetError, Mode, OpenPort, allow, allow::AllowRule, ports};
 use crate::{
+    addresses,
     keys::Keys,
     membership::{HostId, is_name},
 };
@@ -59,6 +60,19 @@ impl Policy {
     pub fn overrides(&self, id: Option<&HostId>, role: &str) -> impl Iterator<Item = &Overrides> {
         let role = self.roles.as_ref().and_then(|roles| roles.get(role));
         role.into_iter().chain(id.and_then(|id| self.hosts.get(id)))
+    }
+
+    /// Fails for a role that is not among those that the settings list: nothing that they say of roles
+    /// is about a host that has it.
+    pub fn check_role(&self, role: &str) -> Result<(), String> {
+        match &self.roles {
+            Some(roles) if !role.is_empty() && !roles.contains_key(role) => Err(format!(
+                "{role} is none that the fleet's `roles` list ({}), so that no rule about a role \
+                 holds for this host; correct it in the configuration, or list it",
+                addresses::list(roles.keys()),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The rules by which a host lets members in. None: it lets all of them in.

@@ -72,6 +72,13 @@ async fn of_family(
             addresses::list(&fleet.overlay),
         )));
     }
+    if let Some(real) = fleet.policy.nat_overrides.get(&address) {
+        let key = locks.key(&host_key(family, id));
+        return Err(RegistryError::Other(anyhow!(
+            "{key}: {address} stands for {real} by the fleet's nat_overrides; take it out of them, or \
+             `neti fleet release {id}` for another address",
+        )));
+    }
     Ok(address)
 }
 
@@ -111,14 +118,15 @@ async fn take(
     let range = fleet.range(family);
     let range = range.with_context(|| format!("the fleet has no {family} overlay range"))?;
     // Most of a range is free, and to list its claims is dear.
-    let guesses = Pool::new(range, []);
+    let guesses = Pool::new(range, fleet.overridden());
     for address in (0..GUESSES).filter_map(|_| guesses.draw()) {
         if let Some(address) = attempt(locks, id, address).await? {
             return Ok(address);
         }
     }
     let names = locks.locked().await?;
-    let mut pool = Pool::new(range, names.iter().filter_map(|name| name.parse().ok()));
+    let locked = names.iter().filter_map(|name| name.parse().ok());
+    let mut pool = Pool::new(range, locked.chain(fleet.overridden()));
     while let Some(address) = pool.draw() {
         if let Some(address) = attempt(locks, id, address).await? {
             return Ok(address);
@@ -126,8 +134,8 @@ async fn take(
         pool.take(address);
     }
     Err(RegistryError::Other(anyhow!(
-        "{}: overlay range {range} is full: all {} addresses are claimed; `neti fleet release` the \
-         hosts that are no more, or put a larger {family} range first in the fleet's settings",
+        "{}: overlay range {range} is full: all {} addresses are claimed or in nat_overrides; `neti \
+         fleet release` the hosts that are no more, or put a larger {family} range first in the fleet's settings",
         locks.key("overlays"),
         pool.taken(),
     )))

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{Registry, RegistryError};
 use crate::{
-    addresses::IpFamily,
+    addresses::{Addresses, IpFamily},
     fleet::{FleetSettings, Mode},
     membership::{Confirmation, HostId, MemberRecord, MemberState, Membership},
 };
@@ -140,6 +140,35 @@ async fn an_address_stays_with_its_host(bench: &impl Bench) -> Result<()> {
     let error = registry.claim(&hudson, &elsewhere, &[IpFamily::V4]).await.err();
     let error = error.context("an address outside the fleet's ranges is taken")?;
     ensure!(format!("{error:#}").contains("in no overlay range"), "{error:#}");
+    nobody_gets_what_stands_for_another(&registry, &hudson, first).await
+}
+
+/// Of six addresses two are claimed, and all but one of the others are in `nat_overrides`.
+async fn nobody_gets_what_stands_for_another(
+    registry: &impl Registry,
+    hudson: &HostId,
+    held: Addresses,
+) -> Result<()> {
+    let fleet = |overridden: &[IpAddr]| {
+        let entry = |(index, address)| format!("\"{address}\": \"203.0.113.{index}\"");
+        let overrides = overridden.iter().enumerate().map(entry).collect::<Vec<_>>().join(", ");
+        let text = format!(r#"{{"overlay": ["100.64.0.0/29"], "nat_overrides": {{{overrides}}}}}"#);
+        FleetSettings::parse("fleet", text.as_bytes())
+    };
+    let claims = registry.claims().await?;
+    let range = (1..7).map(|host| IpAddr::from([100, 64, 0, host]));
+    let mut free: Vec<IpAddr> = range.filter(|address| !claims.contains_key(address)).collect();
+    let last = free.pop().context("a free address")?;
+    let walden = registry.claim(&id("walden")?, &fleet(&free)?, &[IpFamily::V4]).await?;
+    ensure!(walden.of(IpFamily::V4) == Some(last), "{walden} is none that was free");
+    let error = registry.claim(&id("altair")?, &fleet(&free)?, &[IpFamily::V4]).await.err();
+    let error = error.context("a host has the address of nobody")?;
+    ensure!(format!("{error:#}").contains("is full: all 6"), "{error:#}");
+
+    let held = held.of(IpFamily::V4).context("an IPv4 address")?;
+    let error = registry.claim(hudson, &fleet(&[held])?, &[IpFamily::V4]).await.err();
+    let error = error.context("an address that stands for another is taken")?;
+    ensure!(format!("{error:#}").contains("nat_overrides"), "{error:#}");
     Ok(())
 }
 

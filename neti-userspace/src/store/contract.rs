@@ -65,6 +65,7 @@ fn sample(fleet: &str, peers: &[(&str, &str, u8, u8)]) -> Result<MapState> {
                 [203, 0, 113, real].into(),
                 six([0x2001, 0xdb8], real),
             ],
+            host: crate::rules::numbers::of_host(&name.parse()?),
             role: (*role).to_owned(),
             generation: 1,
         };

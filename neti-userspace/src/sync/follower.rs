@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::{Names, PROBLEMS, Status, claimants::Claimants};
 use crate::{
     diff::{Changes, diff},
-    fleet::FleetSettings,
+    fleet::{self, FleetSettings},
     membership::{HostId, Members, Membership, Problem},
     reverse::ReversePath,
     state::{FilterState, peers, state},
@@ -82,11 +82,17 @@ impl<S: Store> Follower<S> {
                     _ => self.store.read()?,
                 };
                 let seen = Seen::afresh(me, membership, before.as_ref());
+                let changed = before.as_ref().is_none_or(|before| before.fleet != seen.fleet);
                 let known = before.take().map(|before| before.view.problems).unwrap_or_default();
                 warn_of(seen.view.problems.difference(&known));
                 let want = state(me, &seen.fleet, &seen.filter, &seen.view);
                 let seen = before.insert(seen);
                 apply(&mut self.store, &diff(&have, &want), membership.revision)?;
+                if changed {
+                    for warning in fleet::warnings(&seen.fleet, &seen.members) {
+                        warn!("fleet: {warning}");
+                    }
+                }
                 seen
             }
         };
@@ -107,7 +113,11 @@ impl<S: Store> Follower<S> {
 impl Seen {
     fn afresh(me: &Me, membership: &Membership, before: Option<&Self>) -> Self {
         let Membership { fleet, members, .. } = membership;
-        let view = view(me, fleet, members);
+        let mut view = view(me, fleet, members);
+        // None of a member's, so that it stays when a part of the view is made again.
+        if let Err(what) = fleet.policy.check_role(&me.role) {
+            view.problems.insert(Problem { key: "role".to_owned(), what });
+        }
         let same = before.filter(|before| before.fleet == *fleet && before.me.role == me.role);
         let filter = same.map(|before| before.filter.clone());
         Self {

@@ -1,9 +1,12 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::membership::{
-    Membership,
-    sample::{id, me, membership, record, records, said, these},
+use crate::{
+    membership::{
+        Membership,
+        sample::{id, me, membership, record, records, said, these},
+    },
+    rules::numbers,
 };
 
 fn view(me: &Me, membership: &Membership) -> View {
@@ -37,6 +40,36 @@ fn check(records: Vec<MemberRecord>, peers: &[(&str, &[&str])], problems: &[&str
         let records = records.iter().cloned().map(|record| record.said(family)).collect();
         assert_eq!(found(&me().said(family), records), (peers, problems), "{family}");
     }
+}
+
+#[test]
+fn who_has_the_number_of_another_has_none_of_its_rights() {
+    let altarage = record("altarage", "100.64.0.9", "ec2").private("10.0.0.9");
+    let altarage = MemberRecord { role: "liquid".to_owned(), ..altarage };
+    let seen = |rules: &str| {
+        let text = format!(r#"{{"overlay": ["100.64.0.0/16"], "member_rules": [{rules}]}}"#);
+        let fleet = FleetSettings::parse("fleet", text.as_bytes()).unwrap();
+        super::view(&me(), &fleet, &membership([altarage.clone()]).members)
+    };
+    let (own, others) = (numbers::of_host(&altarage.id), numbers::of_host(&id("zinke")));
+    assert_eq!((own, numbers::of_role("liquid")), (others, numbers::of_role("costarring")));
+
+    let view =
+        seen(r#""from host altarage to any", "from role liquid to any", "from any to role db""#);
+    let peer = &view.peers[&altarage.id];
+    assert_eq!((peer.host, peer.role.as_str(), told(&view)), (own, "liquid", vec![]));
+
+    let view = seen(r#""from host zinke to any", "from role costarring to any""#);
+    let peer = &view.peers[&altarage.id];
+    assert_eq!((peer.host, peer.role.as_str()), (own + 1, ""));
+    let rest = "which a rule names, and none of its rights; one must be renamed";
+    assert_eq!(
+        told(&view),
+        [
+            format!("members/altarage: has the same number as zinke, {rest}"),
+            format!("members/altarage: role liquid has the same number as costarring, {rest}"),
+        ]
+    );
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::list::tell_problems;
 use crate::{
     addresses::list,
     cli::Printing,
+    fleet::warnings,
     membership::{HostId, Membership},
     output::{self, Facts},
     registry::Registry,
@@ -24,7 +25,10 @@ struct Summary {
     roles: BTreeMap<String, usize>,
     versions: BTreeMap<String, usize>,
     overlay: Vec<IpNet>,
+    /// Of hosts that the policy does not give another.
     mode: &'static str,
+    /// Members by what their filter does.
+    modes: BTreeMap<String, usize>,
     identity: &'static str,
     max_removals: usize,
     /// Overlay addresses that are locked.
@@ -33,6 +37,8 @@ struct Summary {
     idle_claims: BTreeMap<IpAddr, HostId>,
     /// Keys of the registry that are skipped.
     problems: usize,
+    /// What the settings hardly mean.
+    warnings: Vec<String>,
 }
 
 pub async fn run(
@@ -54,16 +60,20 @@ fn summary(fleet: &Membership, claims: BTreeMap<IpAddr, HostId>) -> Summary {
         versions: BTreeMap::new(),
         overlay: fleet.fleet.overlay.clone(),
         mode: fleet.fleet.mode.as_str(),
+        modes: BTreeMap::new(),
         identity: fleet.fleet.identity.as_str(),
         max_removals: fleet.fleet.max_removals,
         claims: claims.len(),
         idle_claims: claims,
         problems: fleet.problems.len(),
+        warnings: warnings(&fleet.fleet, &fleet.members),
     };
     summary.idle_claims.retain(|_, host| !fleet.members.contains_key(host));
     for record in fleet.members.values() {
         *summary.networks.entry(record.network.clone()).or_default() += 1;
         *summary.roles.entry(record.role.clone()).or_default() += 1;
+        let mode = fleet.fleet.mode_of(&record.id, &record.role);
+        *summary.modes.entry(mode.as_str().to_owned()).or_default() += 1;
         *summary.versions.entry(record.version.clone()).or_default() += 1;
     }
     summary
@@ -80,19 +90,22 @@ impl Facts for Summary {
         if self.idle_claims.len() > NAMED {
             idle.push("...".to_owned());
         }
-        vec![
+        let mut facts = vec![
             ("members", self.members.to_string()),
             ("by network", counts(&self.networks)),
             ("by role", counts(&self.roles)),
             ("by version", counts(&self.versions)),
             ("overlay ranges", list(&self.overlay)),
             ("mode", self.mode.to_owned()),
+            ("by mode", counts(&self.modes)),
             ("identity", self.identity.to_owned()),
             ("max removals", self.max_removals.to_string()),
             ("claims", self.claims.to_string()),
             ("claims without a member", list(&idle)),
             ("problems", self.problems.to_string()),
-        ]
+        ];
+        facts.extend(self.warnings.iter().map(|warning| ("warning", warning.clone())));
+        facts
     }
 }
 
@@ -118,7 +131,10 @@ mod tests {
 
     #[tokio::test]
     async fn counts_members_and_claims() {
-        let registry = registry(r#"{"overlay": ["100.64.0.0/16"], "mode": "enforce"}"#);
+        let registry = registry(
+            r#"{"overlay": ["100.64.0.0/16"], "mode": "enforce", "roles": {"web": {"mode": "observe"},
+                "db": {}}}"#,
+        );
         let hudson = record("hudson", "100.64.0.1", "ec2").private("10.0.0.10");
         let walden = record("walden", "100.64.0.2", "vpc").public("203.0.113.11");
         let (role, version) = ("web".to_owned(), "0.1.0".to_owned());
@@ -135,6 +151,8 @@ mod tests {
             "by role                  none 1, web 1",
             "by version               none 1, 0.1.0 1",
             "mode                     enforce",
+            "by mode                  enforce 1, observe 1",
+            "warning                  roles.db: no member has role db",
             "max removals             20",
             "claims                   8",
             "claims without a member  7, gone-2 100.64.1.2, gone-3 100.64.1.3, gone-4 100.64.1.4, \

@@ -7,7 +7,7 @@ use aya::maps::{HashMap, IterableMap, Map, MapData, PerCpuArray};
 use ipnet::IpNet;
 use neti_common::{
     family::{Family, V4, V6},
-    maps::{DropKey, Dropped, Notes, name},
+    maps::{self, DropKey, Dropped, Notes, name},
     verdict::Reason,
 };
 use nix::time::{ClockId, clock_gettime};
@@ -44,7 +44,8 @@ pub struct Shown {
     /// How many seconds ago that was.
     #[serde(skip)]
     ago: u64,
-    /// A key of the fleet's settings and an element or value of it that would have let them in.
+    /// A key of the fleet's settings and an element or value of it that would have let them in, or that
+    /// they are let in since.
     #[serde(skip_serializing_if = "Option::is_none")]
     admitted_by: Option<String>,
 }
@@ -73,7 +74,13 @@ impl Row for Shown {
 pub fn read(pins: &Pins, would: bool) -> Result<(Vec<Shown>, u64)> {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).context("the monotonic clock")?;
     let me = status::read(pins.instance())?.map(|status| status.host);
-    let host = Host { me, members: members(pins), now: now.tv_sec().cast_unsigned() };
+    let (settings, _) = KernelStore::open(pins)?.settings()?;
+    let host = Host {
+        me,
+        members: members(pins),
+        restricted: settings.members != maps::members::ALL,
+        now: now.tv_sec().cast_unsigned(),
+    };
     let mut shown = [host.drops::<V4>(pins)?, host.drops::<V6>(pins)?].concat();
     shown.retain(|shown| !would || shown.would_drop > 0);
     shown.sort_by(|a, b| b.packets.cmp(&a.packets).then(a.source.cmp(&b.source)));
@@ -87,6 +94,8 @@ struct Host {
     me: Option<HostId>,
     /// By real address, and by overlay address: what `observe` lets pass is translated when it is noted.
     members: BTreeMap<IpAddr, HostId>,
+    /// Whether members are let in by rules alone.
+    restricted: bool,
     /// `CLOCK_MONOTONIC`, seconds.
     now: u64,
 }
@@ -179,12 +188,18 @@ impl Host {
         member: Option<&HostId>,
         service: &Service,
     ) -> Option<String> {
-        match (reason, member) {
-            (Reason::Role, Some(peer)) => {
-                let me = self.me.as_ref().map_or("ID", HostId::as_str);
-                Some(format!("member_rules: \"from host {peer} to host {me} {service}\""))
+        match reason {
+            // The first rule to a host would shut out all others.
+            Reason::Role if !self.restricted => {
+                Some("members reach all of this host by now".into())
             }
-            (Reason::Stranger | Reason::NotAReply | Reason::IcmpUnrelated, _) => {
+            Reason::Role => {
+                let me = self.me.as_ref()?;
+                // The names may be behind, and are those of members with overlay addresses here.
+                let from = member.map_or("any".to_owned(), |peer| format!("host {peer}"));
+                Some(format!("member_rules: \"from {from} to host {me} {service}\""))
+            }
+            Reason::Stranger | Reason::NotAReply | Reason::IcmpUnrelated => {
                 let from = IpNet::from(source).to_string();
                 let rule = match service {
                     Service::Tcp(port) => {
@@ -209,7 +224,7 @@ mod tests {
 
     fn host() -> Host {
         let members = [("10.0.0.11".parse().unwrap(), "sierra".parse().unwrap())].into();
-        Host { me: Some("hudson".parse().unwrap()), members, now: 100 }
+        Host { me: Some("hudson".parse().unwrap()), members, restricted: true, now: 100 }
     }
 
     fn shown(src: &str, protocol: u8, port: u16, reason: Reason) -> Shown {
@@ -251,6 +266,21 @@ mod tests {
             let read = crate::fleet::FleetSettings::parse("fleet", fleet.as_bytes());
             assert!(read.is_ok(), "{fleet}: {}", read.unwrap_err());
         }
+    }
+
+    #[test]
+    fn a_member_without_a_name_is_let_in_by_a_rule_for_all_and_nobody_by_the_first_rule() {
+        let sierra = "sierra".parse().unwrap();
+        let rule = |host: Host, member| {
+            let source = "10.0.0.99".parse().unwrap();
+            host.rule(Reason::Role, source, member, &Service::Tcp(443))
+        };
+        let any = "member_rules: \"from any to host hudson tcp/443\"";
+        assert_eq!(rule(host(), None).as_deref(), Some(any));
+        let open = Host { restricted: false, ..host() };
+        let by_now = "members reach all of this host by now";
+        assert_eq!(rule(open, Some(&sierra)).as_deref(), Some(by_now));
+        assert_eq!(rule(Host { me: None, ..host() }, None), None);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::{
     loader::pins::Pins,
     membership::HostId,
     output::Row,
+    rules::numbers::NOBODY,
     state::FamilyState,
     status::names,
     store::{Store, kernel::KernelStore},
@@ -64,7 +65,8 @@ pub fn read(pins: &Pins) -> Result<Vec<Shown>> {
 
 fn members<F: Family>(state: &FamilyState<F>, names: &BTreeMap<IpAddr, HostId>) -> Vec<Shown> {
     let mut members: BTreeMap<IpAddr, Shown> = BTreeMap::new();
-    for path in state.overlays.values() {
+    // An address of `nat_overrides` is no member's.
+    for path in state.overlays.values().filter(|path| path.host != NOBODY) {
         let primary = F::to_ip(&path.primary);
         members
             .entry(primary)
@@ -129,6 +131,13 @@ mod tests {
         let nameless = &members(&state, &BTreeMap::new())[0];
         assert_eq!(nameless.cells()[0], "-");
         assert!(!serde_json::to_string(nameless).unwrap().contains("id"));
+    }
+
+    #[test]
+    fn what_stands_for_another_address_is_no_member() {
+        let mut state = state::<V4>(["100.64.0.7", "100.64.0.9"], "10.0.0.11");
+        state.overlays.values_mut().for_each(|path| path.host = NOBODY);
+        assert_eq!(members(&state, &BTreeMap::new()), []);
     }
 
     #[test]

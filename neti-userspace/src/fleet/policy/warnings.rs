@@ -23,12 +23,12 @@ const NAMED: usize = 3;
 /// concerns nobody.
 pub fn warnings(fleet: &FleetSettings, members: &Members) -> Vec<String> {
     let policy = &fleet.policy;
-    let mut warnings = Vec::new();
+    // The gravest first, for of many the last are not told.
+    let mut warnings = of_numbers(policy, members);
+    warnings.extend(of_nat_overrides(policy, members));
     if !members.is_empty() {
         warnings.extend(of_names(policy, members));
     }
-    warnings.extend(of_numbers(policy, members));
-    warnings.extend(of_nat_overrides(policy, members));
     warnings.extend(of_overlay(fleet));
     let shadowed = shadows::shadowed(policy).into_iter();
     warnings.extend(shadowed.map(|rule| format!("{}: adds nothing to {}", rule.key, rule.by)));
@@ -81,7 +81,7 @@ fn of_names(policy: &Policy, members: &Members) -> Vec<String> {
     warnings
 }
 
-/// Members that the filter takes for others, because their name has the number of one that a rule names.
+/// Members that no rule can name, because their name has the number of one that a rule names.
 fn of_numbers(policy: &Policy, members: &Members) -> Vec<String> {
     let named = |index: usize, who: &Who| match who {
         Who::Any => None,
@@ -107,8 +107,8 @@ fn of_numbers(policy: &Policy, members: &Members) -> Vec<String> {
     }
     let tell = |((index, named, name), ids): ((usize, &str, &str), Vec<&HostId>)| {
         format!(
-            "member_rules[{index}]: is about {} too, for {name} has the same number as {named}; one \
-             must be renamed",
+            "member_rules[{index}]: {name} has the same number as {named}, so that no rule knows {} \
+             by it; one must be renamed",
             some(&ids)
         )
     };

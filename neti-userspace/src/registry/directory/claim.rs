@@ -36,6 +36,13 @@ pub fn claim(tree: &Tree, id: &HostId, fleet: &FleetSettings, family: IpFamily) 
             addresses::list(&fleet.overlay),
         );
     }
+    if let Some(real) = fleet.policy.nat_overrides.get(&address) {
+        bail!(
+            "{}: {address} stands for {real} by the fleet's nat_overrides; take it out of them, or \
+             remove this file and overlays/{address} for another address",
+            hosts.join(id.as_str()).display(),
+        );
+    }
     Ok(address)
 }
 
@@ -164,12 +171,13 @@ fn locked(tree: &Tree, family: IpFamily) -> Result<BTreeSet<IpAddr>> {
 fn lock(tree: &Tree, id: &HostId, fleet: &FleetSettings, family: IpFamily) -> Result<IpAddr> {
     let range = fleet.range(family);
     let range = range.with_context(|| format!("the fleet has no {family} overlay range"))?;
-    let mut pool = Pool::new(range, locked(tree, family)?);
+    let locked = locked(tree, family)?;
+    let mut pool = Pool::new(range, locked.into_iter().chain(fleet.overridden()));
     loop {
         let Some(address) = pool.draw() else {
             bail!(
-                "{}: overlay range {range} is full: all {} addresses are claimed; remove the \
-                 claims of hosts that are no more (overlays/<address> and {}/<id>), or put a \
+                "{}: overlay range {range} is full: all {} addresses are claimed or in \
+                 nat_overrides; remove the claims of hosts that are no more (overlays/<address> and {}/<id>), or put a \
                  larger {family} range first in the fleet's settings",
                 tree.overlays.display(),
                 pool.taken(),

@@ -115,6 +115,9 @@ pub async fn write(
     text: &str,
     expected: Option<u64>,
 ) -> Result<()> {
+    if place.tree.layout == Layout::Classic {
+        without_roles(&name(place), text)?;
+    }
     let path = place.tree.path("fleet");
     let changed = || place.link.error(&path, Error::BadVersion);
     let standing = Standing::read(place, client).await?;
@@ -145,6 +148,19 @@ pub async fn write(
 }
 
 /// Writes a node if it still is what was read.
+/// Fails if the settings are about roles: in the original Neti's tree no member has one, so that a rule
+/// about them would let in nobody.
+fn without_roles(name: &str, text: &str) -> Result<()> {
+    let settings = FleetSettings::parse(name, text.as_bytes())?;
+    match settings.policy.roles().first() {
+        None => Ok(()),
+        Some(role) => Err(RegistryError::Settings(format!(
+            "{name}: layout classic has no roles, and the settings are about role {role}; must be \
+             about hosts by their ids"
+        ))),
+    }
+}
+
 fn put(
     place: &Place,
     writer: &mut MultiWriter<'_>,
@@ -192,6 +208,21 @@ fn with_value(text: &[u8], threshold: Value) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_about_roles_are_none_for_a_tree_without_them() {
+        for (keys, role) in [
+            (r#""roles": {"web": {}}"#, Some("web")),
+            (r#""member_rules": ["from host hudson to role db"]"#, Some("db")),
+            (r#""member_rules": ["from host hudson to any"]"#, None),
+        ] {
+            let text = format!(r#"{{"overlay": ["100.64.0.0/16"], {keys}}}"#);
+            let error = without_roles("fleet", &text).err().map(|error| error.to_string());
+            let told = role.map(|role| format!("the settings are about role {role};"));
+            assert_eq!(error.is_some(), told.is_some(), "{keys}");
+            assert!(error.unwrap_or_default().contains(&told.unwrap_or_default()), "{keys}");
+        }
+    }
 
     #[test]
     fn the_threshold_is_the_nodes() {

@@ -170,3 +170,21 @@ fn a_fleet_with_many_problems_tells_the_first_and_how_many() {
     assert_eq!((status.problems.len(), status.problem_count), (PROBLEMS, 151));
     assert_eq!(status.problems[0].key, "members/zulu", "the registry's come first");
 }
+
+#[test]
+fn a_role_that_the_settings_do_not_list_is_a_problem_of_this_host() {
+    let mut now = membership([record("sierra", "100.64.0.2", "ec2").private("10.0.0.11")]);
+    let text = br#"{"overlay": ["100.64.0.0/16"], "roles": {"web": {}}}"#;
+    now.fleet = Arc::new(FleetSettings::parse("fleet", text).unwrap());
+    let mut follower = Follower::new(MemoryStore::default());
+    let mut problems = |role: &str, now: &Membership| {
+        let me = Me { role: role.to_owned(), ..me() };
+        let status = follower.step(&me, now).unwrap();
+        status.problems.into_iter().map(|problem| problem.key).collect::<Vec<_>>()
+    };
+    assert_eq!(problems("web", &now), [""; 0]);
+    assert_eq!(problems("", &now), [""; 0]);
+    assert_eq!(problems("wbe", &now), ["role"]);
+    now.members.remove(&id("sierra"));
+    assert_eq!(problems("wbe", &now), ["role"]);
+}

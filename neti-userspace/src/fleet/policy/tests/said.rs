@@ -123,14 +123,14 @@ fn what_meets_members_by_name_or_address_is_told() {
            "allow": [{"from": "100.64.7.0/24"}]"#,
         &members,
         &[
-            "member_rules[1] = \"from host zinke to any tcp\": no member is zinke",
-            "member_rules[2] = \"from role costarring to any udp\": no member has role costarring",
-            "member_rules[1]: is about 1 member: altarage too, for altarage has the same number as \
-             zinke; one must be renamed",
-            "member_rules[2]: is about 1 member: altarage too, for liquid has the same number as \
-             costarring; one must be renamed",
+            "member_rules[1]: altarage has the same number as zinke, so that no rule knows 1 member: \
+             altarage by it; one must be renamed",
+            "member_rules[2]: liquid has the same number as costarring, so that no rule knows 1 \
+             member: altarage by it; one must be renamed",
             "nat_overrides.100.64.0.1: is the overlay address of member hudson",
             "nat_overrides: leads to 10.0.0.3, which is member pg1's and has its overlay address",
+            "member_rules[1] = \"from host zinke to any tcp\": no member is zinke",
+            "member_rules[2] = \"from role costarring to any udp\": no member has role costarring",
             "allow[0]: lets in nobody from 100.64.7.0/24, for packets come from real addresses; \
              rules about members are `member_rules`",
         ],
