@@ -12,6 +12,7 @@ use anyhow::{Context, ensure};
 use harness::{
     PATIENCE, eventually,
     family::Family,
+    figures::memory,
     flood::{Flood, Kind},
     footprint::{map_memory, maps},
     host::{Fleet, Host, HostOptions, start_all},
@@ -27,6 +28,10 @@ type Result = anyhow::Result<()>;
 const PACKETS: u64 = 240_000;
 /// What must arrive of them. A wire may lose some, if this machine is busy.
 const ARRIVING: u64 = 200_000;
+/// Packets per second: what is slower than the flood is not lost before it is judged, and members' pings share its queue.
+const RATE: u32 = 50_000;
+/// KiB that the daemon may grow by meanwhile: what its allocator does, but not 70 bytes for each source.
+const GROWTH: u64 = 16 << 10;
 const KINDS: [Kind; 3] = [Kind::Syn, Kind::Ack, Kind::Udp];
 
 #[test]
@@ -52,8 +57,11 @@ fn flood(pair: &Pair, host: &Host, hook: &str, peer: &Host, family: Family) -> R
     let question = Question::ask(pair, host, family)?;
     let before = Snapshot::of(host, hook)?;
 
-    let flood =
-        Flood { kinds: KINDS.to_vec(), ..Flood::between(&pair.neighbour, &host.site, family)? };
+    let flood = Flood {
+        kinds: KINDS.to_vec(),
+        rate: Some(RATE),
+        ..Flood::between(&pair.neighbour, &host.site, family)?
+    };
     let mut taken = 0;
     let requests = undisturbed(peer, host, family, || {
         taken = flood.send(PACKETS)?;
@@ -78,6 +86,8 @@ fn flood(pair: &Pair, host: &Host, hook: &str, peer: &Host, family: Family) -> R
     ensure!(dns.try_seen().is_none(), "a question of the flood came through");
 
     ensure!(after.memory == before.memory, "maps: {} -> {}", before.memory, after.memory);
+    let grown = after.resident.saturating_sub(before.resident);
+    ensure!(grown <= GROWTH, "the daemon has grown by {grown} KiB");
     ensure!(after.hints == before.hints, "the flood leaves hints, or takes some");
     question.answer().context("after the flood")
 }
@@ -119,6 +129,8 @@ struct Snapshot {
     hints: BTreeMap<String, BTreeSet<Vec<u8>>>,
     /// Bytes of all maps.
     memory: u64,
+    /// KiB of the daemon.
+    resident: u64,
     /// Packets that came by the uplink.
     arrived: u64,
 }
@@ -144,7 +156,8 @@ impl Snapshot {
             }
         }
         ensure!(!hints.is_empty(), "{} has no map of hints", host.name);
-        Ok(Self { counters, hints, memory: map_memory(host)?, arrived })
+        let resident = memory(host.pid().context("the daemon runs")?)?.resident;
+        Ok(Self { counters, hints, memory: map_memory(host)?, resident, arrived })
     }
 
     /// Packets that came to this end since `before`, by their reasons.

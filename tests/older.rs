@@ -13,7 +13,7 @@ use harness::{
     PATIENCE,
     container::Containers,
     family::Family,
-    host::Fleet,
+    host::{Fleet, counted},
     netns::Netns,
     topology::{Pair, Site, pair},
     traffic::{TcpEcho, dial, exchange, listen, tcp, tcp_silent},
@@ -194,7 +194,13 @@ fn older_flows_go_on(identity: &str) -> Result {
         ];
         for port in [PORT, Containers::PUBLISHED] {
             let to = SocketAddr::new(left.real(family), port);
-            ensure!(tcp_silent(&pair.stranger.netns, to), "a stranger's new connection to {to}");
+            counted(&left, "stranger", "drop", || {
+                ensure!(
+                    tcp_silent(&pair.stranger.netns, to),
+                    "a stranger's new connection to {to}"
+                );
+                Ok(())
+            })?;
             tcp(&pair.right.netns, None, SocketAddr::new(left.overlay(family), port))?;
         }
     }

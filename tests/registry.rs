@@ -9,9 +9,9 @@ use anyhow::ensure;
 use harness::{
     PATIENCE, eventually,
     family::Family,
-    host::{Fleet, Host, start_all},
+    host::{Fleet, Host, HostOptions, start_all},
     in_each_family,
-    stage::{PairStage, pair_stage},
+    stage::{PairStage, pair_stage, pair_stage_with},
     topology::{LAN, PUBLISHED, pair},
     traffic::{BRIEFLY, ping},
 };
@@ -196,7 +196,9 @@ fn two_hosts_started_together_get_different_addresses(family: Family) -> Result 
 #[test]
 fn a_mass_removal_is_held_until_it_is_confirmed() -> Result {
     let family = Family::V4;
-    let stage = stage(family)?;
+    // Nobody keeps the ghosts' records alive.
+    let options = HostOptions { ttl: 600.0, ..HostOptions::default() };
+    let stage = pair_stage_with(family, json!({ "mode": "enforce" }), &options)?;
     let names: Vec<String> = (100..130).map(|number| format!("ghost-{number}")).collect();
     let members = names
         .iter()

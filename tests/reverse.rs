@@ -6,7 +6,7 @@ use harness::{
     container::CONTAINERS,
     eventually,
     family::{Family, Network, addr_add},
-    host::{Fleet, Host, counted},
+    host::{Fleet, Host, HostOptions, counted},
     netns::Netns,
     packets::{Link, Wire},
     topology::{INTERNET, LAN, UPLINK, pair},
@@ -53,7 +53,9 @@ fn a_members_private_address_that_is_routed_elsewhere_is_refused() -> Result {
     }
     let fleet = Fleet::new(Family::ALL, json!({ "mode": "enforce" }))?;
     members(&fleet)?;
-    let mut host = fleet.host("left", &pair.left)?;
+    // Nobody keeps the members' records alive.
+    let options = HostOptions { ttl: 600.0, ..HostOptions::default() };
+    let mut host = fleet.host_with("left", &pair.left, &options)?;
     host.start()?;
     let near = [NEAR[0], NEAR[1], PUBLIC];
     let everyone = [INSIDE[0], INSIDE[1], NEAR[0], NEAR[1], PUBLIC];

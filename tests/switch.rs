@@ -13,7 +13,7 @@ use anyhow::{Context, ensure};
 use harness::{
     PATIENCE, eventually,
     family::Family,
-    host::{Fleet, Host, start_all},
+    host::{Fleet, Host, HostOptions, start_all},
     in_each_family,
     netns::Netns,
     packets::{Wire, ends},
@@ -59,7 +59,10 @@ fn stage(family: Family) -> anyhow::Result<Stage> {
          }}\n"
     ))?;
     let fleet = Fleet::new(family, json!({ "mode": "enforce", "identity": "overlay" }))?;
-    let (mut left, mut right) = (fleet.host("left", &left)?, fleet.host("right", &right)?);
+    // A record that a test has changed is not its host's any more, which keeps it alive no longer.
+    let options = HostOptions { ttl: 600.0, ..HostOptions::default() };
+    let mut left = fleet.host_with("left", &left, &options)?;
+    let mut right = fleet.host_with("right", &right, &options)?;
     start_all(&mut [&mut left, &mut right])?;
     Ok(Stage { left, right, fleet, lan })
 }
@@ -69,7 +72,7 @@ fn public_of(site: &Site, family: Family) -> IpAddr {
 }
 
 /// Exchanges the roles of a member's two addresses in its record. The others accept both before and after, and prefer
-/// the one called private. The member's own daemon only touches the record.
+/// the one called private. The member's own daemon takes the record for another host's, and lets it be.
 fn flip(stage: &Stage, member: &Host, observer: &Host) -> Result {
     let path = stage.fleet.registry().join("members").join(&member.name);
     let mut record: Value = serde_json::from_slice(&fs::read(&path)?)?;
