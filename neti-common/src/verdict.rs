@@ -251,4 +251,48 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_number_means_the_same_as_before() {
+        // Pinned maps hold these numbers: if this changes, so must `LAYOUT`.
+        let expected = [
+            "link",
+            "other-vlan",
+            "neighbour-discovery",
+            "listener-discovery",
+            "not-ours",
+            "translated",
+            "redirected",
+            "port-shared",
+            "member",
+            "left-to-ingress",
+            "failsafe",
+            "allowed",
+            "open-port",
+            "reply",
+            "hinted",
+            "icmp-error",
+            "echo",
+            "fragment",
+            "unparsed",
+            "unknown-vlan",
+            "ipv6",
+            "malformed",
+            "long-chain",
+            "routing-header",
+            "stranger",
+            "role",
+            "not-a-reply",
+            "icmp-unrelated",
+            "fragment-without-first",
+            "too-many-tags",
+            "spoofed-overlay",
+            "unknown-overlay",
+            "overlay-source",
+            "overlay-option",
+            "port-twin",
+            "rewrite-failed",
+        ];
+        assert_eq!(Reason::ALL.iter().map(|reason| reason.as_str()).collect::<Vec<_>>(), expected);
+    }
 }

@@ -13,11 +13,11 @@ use aya::{
     maps::{HashMap, IterableMap, Map, MapData, MapError},
 };
 use neti_common::{
-    demux::{Form, Names},
+    demux::Names,
     family::{Family, V4, V6},
     headers::{TCP, UDP},
     hints::{member_key, state},
-    maps::{Flow, Hint, Member, Settings},
+    maps::{Ends, Flow, Hint, Member, Path, Settings},
     tables::Class,
 };
 use nix::time::{ClockId, clock_gettime};
@@ -47,15 +47,23 @@ fn keep<F: Family<Addr: Pod>>(
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).context("reading the clock")?;
     let now = Duration::from(now).as_nanos() as u64;
     let members: HashMap<MapData, F::Addr, Member<F>> = open(pins, F::MAPS.members, Map::HashMap)?;
+    let paths: HashMap<MapData, F::Addr, Path<F>> = open(pins, F::MAPS.overlays, Map::HashMap)?;
     let mut hints: BTreeMap<Class, BTreeMap<Flow<F>, Hint<F>>> = BTreeMap::new();
     for passing in tracked.iter().filter_map(|tracked| Passing::of(settings, tracked)) {
-        let member = match members.get(&passing.flow.dst, 0) {
-            Err(MapError::KeyNotFound) => None,
-            member => Some(member.context(F::MAPS.members)?),
+        let peer = &passing.flow.dst;
+        // What is older than a start may have been translated by the start before.
+        let overlay = if settings.is_overlay(peer) {
+            let path = found(paths.get(peer, 0)).context(F::MAPS.overlays)?;
+            let Some(path) = path else { continue };
+            Some(path.primary)
+        } else {
+            let member = found(members.get(peer, 0)).context(F::MAPS.members)?;
+            member.filter(|member| member.overlay_count != 0).map(|member| member.overlays[0])
         };
-        let member = member.filter(|member| member.overlay_count != 0);
-        let overlay = member.as_ref().map(|member| &member.overlays[0]);
-        let (class, key, hint) = passing.hint(settings, overlay, now);
+        if overlay.is_none() && settings.is_own_overlay(&passing.flow.src) {
+            continue;
+        }
+        let (class, key, hint) = passing.hint(settings, overlay.as_ref(), now);
         hints.entry(class).or_default().insert(key, hint);
     }
     for (class, hints) in &hints {
@@ -68,10 +76,17 @@ fn keep<F: Family<Addr: Pod>>(
     Ok(hints.values().map(BTreeMap::len).sum())
 }
 
+fn found<T>(read: Result<T, MapError>) -> Result<Option<T>, MapError> {
+    match read {
+        Err(MapError::KeyNotFound) => Ok(None),
+        read => read.map(Some),
+    }
+}
+
 /// A tracked flow that crosses the uplink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Passing<F: Family> {
-    /// As on the wire, in real addresses: nothing else is there before neti.
+    /// As the kernel has it where the programs see it leave: in overlay addresses, if it was begun with them.
     flow: Flow<F>,
     forwarded: bool,
     /// As in [`Hint`].
@@ -83,11 +98,12 @@ impl<F: Family> Passing<F> {
     /// what has ended, and what was asked of us without being a connection.
     fn of(settings: &Settings<F>, tracked: &Tracked) -> Option<Self> {
         let is_own =
-            |end: SocketAddr| F::of(end.ip()).is_some_and(|address| settings.is_own_real(&address));
+            |end: SocketAddr| F::of(end.ip()).is_some_and(|address| is_own(settings, &address));
         let Tracked { protocol, original, reply, answered, state } = *tracked;
         let (own, peer, forwarded) = if is_own(reply.dst) {
-            // It began here, or behind us and was masqueraded.
-            (reply.dst, reply.src, !is_own(original.src))
+            // It began here, or behind us. What was given other ends has no socket under those on the wire.
+            let translated = original.src != reply.dst || original.dst != reply.src;
+            (reply.dst, reply.src, translated)
         } else if is_own(original.dst) && !is_own(reply.src) && protocol == TCP {
             // A connection to a published port.
             (original.dst, original.src, true)
@@ -130,7 +146,11 @@ impl<F: Family> Passing<F> {
         let flow = &self.flow;
         let names = Names {
             real_peer: &flow.dst,
-            real_own: &flow.src,
+            real_own: if settings.is_own_overlay(&flow.src) {
+                &settings.reals[0]
+            } else {
+                &flow.src
+            },
             overlay_peer: overlay.unwrap_or(&flow.dst),
             overlay_own: &settings.overlays[0],
             peer_port: flow.dport,
@@ -140,9 +160,14 @@ impl<F: Family> Passing<F> {
             Some(_) => member_key(settings, flow.transport(), &names),
             None => *flow,
         };
-        let hint = Hint { seen: now, ends: names.ends(Form::Real), state: self.state };
+        let ends = Ends { peer: flow.dst, own: flow.src };
+        let hint = Hint { seen: now, ends, state: self.state };
         (Class::of(self.forwarded, overlay.is_some()), key, hint)
     }
+}
+
+fn is_own<F: Family>(settings: &Settings<F>, address: &F::Addr) -> bool {
+    settings.is_own_real(address) || settings.is_own_overlay(address)
 }
 
 #[cfg(test)]

@@ -145,7 +145,7 @@ async fn start(
     };
 
     if first {
-        remember(pins);
+        remember(pins.clone()).await;
     }
     let tc = attach::available(&uplink);
     let means = attach::attach(&mut ebpf, pins, &uplink, config.attach, tc)?;
@@ -190,8 +190,9 @@ async fn start(
 }
 
 /// Keeps hints of what is older than the maps. Without them all else works.
-fn remember(pins: &Pins) {
-    match tracked::remember(pins) {
+async fn remember(pins: Pins) {
+    let kept = tokio::task::spawn_blocking(move || tracked::remember(&pins)).await;
+    match kept.map_err(anyhow::Error::from).flatten() {
         Ok(0) => {}
         Ok(kept) => tracing::info!("{kept} flows that the kernel tracks go on"),
         Err(error) => tracing::warn!("connections of containers may end: {error:#}"),

@@ -47,6 +47,8 @@ fn what_crosses_the_uplink_is_known_by_its_names_there() {
     let ping = [[(CONTAINER, 7), (PEER, 7)], [(PEER, 9), (OWN, 9)]];
     let served = [[(PEER, 5000), (OWN, 53)], [(OWN, 53), (PEER, 5000)]];
     let elsewhere = [[(CONTAINER, 5000), (PEER, 443)], [(PEER, 443), (OTHER, 1025)]];
+    let balanced = [[(OWN, 5000), (OTHER, 80)], [(PEER, 443), (OWN, 5000)]];
+    let moved = [[(OWN, 5000), (PEER, 443)], [(PEER, 443), (OWN, 1025)]];
     let inside = [[(CONTAINER, 5000), (OTHER, 80)], [(OTHER, 80), (CONTAINER, 5000)]];
     let v6 = [[("fd00::2", 1), ("2001:db8::9", 2)], [("2001:db8::9", 2), ("fd00::10", 1)]];
     const ESTABLISHED: u8 = tcp::ESTABLISHED;
@@ -60,6 +62,21 @@ fn what_crosses_the_uplink_is_known_by_its_names_there() {
         ("datagrams in", UDP, 0, IN, None),
         ("the host's datagrams", UDP, 0, LOCAL, Some((flow(UDP, 5000, 53), false))),
         ("the host's connection, which has a socket", TCP, ESTABLISHED, LOCAL, None),
+        (
+            "the host's connection to a backend",
+            TCP,
+            ESTABLISHED,
+            balanced,
+            Some((flow(TCP, 5000, 443), true)),
+        ),
+        (
+            "the host's connection by another port",
+            TCP,
+            ESTABLISHED,
+            moved,
+            Some((flow(TCP, 1025, 443), true)),
+        ),
+        ("the host's datagrams to a backend", UDP, 0, balanced, Some((flow(UDP, 5000, 443), true))),
         ("what the host is asked", UDP, 0, served, None),
         ("the host's server, which has a socket", TCP, ESTABLISHED, served, None),
         ("by another interface", TCP, ESTABLISHED, elsewhere, None),
@@ -109,4 +126,18 @@ fn a_stranger_and_a_member_are_kept_apart() {
     let (class, key, hint) = found.hint(&settings, Some(&overlay), 5);
     assert_eq!((class, key.dst, key.dport), (Class::ForwardMember, overlay, found.flow.dport));
     assert_eq!((hint.ends.own, hint.ends.peer), (found.flow.src, found.flow.dst));
+}
+
+#[test]
+fn what_was_begun_with_overlay_addresses_goes_on_by_them() {
+    let settings = settings();
+    let (own, peer) = ("100.64.0.1", "100.64.0.9");
+    let out = [[(CONTAINER, 5000), (peer, 443)], [(peer, 443), (own, 1025)]];
+    let found = Passing::of(&settings, &tracked(TCP, tcp::ESTABLISHED, out[0], out[1])).unwrap();
+    let (class, key, hint) = found.hint(&settings, Some(&[100, 64, 0, 9]), 5);
+    // By real addresses it would have the same key, which no path changes.
+    let direct = Passing::of(&settings, &tracked(TCP, tcp::ESTABLISHED, OUT[0], OUT[1])).unwrap();
+    assert_eq!(direct.hint(&settings, Some(&[100, 64, 0, 9]), 5).1, key);
+    assert_eq!(class, Class::ForwardMember);
+    assert_eq!((hint.ends.own, hint.ends.peer), ([100, 64, 0, 1], [100, 64, 0, 9]));
 }
