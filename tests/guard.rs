@@ -9,7 +9,7 @@ use harness::{
     eventually,
     family::{Family, Network},
     footprint::files,
-    host::{Fleet, Host},
+    host::{Fleet, Host, HostOptions},
     netns::Netns,
     packets::{Link, Wire, tagged},
     topology::{LAN, Pair, UPLINK, pair},
@@ -102,7 +102,9 @@ fn stage() -> anyhow::Result<Stage> {
         let id = format!("ghost-{}", family.nft());
         fleet.add_member(&id, family.ghost(1), "ec2", LAN.host(family, 61))?;
     }
-    let host = fleet.host("left", &pair.left)?;
+    // Nobody keeps the ghosts' records alive.
+    let options = HostOptions { ttl: 600.0, ..HostOptions::default() };
+    let host = fleet.host_with("left", &pair.left, &options)?;
     Ok(Stage { places, servers, host, _fleet: fleet, _pair: pair })
 }
 
