@@ -89,3 +89,99 @@ fn networks_are_those_of_masks() {
         }
     }
 }
+
+/// So many prefixes of each length, each with an address of its own.
+fn spread<F: Family>(counts: &BTreeMap<u32, usize>) -> BTreeMap<Prefix<F>, u32> {
+    // An odd factor makes of numbers others, all different, that share no leading bits.
+    let address = |n: u128| {
+        let bits = n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        F::of(std::net::Ipv6Addr::from_bits(bits).into())
+            .or_else(|| F::of(std::net::Ipv4Addr::from_bits((bits >> 96) as u32).into()))
+            .unwrap()
+    };
+    let mut prefixes = BTreeMap::new();
+    for (&length, &count) in counts {
+        for n in 0..count as u128 {
+            let address = address(n + 1 + u128::from(length) * 1_000_000);
+            prefixes.insert((length, F::network(&address, length)), 1);
+        }
+    }
+    prefixes
+}
+
+/// So many in all, in these proportions.
+fn shares(count: usize, lengths: impl IntoIterator<Item = (u32, usize)>) -> BTreeMap<u32, usize> {
+    let lengths: Vec<_> = lengths.into_iter().collect();
+    let all: usize = lengths.iter().map(|(_, share): &(u32, usize)| *share).sum();
+    // Short lengths have not so many networks.
+    let networks = |length: u32| 1_usize.checked_shl(length).unwrap_or(usize::MAX);
+    let most = |(length, share): (u32, usize)| {
+        (length, (count * share).div_ceil(all).min(networks(length)))
+    };
+    lengths.into_iter().map(most).collect()
+}
+
+#[test]
+fn there_is_room_for_100_000_ranges() {
+    let even = |first, last| shares(100_000, (first..=last).map(|length| (length, 1)));
+    let one_of_each = |first, last| {
+        shares(100_000, (first..last).map(|length| (length, 1)).chain([(last, 100_000)]))
+    };
+    for counts in [
+        one_of_each(8, 32),
+        even(17, 32),
+        even(8, 32),
+        even(1, 32),
+        shares(100_000, [(24, 1), (32, 4)]),
+        shares(100_000, [(16, 1), (20, 2), (22, 3), (24, 10), (32, 10)]),
+        shares(100_000, (8..=32).map(|length| (length, length as usize * length as usize))),
+    ] {
+        assert!(Ropes::<V4>::has_room(&counts), "{counts:?}");
+    }
+    for counts in [
+        one_of_each(16, 128),
+        even(24, 64),
+        even(48, 128),
+        shares(100_000, [(32, 1), (48, 4), (56, 2), (64, 8), (128, 8)]),
+    ] {
+        assert!(Ropes::<V6>::has_room(&counts), "{counts:?}");
+    }
+}
+
+#[test]
+fn the_tree_is_the_lowest_that_has_room() {
+    let counts = shares(1000, (8..=32).map(|length| (length, 1)));
+    let prefixes = spread::<V4>(&counts);
+    let trees = Ropes::<V4>::trees(&counts);
+    let (lowest, least) = (trees.shallow(usize::MAX), trees.shallow(0));
+    let steps = |tree: &Option<Box<Node>>| counts.keys().map(|l| Node::way(tree, *l).len()).max();
+    assert!(steps(&lowest) <= Some(5) && steps(&least) <= Some(6));
+    let ranges = |tree: &Option<Box<Node>>| Ropes::<V4>::in_tree(tree, &prefixes).ranges.len();
+    assert!(ranges(&least) < ranges(&lowest));
+    assert!(ranges(&least) <= trees.fewest(), "{}", trees.fewest());
+}
+
+#[test]
+fn a_search_in_the_tree_of_the_fewest_markers_finds_the_longest() {
+    let counts = shares(300, (1..=32).map(|length| (length, 1)));
+    let prefixes: BTreeMap<Prefix<V4>, u32> = spread::<V4>(&counts).into_keys().zip(1..).collect();
+    let tree = Ropes::<V4>::trees(&counts).shallow(0);
+    let ropes = Ropes::<V4>::in_tree(&tree, &prefixes);
+    let found = |address: &[u8; 4]| {
+        let (mut rope, mut set) = (ropes.rope, ropes.anywhere);
+        while rope != 0 {
+            let length = rope as u32 & 0xff;
+            rope >>= 8;
+            if let Some(range) = ropes.ranges.get(&(length, V4::network(address, length))) {
+                (rope, set) = (range.rope, range.set);
+            }
+        }
+        set
+    };
+    for (length, network) in prefixes.keys() {
+        let [a, b, c, d] = *network;
+        for address in [*network, [a, b, c, d ^ 1], [a, b, c ^ 1, d], [a ^ 1, b, c, d]] {
+            assert_eq!(found(&address), longest::<V4>(&prefixes, &address), "{length} {address:?}");
+        }
+    }
+}

@@ -2,16 +2,21 @@
 //! cannot follow it.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     iter::once,
     ops::Add,
 };
 
 use ipnet::IpNet;
+use neti_common::{
+    family::{Family, V4, V6},
+    maps::{RANGES_KEPT, SUBJECTS_KEPT},
+    ropes::Ropes,
+};
 
 use super::{CLASSES, Draft, SETS, classes::Classes, services::Services};
 use crate::{
-    fleet::{MemberRule, OpenPort, Overrides, Policy, Who},
+    fleet::{AllowRule, MemberRule, OpenPort, Overrides, Policy, Who},
     membership::HostId,
 };
 
@@ -53,6 +58,9 @@ struct Base {
 /// # Errors
 /// The first host, by its role and id, for which there is not enough room.
 pub fn check(policy: &Policy) -> Result<(), TooMany> {
+    check_ranges::<V4>(policy)?;
+    check_ranges::<V6>(policy)?;
+    check_subjects(policy)?;
     let fleet = Base::new(policy, "")?;
     let mut rules: HashMap<&Who, Vec<&MemberRule>> = HashMap::new();
     for rule in &policy.member_rules {
@@ -88,6 +96,63 @@ pub fn check(policy: &Policy) -> Result<(), TooMany> {
         }
     }
     Ok(())
+}
+
+/// Counts what a host would have to look in for the fleet's ranges and the most that any role and any host adds of each
+/// length: more than a host has, so that only who comes near to the limit is refused without need.
+fn check_ranges<F: Family>(policy: &Policy) -> Result<(), TooMany> {
+    let lengths = |rules: &[AllowRule]| {
+        let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
+        let ranges = rules.iter().flat_map(|rule| &rule.from);
+        for range in ranges.filter(|range| F::of(range.network()).is_some()) {
+            *counts.entry(range.prefix_len().into()).or_default() += 1;
+        }
+        counts
+    };
+    let most = |parts: &mut dyn Iterator<Item = &Overrides>| {
+        let mut most: BTreeMap<u32, usize> = BTreeMap::new();
+        for (length, count) in parts.flat_map(|part| lengths(&part.allow)) {
+            let known = most.entry(length).or_default();
+            *known = count.max(*known);
+        }
+        most
+    };
+    let mut counts = lengths(&policy.allow);
+    let roles = most(&mut policy.roles.iter().flat_map(BTreeMap::values));
+    let hosts = most(&mut policy.hosts.values());
+    roles.into_iter().chain(hosts).for_each(|(length, count)| {
+        *counts.entry(length).or_default() += count;
+    });
+    if Ropes::<F>::has_room(&counts) {
+        return Ok(());
+    }
+    let (ranges, lengths) = (counts.values().sum::<usize>(), counts.len());
+    Err(TooMany {
+        key: "allow".to_owned(),
+        value: format!(
+            "{ranges} {} ranges of {lengths} prefix lengths, those of a role and a host among them",
+            F::NAME
+        ),
+        right: format!(
+            "must be at most what takes {RANGES_KEPT} entries of a table: one for each range, and one for each shorter length that is \
+             looked for before it; use fewer ranges or fewer lengths"
+        ),
+    })
+}
+
+/// Whoever a rule lets in has an entry.
+fn check_subjects(policy: &Policy) -> Result<(), TooMany> {
+    let from: BTreeSet<&Who> = policy.member_rules.iter().map(|rule| &rule.from).collect();
+    if from.len() <= SUBJECTS_KEPT as usize {
+        return Ok(());
+    }
+    Err(TooMany {
+        key: "member_rules".to_owned(),
+        value: format!("rules from {} roles and hosts", from.len()),
+        right: format!(
+            "must be from at most {SUBJECTS_KEPT}; give hosts that may do the same a role"
+        ),
+    })
 }
 
 /// How many sets there are at the most beside those of prefixes: each role and host that a rule is about

@@ -148,3 +148,27 @@ fn many_prefixes_share_few_sets() {
         assert_eq!((rules.allow.len(), rules.sets.len()), (20_000, 2));
     }
 }
+
+#[test]
+fn there_is_room_for_many_ranges_and_subjects_but_not_for_more() {
+    let room = maps::RANGES_KEPT;
+    let policy = |ranges: u32| {
+        let from = (0..ranges).map(|n| IpNet::from(IpAddr::from((0x0b00_0000 + n).to_be_bytes())));
+        let rule = AllowRule { from: from.collect(), protocol: None, ports: Vec::new() };
+        let mut policy = with(json!({})).unwrap().policy;
+        policy.allow.push(rule);
+        policy
+    };
+    assert_eq!(check(&policy(100_000)), Ok(()));
+    let TooMany { key, value, .. } = check(&policy(room + 1)).unwrap_err();
+    assert_eq!(key, "allow");
+    let ranges = format!("{} IPv4 ranges of 1 prefix lengths", room + 1);
+    assert!(value.starts_with(&ranges), "{value}");
+
+    let hosts = maps::SUBJECTS_KEPT as usize + 1;
+    let rules: Vec<String> = (0..hosts).map(|n| format!("from host h-{n} to any tcp/22")).collect();
+    let error = with(json!({ "member_rules": rules })).unwrap_err();
+    let text =
+        format!("fleet: member_rules = rules from {hosts} roles and hosts: must be from at most");
+    assert!(error.starts_with(&text), "{error}");
+}
