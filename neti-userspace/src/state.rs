@@ -145,6 +145,10 @@ fn with_overrides<F: Family>(
             role: String::new(),
             generation: 0,
         };
+        // Our own addresses stand for nobody else here.
+        if me.overlays.contains(&overlay) || me.reals.contains(&real) {
+            continue;
+        }
         let (Some(overlay), Some(real)) = (F::of(overlay), F::of(real)) else { continue };
         let flags = member_flag::OVERRIDE;
         peers.members.insert(real, Member { flags, ..member(&peer, real) });

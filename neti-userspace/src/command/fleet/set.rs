@@ -7,6 +7,7 @@ pub mod here;
 mod loss;
 
 use std::{
+    collections::BTreeSet,
     io::{Read, Write},
     path::Path,
 };
@@ -65,6 +66,13 @@ pub async fn run(
         // Nobody follows a registry whose settings are none.
         None => Members::new(),
     };
+    let enforcing = cut::enforcing(&new);
+    if let (Some(key), true, None, false) = (enforcing, stands.is_some(), &old, args.force) {
+        bail!(
+            "{name}: {key}: the settings that stand there cannot be read, so that nobody knows whom these would \
+             cut off, while hosts go on with the last good ones; mend them with mode observe first, or --force"
+        );
+    }
     for warning in warnings(&new, &members) {
         eprintln!("neti: warning: {name}: {warning}");
     }
@@ -139,7 +147,10 @@ async fn refuse_loss(
     if let Some(old) = old {
         loss::of_networks(file, old, new, members)?;
     }
-    Ok(())
+    if new.policy.nat_overrides.is_empty() {
+        return Ok(());
+    }
+    loss::of_overrides(file, old, new, &registry.claims().await?, members)
 }
 
 /// Fails if the new policy cuts off what the old one did not.
@@ -151,8 +162,9 @@ fn refuse_cut(
     here: &Here,
 ) -> Result<()> {
     let before = old.map(|old| cut::off(old, members, here)).unwrap_or_default();
-    let cut = cut::off(new, members, here).into_iter().filter(|cut| !before.contains(cut));
-    let cut: Vec<String> = cut.map(|cut| format!("{file}: {cut}")).collect();
+    let before: BTreeSet<String> = before.into_iter().flat_map(|cut| cut.what).collect();
+    let cut = cut::off(new, members, here).into_iter().filter(|cut| !cut.what.is_subset(&before));
+    let cut: Vec<String> = cut.map(|cut| format!("{file}: {}", cut.text)).collect();
     if cut.is_empty() { Ok(()) } else { bail!("{}", cut.join("\n")) }
 }
 

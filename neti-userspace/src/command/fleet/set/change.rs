@@ -3,9 +3,14 @@
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
+use crate::keys::json;
+
 /// The keys of a text, in its order.
 pub fn object(text: &[u8]) -> Result<Map<String, Value>> {
-    serde_json::from_slice(text).context("not a JSON object")
+    match json::read(text).context("not a JSON object")? {
+        Value::Object(settings) => Ok(settings),
+        other => bail!("not a JSON object: {other}"),
+    }
 }
 
 /// Does what each `KEY=VALUE` asks for; a key that is there keeps its place.
@@ -30,8 +35,10 @@ pub fn apply(mut settings: Map<String, Value>, changes: &[String]) -> Result<Map
 
 /// JSON, or a word without its quotes.
 fn read(key: &str, value: &str) -> Result<Value> {
-    match serde_json::from_str(value) {
+    match json::read(value.as_bytes()) {
         Ok(value) => Ok(value),
+        // What is no syntax error is a key that is there twice.
+        Err(error) if error.is_data() => bail!("{key} = {value}: {error}"),
         Err(error) if value.starts_with(['[', '{', '"']) => {
             bail!("{key} = {value}: not JSON ({error}); must be JSON or a plain word")
         }

@@ -1,7 +1,11 @@
 //! What a policy would cut off where it is enforced: ssh, the registry, hosts from all others. Pure.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
+use ipnet::IpNet;
 use neti_common::maps::ENDPOINTS;
 
 use super::{
@@ -9,7 +13,7 @@ use super::{
     loss::some,
 };
 use crate::{
-    addresses::IpFamily,
+    addresses::{IpFamily, list},
     fleet::{FleetSettings, Mode},
     membership::{HostId, MemberRecord, Members},
     rules::{
@@ -23,25 +27,57 @@ const SSH: u16 = 22;
 
 const ANYWAY: &str = "or cut off with --force";
 
-/// What would be cut off; each begins with the key at fault and says what would be right.
-pub fn off(fleet: &FleetSettings, members: &Members, here: &Here) -> Vec<String> {
-    let Some(enforcing) = enforcing(fleet) else { return Vec::new() };
-    let mut cut = Vec::new();
-    if fleet.failsafe.is_empty() {
-        cut.push(format!(
-            "failsafe = []: would cut off ssh where hosts enforce, by `{enforcing}`; list ranges that \
-             operators come from, {ANYWAY}"
-        ));
+/// What would be cut off from whom.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// One word for each.
+    pub what: BTreeSet<String>,
+    /// Begins with the key at fault and says what would be right.
+    pub text: String,
+}
+
+impl Cut {
+    fn one(what: &str, text: String) -> Self {
+        Self { what: [what.to_owned()].into(), text }
     }
-    cut.extend(here.ssh.and_then(|session| ssh(fleet, members, &here.host, session)));
-    cut.extend(servers(here, &enforcing));
+}
+
+/// What would be cut off.
+pub fn off(fleet: &FleetSettings, members: &Members, here: &Here) -> Vec<Cut> {
+    let Some(enforcing) = enforcing(fleet) else { return Vec::new() };
+    let mut cut: Vec<Cut> = failsafe(fleet, &enforcing).into_iter().collect();
+    let session = here.ssh.and_then(|session| ssh(fleet, members, here, session));
+    cut.extend(session.map(|text| Cut::one("session", text)));
+    cut.extend(servers(here, &enforcing).map(|text| Cut::one("servers", text)));
     cut.extend(registry(fleet, members, here));
     cut.extend(hosts(fleet, members));
     cut
 }
 
+/// Families of the fleet in which ssh is let in from nowhere.
+fn failsafe(fleet: &FleetSettings, enforcing: &str) -> Option<Cut> {
+    let is_of = |family| move |range: &IpNet| IpFamily::of_range(range) == family;
+    let families = IpFamily::ALL.into_iter().filter(|family| fleet.range(*family).is_some());
+    let without: Vec<String> = families
+        .filter(|family| !fleet.failsafe.iter().any(is_of(*family)))
+        .map(|family| family.to_string())
+        .collect();
+    if without.is_empty() {
+        return None;
+    }
+    let what = match fleet.failsafe.is_empty() {
+        true => "failsafe = []".to_owned(),
+        false => format!("failsafe: has no {} range", list(&without)),
+    };
+    let text = format!(
+        "{what}: would cut off ssh where hosts enforce, by `{enforcing}`; list ranges that operators \
+         come from, {ANYWAY}"
+    );
+    Some(Cut { what: without.iter().map(|family| format!("ssh {family}")).collect(), text })
+}
+
 /// The first key by which some host enforces.
-fn enforcing(fleet: &FleetSettings) -> Option<String> {
+pub fn enforcing(fleet: &FleetSettings) -> Option<String> {
     let roles = fleet.policy.roles.iter().flatten();
     let roles = roles.map(|(role, own)| (format!("roles.{role}.mode"), own.mode));
     let hosts = fleet.policy.hosts.iter().map(|(id, own)| (format!("hosts.{id}.mode"), own.mode));
@@ -54,18 +90,19 @@ fn enforcing(fleet: &FleetSettings) -> Option<String> {
 fn ssh(
     fleet: &FleetSettings,
     members: &Members,
-    host: &HostId,
+    here: &Here,
     Session { client, port }: Session,
 ) -> Option<String> {
+    let host = &here.host;
     let own = members.get(host)?;
     let rules = rules::compile(fleet, host, &own.role);
     let service = services::number(TCP, port);
     let failsafe = port == SSH && fleet.failsafe.iter().any(|range| range.contains(&client));
-    let is_client = |record: &&MemberRecord| addresses(record).any(|address| address == client);
-    let member = members.values().map(AsRef::as_ref).find(is_client);
+    let is_client = |record: &&MemberRecord| has(fleet, here, record, client);
+    let mut clients = members.values().map(AsRef::as_ref).filter(is_client);
     let is_admitted = failsafe
         || rules.admits_source(client, service)
-        || member.is_some_and(|member| rules.admits_member(&member.id, &member.role, service));
+        || clients.any(|member| rules.admits_member(&member.id, &member.role, service));
     (rules.mode == Mode::Enforce && !is_admitted).then(|| {
         let range = if port == SSH { "`failsafe` or " } else { "" };
         format!(
@@ -104,35 +141,50 @@ fn servers(here: &Here, enforcing: &str) -> Option<String> {
     })
 }
 
-/// Members that could not reach a server of the registry which is a member too.
-fn registry(fleet: &FleetSettings, members: &Members, here: &Here) -> Option<String> {
+/// Hosts that could not come to a server of the registry which is a member. They have to be let in by address: a host
+/// that starts is no member yet, and one whose record has ended is none any more.
+fn registry(fleet: &FleetSettings, members: &Members, here: &Here) -> Vec<Cut> {
+    let members = || members.values().map(AsRef::as_ref);
+    let mut all = Vec::new();
     for server in &here.endpoints {
-        let is_server = |record: &&MemberRecord| addresses(record).any(|ip| ip == server.ip());
-        let Some(host) = members.values().map(AsRef::as_ref).find(is_server) else { continue };
-        let rules = rules::compile(fleet, &host.id, &host.role);
-        if rules.mode != Mode::Enforce || !rules.restricted {
-            continue;
-        }
-        let service = services::number(TCP, server.port());
-        let is_cut = |peer: &&MemberRecord| {
-            // Who cannot come here at all is not cut off by the policy.
-            let source = source(fleet, peer, host, server.ip());
-            source.is_some_and(|source| !rules.admits_source(source, service))
-                && !rules.admits_member(&peer.id, &peer.role, service)
-        };
-        let peers = members.values().map(AsRef::as_ref).filter(|peer| peer.id != host.id);
-        let cut: Vec<String> = peers.filter(is_cut).map(|peer| peer.id.to_string()).collect();
-        if !cut.is_empty() {
-            return Some(format!(
-                "member_rules: the registry's server {server}, which is {id}, would be cut off from \
-                 {}; add \"from any to host {id} tcp/{}\", {ANYWAY}",
-                some(&cut, "member", "members"),
+        for host in members().filter(|host| has(fleet, here, host, server.ip())) {
+            let rules = rules::compile(fleet, &host.id, &host.role);
+            if rules.mode != Mode::Enforce {
+                continue;
+            }
+            let service = services::number(TCP, server.port());
+            let is_cut = |peer: &&MemberRecord| {
+                // Who cannot come here at all is not cut off by the policy.
+                let source = source(fleet, peer, host, server.ip());
+                source.is_some_and(|source| !rules.admits_source(source, service))
+            };
+            let peers = members().filter(|peer| peer.id != host.id);
+            let cut: Vec<String> = peers.filter(is_cut).map(|peer| peer.id.to_string()).collect();
+            if cut.is_empty() {
+                continue;
+            }
+            let text = format!(
+                "{}: the registry's server {server}, which is {id}, would be cut off from {}, whenever they are no \
+                 members; `allow` their networks there, or \"hosts\": {{\"{id}\": {{\"open\": [\"tcp/{}\"]}}}}, and \
+                 the ports by which the registry's servers talk to each other, {ANYWAY}",
+                mode_key(fleet, host),
+                some(&cut, "host", "hosts"),
                 server.port(),
                 id = host.id,
-            ));
+            );
+            let what = cut.iter().map(|peer| format!("registry {server} {} {peer}", host.id));
+            all.push(Cut { what: what.collect(), text });
         }
     }
-    None
+    all
+}
+
+/// Whether a member has an address, as it is seen from here: private ones of other networks may be anybody's.
+fn has(fleet: &FleetSettings, here: &Here, member: &MemberRecord, address: IpAddr) -> bool {
+    let near = fleet.networks.adjoin(&here.network, &member.network);
+    member.overlays.contains(&address)
+        || member.public.contains(address)
+        || (near && member.private.contains(address))
 }
 
 /// The address from which `peer` comes to `address` of `host`.
@@ -152,7 +204,7 @@ fn source(
 }
 
 /// Hosts on which no other member could reach anything at all.
-fn hosts(fleet: &FleetSettings, members: &Members) -> Option<String> {
+fn hosts(fleet: &FleetSettings, members: &Members) -> Option<Cut> {
     let named = fleet.policy.hosts();
     let mut alike: BTreeMap<(Option<&HostId>, &str), Vec<&MemberRecord>> = BTreeMap::new();
     for member in members.values() {
@@ -180,20 +232,16 @@ fn hosts(fleet: &FleetSettings, members: &Members) -> Option<String> {
         true => "all members from each other".to_owned(),
         false => format!("from all other members {}", some(&cut, "host", "hosts")),
     };
-    Some(format!(
+    let text = format!(
         "member_rules: would cut off {hosts}; add rules whose `from` are members, {ANYWAY}"
-    ))
+    );
+    Some(Cut { what: cut.into_iter().map(|host| format!("host {host}")).collect(), text })
 }
 
 /// Whether a member may reach anything.
 fn knows(rules: &Rules, member: &MemberRecord) -> bool {
     let mut reals = member.private.iter().chain(member.public.iter());
     rules.knows_member(&member.id, &member.role) || reals.any(|real| rules.knows_source(real))
-}
-
-fn addresses(record: &MemberRecord) -> impl Iterator<Item = IpAddr> {
-    let reals = record.private.iter().chain(record.public.iter());
-    reals.chain(record.overlays.iter().copied())
 }
 
 #[cfg(test)]

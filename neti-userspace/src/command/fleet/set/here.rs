@@ -1,8 +1,9 @@
 //! Where the operator stands: what of it new settings might cut off.
 
 use std::{
-    env,
+    fs,
     net::{IpAddr, SocketAddr},
+    process,
 };
 
 use crate::{command::run::host, config::Config, membership::HostId};
@@ -10,6 +11,8 @@ use crate::{command::run::host, config::Config, membership::HostId};
 pub struct Here {
     /// This host, which may be no member.
     pub host: HostId,
+    /// That it is in.
+    pub network: String,
     /// The registry's servers, as far as their names are known.
     pub endpoints: Vec<SocketAddr>,
     pub ssh: Option<Session>,
@@ -25,9 +28,30 @@ pub struct Session {
 
 impl Here {
     pub async fn of(config: &Config) -> Self {
-        let ssh = env::var("SSH_CONNECTION").ok().and_then(|text| session(&text));
-        Self { host: config.host.clone(), endpoints: host::endpoints(config).await, ssh }
+        let ssh = connection().and_then(|text| session(&text));
+        let (host, network) = (config.host.clone(), config.network.clone());
+        Self { host, network, endpoints: host::endpoints(config).await, ssh }
     }
+}
+
+/// What sshd has told this process or one that it comes from: sudo passes it on to nobody.
+fn connection() -> Option<String> {
+    let mut process = process::id();
+    // No terminal is deeper than that.
+    for _ in 0..32 {
+        let environment = fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
+        let told = environment.split(|byte| *byte == 0).find_map(|word| {
+            word.strip_prefix(b"SSH_CONNECTION=").map(|text| String::from_utf8_lossy(text).into())
+        });
+        if told.is_some() {
+            return told;
+        }
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        // The name may have any byte in it, and ends with the last bracket; the state and the parent follow.
+        let (_, fields) = stat.rsplit_once(") ")?;
+        process = fields.split(' ').nth(1)?.parse().ok().filter(|parent| *parent != 0)?;
+    }
+    None
 }
 
 /// From what sshd sets: the client's address and port, and the server's. A session over loopback never

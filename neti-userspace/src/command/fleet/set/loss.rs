@@ -62,6 +62,40 @@ pub fn of_networks(
     )
 }
 
+/// Fails if an address that a host has would stand for another, or lead to somebody who is no member.
+pub fn of_overrides(
+    file: &str,
+    old: Option<&FleetSettings>,
+    new: &FleetSettings,
+    claims: &BTreeMap<IpAddr, HostId>,
+    members: &Members,
+) -> Result<()> {
+    let stood = |overlay: &IpAddr, real: &IpAddr| {
+        old.is_some_and(|old| old.policy.nat_overrides.get(overlay) == Some(real))
+    };
+    let has = |real: IpAddr| {
+        let mut members = members.values();
+        members.find(|member| member.private.contains(real) || member.public.contains(real))
+    };
+    let overrides = new.policy.nat_overrides.iter();
+    let lost: Vec<String> = overrides
+        .filter(|(overlay, real)| !stood(overlay, real))
+        .flat_map(|(overlay, real)| {
+            let claimed = claims.get(overlay).map(|host| format!("{overlay} ({host})"));
+            let real = has(*real).map(|member| format!("{real} ({})", member.id));
+            claimed.into_iter().chain(real)
+        })
+        .collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "{file}: nat_overrides: would take {}; use other addresses, `neti fleet release` hosts that are no \
+         more, or take them away with --force",
+        some(&lost, "address that a host has", "addresses that hosts have"),
+    )
+}
+
 /// `2 members: hudson (ec2), walden (vpc)`; of many only the first.
 pub fn some(lost: &[String], one: &str, more: &str) -> String {
     let named = lost.iter().take(NAMED);

@@ -19,7 +19,8 @@ fn args(changes: &[&str]) -> FleetSet {
 }
 
 async fn set(registry: &Sample, args: &FleetSet) -> Result<String, String> {
-    let here = Here { host: id("hudson"), endpoints: Vec::new(), ssh: None };
+    let here =
+        Here { host: id("hudson"), network: "ec2".to_owned(), endpoints: Vec::new(), ssh: None };
     let done = printed(async |out| run(out, &registry.open(), &here, args).await).await;
     done.map_err(|error| format!("{error:#}"))
 }
@@ -185,4 +186,68 @@ async fn members_are_cut_off_by_force_alone() {
     assert!(set(&registry, &args(&["max_removals=50"])).await.is_ok());
     let error = set(&registry, &args(&["failsafe=[]"])).await.unwrap_err();
     assert_eq!(error.lines().count(), 1, "{error}");
+}
+
+#[tokio::test]
+async fn other_hosts_that_are_cut_off_are_other_cuts() {
+    let registry = registry(SETTINGS);
+    for last in 1..=6 {
+        let record = record(&format!("host-{last}"), &format!("100.64.0.{last}"), "ec2");
+        registry.member(&record.private(&format!("10.0.0.{last}")));
+    }
+    let to = |hosts: [u8; 4]| {
+        let rules = hosts.map(|host| format!("\"from role web to host host-{host}\""));
+        args(&["mode=enforce", &format!("member_rules=[{}]", rules.join(", "))])
+    };
+    let force = FleetSet { force: true, ..to([1, 2, 3, 4]) };
+    assert!(set(&registry, &force).await.is_ok());
+    // Three of four are named.
+    let error = set(&registry, &to([1, 2, 3, 5])).await.unwrap_err();
+    assert!(error.contains("4 hosts: host-1, host-2, host-3, ..."), "{error}");
+}
+
+#[tokio::test]
+async fn who_mends_settings_that_nobody_can_read_does_not_enforce_at_once() {
+    let twice = r#"{"overlay": ["100.64.0.0/16"], "mode": "observe", "mode": "enforce"}"#;
+    let registry = registry(twice);
+    let file = |text: &str| {
+        registry.write("new", text);
+        FleetSet { file: Some(registry.path("new")), ..args(&[]) }
+    };
+    let enforce = SETTINGS.replace("observe", "enforce");
+    let error = set(&registry, &file(&enforce)).await.unwrap_err();
+    assert!(error.contains("mode: the settings that stand there cannot be read"), "{error}");
+    assert_eq!(registry.read("fleet"), twice);
+    assert!(set(&registry, &file(SETTINGS)).await.is_ok());
+    assert_eq!(registry.read("fleet"), SETTINGS);
+    let change = args(&["roles={\"db\": {\"mode\": \"enforce\"}, \"db\": {}}"]);
+    let error = set(&registry, &change).await.unwrap_err();
+    assert!(error.starts_with("roles = {") && error.contains("db"), "{error}");
+}
+
+#[tokio::test]
+async fn overrides_take_addresses_from_hosts_by_force_alone() {
+    let registry = registry(SETTINGS);
+    registry.member(&record("hudson", "100.64.0.1", "ec2").private("10.0.0.10"));
+    registry.claimed("hudson", "100.64.0.1");
+    for (overrides, lost) in [
+        (r#"{"100.64.0.1": "203.0.113.7"}"#, Some("100.64.0.1 (hudson)")),
+        (r#"{"100.64.9.9": "10.0.0.10"}"#, Some("10.0.0.10 (hudson)")),
+        (r#"{"100.64.9.9": "203.0.113.7"}"#, None),
+    ] {
+        let change = || args(&[&format!("nat_overrides={overrides}")]);
+        let Some(lost) = lost else {
+            assert!(set(&registry, &change()).await.is_ok());
+            continue;
+        };
+        let error = set(&registry, &change()).await.unwrap_err();
+        let text =
+            format!("nat_overrides: would take 1 address that a host has: {lost}; use other");
+        assert!(error.contains(&text), "{error}");
+        let force = FleetSet { force: true, ..change() };
+        assert!(set(&registry, &force).await.is_ok());
+        // What was taken already is no loss.
+        assert!(set(&registry, &args(&["echo=true"])).await.is_ok());
+        assert!(set(&registry, &args(&["nat_overrides=", "echo="])).await.is_ok());
+    }
 }

@@ -21,7 +21,8 @@ fn cut(keys: &str, ssh: Option<(&str, u16)>, endpoints: &[&str]) -> Vec<String> 
     let fleet = FleetSettings::parse("fleet", text.as_bytes()).unwrap();
     let endpoints = endpoints.iter().map(|server| server.parse::<SocketAddr>().unwrap()).collect();
     let ssh = ssh.map(|(client, port)| Session { client: ip(client), port });
-    off(&fleet, &members(), &Here { host: id("web"), endpoints, ssh })
+    let here = Here { host: id("web"), network: "ec2".to_owned(), endpoints, ssh };
+    off(&fleet, &members(), &here).into_iter().map(|cut| cut.text).collect()
 }
 
 /// Each line: settings, and how what they would cut off begins, if they do.
@@ -48,6 +49,12 @@ fn a_failsafe_must_have_a_range_where_anybody_enforces() {
             (
                 r#""failsafe": [], "roles": {"db": {"mode": "enforce"}}"#,
                 Some(&format!("{CUT} `roles.db.mode`")),
+            ),
+            (
+                r#""failsafe": ["fd00::/8"], "mode": "enforce""#,
+                Some(
+                    "failsafe: has no IPv4 range: would cut off ssh where hosts enforce, by `mode`",
+                ),
             ),
             (
                 r#""failsafe": [], "roles": {"db": {}}, "hosts": {"x": {"mode": "enforce"}}"#,
@@ -111,54 +118,50 @@ fn a_session_into_a_host_that_is_no_member_is_no_matter() {
     let text = br#"{"overlay": ["100.64.0.0/16"], "mode": "enforce"}"#;
     let fleet = FleetSettings::parse("fleet", text).unwrap();
     let ssh = Some(Session { client: ip("198.51.100.7"), port: 22 });
-    let here = Here { host: id("bastion"), endpoints: Vec::new(), ssh };
-    assert_eq!(off(&fleet, &members(), &here), [""; 0]);
+    let network = "ec2".to_owned();
+    let here = Here { host: id("bastion"), network, endpoints: Vec::new(), ssh };
+    assert_eq!(off(&fleet, &members(), &here), []);
 }
 
 #[test]
-fn members_reach_the_registry() {
-    let to_etcd = |rules: &str| format!(r#""mode": "enforce", "member_rules": [{rules}]"#);
-    const CUT: &str = "member_rules: the registry's server 10.0.0.2:2379, which is etcd, would be \
-                       cut off from 3 members: db, plain, web; add \"from any to host etcd tcp/2379\", \
-                       or";
+fn hosts_reach_the_registry_whether_they_are_members_or_not() {
+    let enforce = |rest: &str| format!(r#""mode": "enforce"{rest}"#);
+    const CUT: &str = "mode: the registry's server 203.0.113.2:2379, which is etcd, would be cut off from \
+                       3 hosts: db, plain, web, whenever they are no members; `allow` their networks there, or \
+                       \"hosts\": {\"etcd\": {\"open\": [\"tcp/2379\"]}}, and";
     // Those of another network have no way to it, allowed or not.
-    let near = CUT.replace("3 members", "1 member").replace("db, plain, web", "web");
-    let public = CUT.replace("10.0.0.2", "203.0.113.2");
-    let one = public.replace("3 members", "1 member").replace("db, plain, web", "web");
+    let near =
+        CUT.replace("203.0.113.2", "10.0.0.2").replace("3 hosts: db, plain, web", "1 host: web");
+    let one = CUT.replace("3 hosts: db, plain, web", "1 host: web");
+    let of_role = CUT.replacen("mode", "roles.etcd.mode", 1);
     for (server, cases) in [
         (
             "203.0.113.2:2379",
             vec![
-                (to_etcd(""), None),
-                (to_etcd(r#""from any to host etcd tcp/2379""#), None),
-                (to_etcd(r#""from any to host etcd tcp/2380""#), Some(&public)),
-                (to_etcd(r#""from any to host etcd udp""#), Some(&public)),
-                (to_etcd(r#""from any to role db tcp/1""#), None),
-                (to_etcd(r#""from any to role etcd icmp""#) + r#", "open": ["tcp/2379"]"#, None),
+                (r#""mode": "observe""#.to_owned(), None),
+                (enforce(""), Some(CUT)),
+                // Members are what they may be no more.
+                (enforce(r#", "member_rules": ["from any to host etcd tcp/2379"]"#), Some(CUT)),
+                (enforce(r#", "open": ["tcp/2379"]"#), None),
+                (enforce(r#", "open": ["tcp/2380"]"#), Some(CUT)),
+                (enforce(r#", "hosts": {"etcd": {"open": ["tcp/2379"]}}"#), None),
+                (enforce(r#", "hosts": {"etcd": {"mode": "observe"}}"#), None),
+                (r#""roles": {"etcd": {"mode": "enforce"}}"#.to_owned(), Some(of_role.as_str())),
                 (
-                    to_etcd(
-                        r#""from role db to role etcd tcp", "from host plain to host etcd tcp/2379""#,
-                    ) + r#", "allow": [{"from": "203.0.113.1/32"}]"#,
                     // `web` comes from its private address, which is near, and not from its public one.
-                    Some(&one),
+                    enforce(r#", "allow": [{"from": "203.0.113.0/24"}]"#),
+                    Some(one.as_str()),
                 ),
-                (
-                    to_etcd(r#""from host plain to role etcd tcp/2379""#)
-                        + r#", "allow": [{"from": ["203.0.113.3/32", "10.0.0.1/32"]}]"#,
-                    None,
-                ),
-                (
-                    to_etcd(r#""from any to host etcd icmp""#)
-                        + r#", "hosts": {"etcd": {"mode": "observe"}}"#,
-                    None,
-                ),
+                (enforce(r#", "allow": [{"from": ["203.0.113.0/24", "10.0.0.0/8"]}]"#), None),
             ],
         ),
-        ("10.0.0.2:2379", vec![(to_etcd(r#""from any to host etcd icmp""#), Some(&near))]),
-        ("10.0.0.9:2379", vec![(to_etcd(r#""from any to host etcd icmp""#), None)]),
+        ("10.0.0.2:2379", vec![(enforce(""), Some(near.as_str()))]),
+        // A member of another network has that address there.
+        ("10.0.0.3:2379", vec![(enforce(""), None)]),
+        ("10.0.0.9:2379", vec![(enforce(""), None)]),
     ] {
         for (keys, expected) in cases {
-            check(&[(&keys, expected.map(|text| text.as_str()))], None, &[server]);
+            check(&[(&keys, expected)], None, &[server]);
         }
     }
 }
