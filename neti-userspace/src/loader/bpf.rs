@@ -85,6 +85,27 @@ pub fn lookup_all<K: Pod, V: Pod>(map: &MapData) -> io::Result<Vec<(K, V)>> {
     }
 }
 
+/// The `count` elements of an array from `first` on, all of which it must have.
+pub fn lookup_array<V: Pod>(map: &MapData, first: u32, count: usize) -> io::Result<Vec<V>> {
+    // The kernel goes on behind this one, and behind one that no array has at the beginning
+    // (`array_map_get_next_key`).
+    let before = first.wrapping_sub(1);
+    let mut keys = Vec::<u32>::with_capacity(count);
+    let mut values = Vec::<V>::with_capacity(count);
+    let mut after = 0u32;
+    let mut batch = Batch {
+        in_batch: std::ptr::from_ref(&before) as u64,
+        out_batch: std::ptr::from_mut(&mut after) as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        ..Batch::of(map, count)
+    };
+    batch.call(BPF_MAP_LOOKUP_BATCH)?;
+    // SAFETY: the kernel has written so many values, of which any bytes are valid.
+    unsafe { values.set_len(count.min(batch.count as usize)) };
+    Ok(values)
+}
+
 /// Inserts or overwrites all `keys` with `values` in one call.
 pub fn update_batch<K: Pod, V: Pod>(map: &MapData, keys: &[K], values: &[V]) -> io::Result<()> {
     if keys.len() != values.len() {

@@ -92,20 +92,15 @@ impl Slots {
 
     /// The part of a slot that both families share.
     fn shared(&self, slot: u32) -> Result<FilterState> {
-        let slots = |map: &Array<MapData, u64>, length: u32| -> std::io::Result<Vec<u64>> {
-            let mut words = vec![0; length as usize];
-            for (index, word) in bpf::lookup_all::<u32, u64>(map.map())? {
-                if index / length == slot {
-                    words[(index % length) as usize] = word;
-                }
-            }
-            Ok(words)
+        // Of this slot alone: to read hundreds of thousands of words takes long.
+        let of_slot = |map: &Array<MapData, u64>, length: u32| {
+            bpf::lookup_array(map.map(), slot * length, length as usize)
         };
-        let mut classes = slots(&self.classes, CLASS_WORDS).context(name::CLASSES)?;
+        let mut classes = of_slot(&self.classes, CLASS_WORDS).context(name::CLASSES)?;
         if classes.iter().all(|word| *word == 0) {
             classes.clear();
         }
-        let sets = trimmed(slots(&self.sets, SLOT_SETS_WORDS).context(name::SETS)?);
+        let sets = trimmed(of_slot(&self.sets, SLOT_SETS_WORDS).context(name::SETS)?);
         let subjects: Vec<(SubjectKey, u32)> =
             bpf::lookup_all(self.subjects.map()).context(name::SUBJECTS)?;
         let ours = subjects.into_iter().filter(|(key, _)| key.slot == slot);
