@@ -40,7 +40,11 @@ const SYSCTLS: [(&str, &[&str]); 2] = [
 pub fn footprint(netns: &Netns) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for command in COMMANDS {
-        found.insert(command.to_owned(), netns.exec(command)?);
+        // An interface takes its link-local address by itself, some time after it is up.
+        let text = netns.exec(command)?;
+        let lines =
+            text.lines().filter(|line| !line.contains("fe80:") && !line.contains("ff00::/8"));
+        found.insert(command.to_owned(), lines.map(|line| format!("{line}\n")).collect());
     }
     for interface in ["all", "default", "lo", "eth0"] {
         for (family, keys) in SYSCTLS {

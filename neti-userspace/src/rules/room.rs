@@ -103,8 +103,9 @@ pub fn check(policy: &Policy) -> Result<(), TooMany> {
 fn check_ranges<F: Family>(policy: &Policy) -> Result<(), TooMany> {
     let lengths = |rules: &[AllowRule]| {
         let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
-        let ranges = rules.iter().flat_map(|rule| &rule.from);
-        for range in ranges.filter(|range| F::of(range.network()).is_some()) {
+        // One that several rules name is there once.
+        let ranges: BTreeSet<&IpNet> = rules.iter().flat_map(|rule| &rule.from).collect();
+        for range in ranges.into_iter().filter(|range| F::of(range.network()).is_some()) {
             *counts.entry(range.prefix_len().into()).or_default() += 1;
         }
         counts
