@@ -12,7 +12,7 @@ use harness::{
 
 use crate::{
     Result,
-    stage::{FAMILY, Stage, stage_of},
+    stage::{FAMILY, Stage, TTL, stage_for},
 };
 
 trait Cluster: Sized {
@@ -73,8 +73,8 @@ fn others(mut endpoints: Vec<String>, without: usize) -> String {
     endpoints.join(",")
 }
 
-/// Two hosts that know each other by three servers, and where these are.
-fn three<C: Cluster>() -> anyhow::Result<(Stage<C>, Vec<Site>)> {
+/// Two hosts that know each other by three servers, and where these are. Their records live for so many seconds.
+fn three<C: Cluster>(ttl: f64) -> anyhow::Result<(Stage<C>, Vec<Site>)> {
     let pair = pair(FAMILY)?;
     let sites = (21..24).map(|last| pair.lan.attach(&format!("server-{last}"), last));
     let sites: Vec<Site> = sites.collect::<anyhow::Result<_>>()?;
@@ -82,13 +82,14 @@ fn three<C: Cluster>() -> anyhow::Result<(Stage<C>, Vec<Site>)> {
     let cluster = C::start_at(&places)?;
     let served = cluster.served(cluster.leads()?);
     let site = sites.first().context("three sites")?.clone();
-    Ok((stage_of(pair, site, cluster, served)?, sites))
+    Ok((stage_for(pair, site, cluster, served, [ttl; 2])?, sites))
 }
 
 /// Where the leader was no more is heard of, another one leads, and the hosts find it. A server that is alone cannot
 /// decide anything, and is not taken at its word.
 fn a_leader_is_lost<C: Cluster>() -> Result {
-    let (mut stage, sites) = three::<C>()?;
+    // Longer than a busy machine takes to elect another leader: records end with the one that renewed them.
+    let (mut stage, sites) = three::<C>(10.0)?;
     stage.without_loss(|stage| {
         let leader = stage.server.leads()?;
         stage.server.node(leader).kill();
@@ -106,7 +107,7 @@ fn a_leader_is_lost<C: Cluster>() -> Result {
 
 /// Without a majority nobody can register, and nobody is forgotten.
 fn the_majority_is_lost<C: Cluster>() -> Result {
-    let (mut stage, _sites) = three::<C>()?;
+    let (mut stage, _sites) = three::<C>(TTL)?;
     stage.without_loss(|stage| {
         let leader = stage.server.leads()?;
         let lost = [leader, (leader + 1) % 3];
