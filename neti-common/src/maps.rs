@@ -8,7 +8,10 @@ use core::mem::offset_of;
 
 use crate::family::Family;
 
+mod drops;
 pub mod name;
+
+pub use drops::{Budget, DropKey, Dropped, Notes};
 
 /// Version of everything in this file; part of the pin path, so that no program ever meets maps of another shape.
 pub const LAYOUT: u32 = 4;
@@ -311,86 +314,6 @@ pub struct SubjectKey {
     pub kind: u32,
     /// As [`Member::role`] or [`Member::host`].
     pub number: u32,
-}
-
-/// Packets that were dropped, or would have been, and are alike.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DropKey<F: Family> {
-    pub src: F::Addr,
-    /// Network order; 0 for protocols without ports and for later fragments.
-    pub port: [u8; 2],
-    pub protocol: u8,
-    /// A [`crate::verdict::Reason`].
-    pub reason: u8,
-    pub _pad: [u8; 4],
-}
-
-/// What is known of such packets.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Dropped {
-    pub packets: u64,
-    /// `CLOCK_MONOTONIC`, nanoseconds, of the last one.
-    pub seen: u64,
-    /// How many of them `observe` let pass.
-    pub would: u64,
-}
-
-/// How one CPU keeps from noting more drops than there is time for.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Notes {
-    /// The tick of the kernel's clock in which the last one was noted.
-    pub tick: u64,
-    /// How many were noted in it.
-    pub noted: u64,
-    /// How many were not noted, ever.
-    pub left_out: u64,
-    /// The time in which sources were last noted that were not there, in units of 2^30 ns.
-    pub span: u64,
-    /// How many were noted in it.
-    pub fresh: u64,
-    /// What the program that notes is handed: a [`crate::verdict::Reason`], and 1 if the packet goes on.
-    pub reason: u32,
-    pub would: u32,
-}
-
-impl Notes {
-    /// How many there is time for in a tick, of which a second has 100 to 1,000.
-    pub const PER_TICK: u64 = 64;
-
-    /// Whether there is time for another one in this tick; if not, it is counted.
-    #[inline(always)]
-    pub fn take(&mut self, tick: u64) -> bool {
-        if self.tick != tick {
-            (self.tick, self.noted) = (tick, 0);
-        }
-        if self.noted < Self::PER_TICK {
-            self.noted += 1;
-            return true;
-        }
-        self.left_out += 1;
-        false
-    }
-
-    /// How many sources a CPU notes in a second that are not there yet. More would push out, in a flood, whoever is there.
-    pub const FRESH_PER_SPAN: u64 = 128;
-
-    /// Whether there is a place at `now` (nanoseconds) for a source that is not there yet; if not, it is counted.
-    #[inline(always)]
-    pub fn take_fresh(&mut self, now: u64) -> bool {
-        let span = now >> 30;
-        if self.span != span {
-            (self.span, self.fresh) = (span, 0);
-        }
-        if self.fresh < Self::FRESH_PER_SPAN {
-            self.fresh += 1;
-            return true;
-        }
-        self.left_out += 1;
-        false
-    }
 }
 
 /// A flow's ends, as seen from this host: `src` is always ours, `dst` always the peer's. Seen from the peer, its first part
