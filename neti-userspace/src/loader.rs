@@ -22,7 +22,6 @@ use aya::{
 use neti_common::maps::name;
 
 use self::pins::Pins;
-use crate::store::kernel::is_absent;
 
 /// The object with the kernel programs, built by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dataplane"));
@@ -137,7 +136,7 @@ pub fn forget_xdp(ebpf: &mut Ebpf) -> Result<()> {
     let mut programs = programs(ebpf, name::XDP_PROGRAMS)?;
     for index in [name::ARRIVES6, name::NOTE] {
         match programs.clear_index(&index) {
-            Err(error) if !is_absent(&error) => return Err(error).context(name::XDP_PROGRAMS),
+            Err(error) if !bpf::is_absent(&error) => return Err(error).context(name::XDP_PROGRAMS),
             _ => {}
         }
     }

@@ -20,8 +20,8 @@ use nix::time::{ClockId, clock_gettime};
 
 use self::sockets::Connected;
 use crate::{
-    loader::pins::Pins,
-    store::kernel::{is_absent, open},
+    loader::{bpf, pins::Pins},
+    store::kernel::open,
 };
 
 /// Time between two rounds.
@@ -150,7 +150,7 @@ impl<F: Family> FamilyTwins<F> {
                 Key::Back(flow) => (F::MAPS.twins_in, self.back.remove(flow)),
             };
             if let Err(error) = removed
-                && !is_absent(&error)
+                && !bpf::is_absent(&error)
             {
                 return Err(error).context(name);
             }

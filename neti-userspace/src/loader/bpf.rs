@@ -106,6 +106,11 @@ pub fn lookup_array<V: Pod>(map: &MapData, first: u32, count: usize) -> io::Resu
     Ok(values)
 }
 
+/// Whether an element was not there, which is as well as removed.
+pub fn is_absent(error: &MapError) -> bool {
+    matches!(error, MapError::KeyNotFound) || is_errno(error, libc::ENOENT)
+}
+
 /// Inserts or overwrites all `keys` with `values` in one call.
 pub fn update_batch<K: Pod, V: Pod>(map: &MapData, keys: &[K], values: &[V]) -> io::Result<()> {
     if keys.len() != values.len() {

@@ -208,8 +208,3 @@ fn words(map: &Array<impl Borrow<MapData>, u64>, into: &mut [u64]) -> Result<(),
 fn set(map: &mut Array<MapData, u64>, words: &[(u32, u64)]) -> Result<(), MapError> {
     words.iter().try_for_each(|(index, word)| map.set(*index, word, 0))
 }
-
-/// Whether an element was not there, which is as well as removed.
-pub fn is_absent(error: &MapError) -> bool {
-    matches!(error, MapError::KeyNotFound) || bpf::is_errno(error, libc::ENOENT)
-}
