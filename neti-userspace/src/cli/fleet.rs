@@ -58,8 +58,9 @@ pub struct FleetSettingsArgs {
 /// on stderr.
 ///
 /// Refused without --force: what takes away addresses or networks that hosts have; a policy that,
-/// enforced, would cut off ssh (no failsafe range, or this very session), members from a server of the
-/// registry, or a host from all other members.
+/// enforced, would cut off ssh (no failsafe range, or this very session), hosts from a server of the
+/// registry that is a member, or a host from all other members; to enforce in place of settings that
+/// cannot be read.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  neti fleet set mode=enforce max_removals=50\n  \

@@ -84,7 +84,7 @@ pub async fn run(
         registry.set_settings(&text, stands.map(|settings| settings.version)).await?;
     }
     if broken {
-        writeln!(out, "the settings that stood there were no JSON object; all are replaced")?;
+        writeln!(out, "the settings that stood there could not be read; all are replaced")?;
     }
     for change in changes {
         writeln!(out, "{change}")?;

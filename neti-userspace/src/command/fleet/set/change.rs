@@ -7,9 +7,12 @@ use crate::keys::json;
 
 /// The keys of a text, in its order.
 pub fn object(text: &[u8]) -> Result<Map<String, Value>> {
-    match json::read(text).context("not a JSON object")? {
-        Value::Object(settings) => Ok(settings),
-        other => bail!("not a JSON object: {other}"),
+    match json::read(text) {
+        Ok(Value::Object(settings)) => Ok(settings),
+        Ok(other) => bail!("not a JSON object: {other}"),
+        // What is no syntax error is a key that is there twice.
+        Err(error) if error.is_data() => Err(error.into()),
+        Err(error) => Err(error).context("not a JSON object"),
     }
 }
 

@@ -30,7 +30,7 @@ const ANYWAY: &str = "or cut off with --force";
 /// What would be cut off from whom.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Cut {
-    /// One word for each.
+    /// A word for each, the same in other settings only if these cut off no more.
     pub what: BTreeSet<String>,
     /// Begins with the key at fault and says what would be right.
     pub text: String,
@@ -48,7 +48,9 @@ pub fn off(fleet: &FleetSettings, members: &Members, here: &Here) -> Vec<Cut> {
     let mut cut: Vec<Cut> = failsafe(fleet, &enforcing).into_iter().collect();
     let session = here.ssh.and_then(|session| ssh(fleet, members, here, session));
     cut.extend(session.map(|text| Cut::one("session", text)));
-    cut.extend(servers(here, &enforcing).map(|text| Cut::one("servers", text)));
+    cut.extend(
+        servers(here, &enforcing).map(|text| Cut::one(&format!("servers by {enforcing}"), text)),
+    );
     cut.extend(registry(fleet, members, here));
     cut.extend(hosts(fleet, members));
     cut
@@ -73,7 +75,10 @@ fn failsafe(fleet: &FleetSettings, enforcing: &str) -> Option<Cut> {
         "{what}: would cut off ssh where hosts enforce, by `{enforcing}`; list ranges that operators \
          come from, {ANYWAY}"
     );
-    Some(Cut { what: without.iter().map(|family| format!("ssh {family}")).collect(), text })
+    Some(Cut {
+        what: without.iter().map(|family| format!("ssh {family} by {enforcing}")).collect(),
+        text,
+    })
 }
 
 /// The first key by which some host enforces.

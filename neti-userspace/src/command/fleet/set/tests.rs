@@ -92,7 +92,7 @@ async fn broken_settings_are_replaced_as_a_whole_only() {
     registry.write("new", SETTINGS);
     let file = FleetSet { file: Some(registry.path("new")), ..args(&[]) };
     let said = set(&registry, &file).await.unwrap();
-    assert!(said.starts_with("the settings that stood there were no JSON object; all"), "{said}");
+    assert!(said.starts_with("the settings that stood there could not be read; all"), "{said}");
     assert_eq!(registry.read("fleet"), SETTINGS);
 }
 
