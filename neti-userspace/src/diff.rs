@@ -14,7 +14,8 @@ use crate::state::{FamilyState, FilterState, MapState};
 ///
 /// A translation is there before the member is let in, and stays until the member is no longer:
 /// what is let in can always be answered. The settings change between the two, so that `enforce`
-/// begins when all are known whom it must let in.
+/// begins when all are known whom it must let in. Only where there is no room for both, what is removed
+/// goes first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changes {
     pub v4: FamilyChanges<V4>,

@@ -147,7 +147,6 @@ pub async fn write(
     place.link.ask(&path, written).await.map(drop)
 }
 
-/// Writes a node if it still is what was read.
 /// Fails if the settings are about roles: in the original Neti's tree no member has one, so that a rule
 /// about them would let in nobody.
 fn without_roles(name: &str, text: &str) -> Result<()> {
@@ -161,6 +160,7 @@ fn without_roles(name: &str, text: &str) -> Result<()> {
     }
 }
 
+/// Writes a node if it still is what was read.
 fn put(
     place: &Place,
     writer: &mut MultiWriter<'_>,
