@@ -14,28 +14,23 @@ use harness::{
     PATIENCE,
     family::Family,
     host::Host,
-    in_each_family,
-    stage::{PairStage, pair_stage},
+    in_both_families,
+    stage::{PairStage, enforcing_pair},
     traffic::{Seen, TcpEcho, UdpClient, UdpEcho, tcp, udp},
 };
-use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
 type Result = anyhow::Result<()>;
 
-in_each_family!(
-    every_tcp_combination_talks,
-    every_udp_combination_is_answered_from_the_address_dialled,
-    udp_between_two_fixed_ports_is_told_apart_by_connection,
-    ping_is_answered_from_the_address_dialled,
-    a_closed_port_refuses_at_once_in_every_form,
+in_both_families!(
+    every_tcp_combination_talks on enforcing_pair(),
+    every_udp_combination_is_answered_from_the_address_dialled on enforcing_pair(),
+    udp_between_two_fixed_ports_is_told_apart_by_connection on enforcing_pair(),
+    ping_is_answered_from_the_address_dialled on enforcing_pair(),
+    a_closed_port_refuses_at_once_in_every_form on enforcing_pair(),
 );
 
 const IDENTITIES: [&str; 2] = ["real", "overlay"];
-
-fn stage(family: Family) -> anyhow::Result<PairStage> {
-    pair_stage(family, json!({ "mode": "enforce" }))
-}
 
 /// Where a server listens on `host`, by name.
 fn listeners(host: &Host, family: Family) -> [(&'static str, IpAddr); 3] {
@@ -93,11 +88,10 @@ fn tcp_matrix(stage: &PairStage, family: Family, identity: &str) -> Result {
     Ok(())
 }
 
-fn every_tcp_combination_talks(family: Family) -> Result {
-    let stage = stage(family)?;
+fn every_tcp_combination_talks(stage: &PairStage, family: Family) -> Result {
     for identity in IDENTITIES {
         stage.identify(family, identity)?;
-        tcp_matrix(&stage, family, identity)?;
+        tcp_matrix(stage, family, identity)?;
     }
     Ok(())
 }
@@ -185,17 +179,21 @@ fn one_of(echoes: &[UdpEcho]) -> anyhow::Result<SocketAddr> {
     seen.context("nobody saw the datagram")
 }
 
-fn every_udp_combination_is_answered_from_the_address_dialled(family: Family) -> Result {
-    let stage = stage(family)?;
+fn every_udp_combination_is_answered_from_the_address_dialled(
+    stage: &PairStage,
+    family: Family,
+) -> Result {
     for identity in IDENTITIES {
         stage.identify(family, identity)?;
-        udp_matrix(&stage, family, identity)?;
+        udp_matrix(stage, family, identity)?;
     }
     Ok(())
 }
 
-fn udp_between_two_fixed_ports_is_told_apart_by_connection(family: Family) -> Result {
-    let stage = stage(family)?;
+fn udp_between_two_fixed_ports_is_told_apart_by_connection(
+    stage: &PairStage,
+    family: Family,
+) -> Result {
     let (left, right) = (&stage.left, &stage.right);
     // Both ends connected, in overlay form, as gossip protocols do.
     let end = |own: &Host, peer: &Host| -> anyhow::Result<UdpSocket> {
@@ -215,8 +213,7 @@ fn udp_between_two_fixed_ports_is_told_apart_by_connection(family: Family) -> Re
     Ok(())
 }
 
-fn ping_is_answered_from_the_address_dialled(family: Family) -> Result {
-    let stage = stage(family)?;
+fn ping_is_answered_from_the_address_dialled(stage: &PairStage, family: Family) -> Result {
     for identity in IDENTITIES {
         stage.identify(family, identity)?;
         let (left, right) = (&stage.left, &stage.right);
@@ -236,8 +233,7 @@ fn ping_is_answered_from_the_address_dialled(family: Family) -> Result {
     Ok(())
 }
 
-fn a_closed_port_refuses_at_once_in_every_form(family: Family) -> Result {
-    let stage = stage(family)?;
+fn a_closed_port_refuses_at_once_in_every_form(stage: &PairStage, family: Family) -> Result {
     for identity in IDENTITIES {
         stage.identify(family, identity)?;
         let (left, right) = (&stage.left, &stage.right);

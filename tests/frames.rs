@@ -8,9 +8,9 @@ use harness::{
     eventually,
     family::Family,
     host::counted,
-    in_each_family,
+    in_both_families,
     packets::{Link, Wire, tagged},
-    stage::{PairStage, pair_stage},
+    stage::{PairStage, enforcing_pair, pair_stage},
     topology::UPLINK,
     traffic::{BRIEFLY, TcpEcho, UdpEcho, ping},
 };
@@ -18,11 +18,13 @@ use serde_json::json;
 
 type Result = anyhow::Result<()>;
 
-in_each_family!(
-    what_a_link_needs_passes_under_enforce,
-    every_kind_of_frame_that_nobody_asked_for_is_refused_by_its_reason,
-    a_tagged_frame_is_judged_by_what_is_inside,
-    an_overlay_address_on_the_wire_is_dropped_in_every_mode,
+in_both_families!(
+    what_a_link_needs_passes_under_enforce on enforcing_pair(),
+    every_kind_of_frame_that_nobody_asked_for_is_refused_by_its_reason
+        on pair_stage(Family::ALL, json!({})),
+    a_tagged_frame_is_judged_by_what_is_inside on enforcing_pair(),
+    an_overlay_address_on_the_wire_is_dropped_in_every_mode
+        on pair_stage(Family::ALL, json!({})),
 );
 
 const PORT: u16 = 7000;
@@ -61,8 +63,7 @@ impl Injection {
     }
 }
 
-fn what_a_link_needs_passes_under_enforce(family: Family) -> Result {
-    let stage = pair_stage(family, json!({ "mode": "enforce" }))?;
+fn what_a_link_needs_passes_under_enforce(stage: &PairStage, family: Family) -> Result {
     let (right, neighbour) = (&stage.right, &stage.pair.neighbour.netns);
     let to = right.real(family);
     let resolution = match family {
@@ -152,13 +153,15 @@ fn unsolicited(
     frames
 }
 
-fn every_kind_of_frame_that_nobody_asked_for_is_refused_by_its_reason(family: Family) -> Result {
-    let stage = pair_stage(family, json!({}))?;
+fn every_kind_of_frame_that_nobody_asked_for_is_refused_by_its_reason(
+    stage: &PairStage,
+    family: Family,
+) -> Result {
     let right = &stage.right;
     let _echo = TcpEcho::on(&right.site.netns, (family.any(), PORT))?;
-    let injection = Injection::new(&stage, family)?;
+    let injection = Injection::new(stage, family)?;
     for (mode, action) in [("enforce", "drop"), ("observe", "would-drop")] {
-        injection.govern(&stage, family, mode, action)?;
+        injection.govern(stage, family, mode, action)?;
         let from = SocketAddr::from((stage.pair.neighbour.real(family), 443));
         for (what, frame, reason) in unsolicited(&injection.link, from, injection.to) {
             counted(right, reason, action, || injection.wire.send(&frame))
@@ -168,11 +171,10 @@ fn every_kind_of_frame_that_nobody_asked_for_is_refused_by_its_reason(family: Fa
     Ok(())
 }
 
-fn a_tagged_frame_is_judged_by_what_is_inside(family: Family) -> Result {
-    let stage = pair_stage(family, json!({ "mode": "enforce" }))?;
+fn a_tagged_frame_is_judged_by_what_is_inside(stage: &PairStage, family: Family) -> Result {
     let right = &stage.right;
     let echo = UdpEcho::on(&right.site.netns, (family.any(), PORT))?;
-    let injection = Injection::new(&stage, family)?;
+    let injection = Injection::new(stage, family)?;
     let stranger = stage.pair.neighbour.real(family);
     for tags in [&[][..], &[0], &[0, 0]] {
         counted(right, "stranger", "drop", || injection.send(stranger, tags))
@@ -216,12 +218,14 @@ fn a_vlan_with_an_interface_is_not_ours() -> Result {
     Ok(())
 }
 
-fn an_overlay_address_on_the_wire_is_dropped_in_every_mode(family: Family) -> Result {
-    let stage = pair_stage(family, json!({}))?;
+fn an_overlay_address_on_the_wire_is_dropped_in_every_mode(
+    stage: &PairStage,
+    family: Family,
+) -> Result {
     let right = &stage.right;
     for (mode, action) in [("observe", "would-drop"), ("enforce", "drop")] {
-        let mut injection = Injection::new(&stage, family)?;
-        injection.govern(&stage, family, mode, action)?;
+        let mut injection = Injection::new(stage, family)?;
+        injection.govern(stage, family, mode, action)?;
         let echo = UdpEcho::on(&right.site.netns, (family.any(), PORT))?;
         counted(right, "spoofed-overlay", "drop", || {
             injection.send(stage.left.overlay(family), &[])

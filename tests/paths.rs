@@ -10,10 +10,10 @@ use harness::{
     PATIENCE,
     family::Family,
     host::{Fleet, Host, HostOptions, start_all},
-    in_each_family,
+    in_both_families, in_each_family,
     netns::Netns,
     packets::{Wire, destination_mac, ends},
-    stage::{demo_stage, pair_stage},
+    stage::{DemoStage, PairStage, enforcing_demo, enforcing_pair},
     topology::{LAN, Lan, PUBLISHED, UPLINK, pair},
     traffic::{TcpEcho, exchange, ping, tcp},
 };
@@ -22,11 +22,11 @@ use serde_json::json;
 
 type Result = anyhow::Result<()>;
 
-in_each_family!(
-    a_peer_on_the_link_is_sent_to_directly,
-    a_peer_elsewhere_is_sent_to_by_the_gateway,
-    an_uplink_without_a_gateway_works,
-    a_host_is_renumbered_under_a_live_connection,
+in_each_family!(an_uplink_without_a_gateway_works, a_host_is_renumbered_under_a_live_connection,);
+
+in_both_families!(
+    a_peer_on_the_link_is_sent_to_directly on enforcing_pair(),
+    a_peer_elsewhere_is_sent_to_by_the_gateway on enforcing_demo(),
 );
 
 const PORT: u16 = 7000;
@@ -58,16 +58,14 @@ fn next_hops(
     Ok(macs)
 }
 
-fn a_peer_on_the_link_is_sent_to_directly(family: Family) -> Result {
-    let stage = pair_stage(family, json!({ "mode": "enforce" }))?;
+fn a_peer_on_the_link_is_sent_to_directly(stage: &PairStage, family: Family) -> Result {
     let router = (&stage.pair.lan.router, "port-10");
     let macs = next_hops(&stage.left, &stage.right, router, stage.right.real(family))?;
     assert_eq!(macs, [stage.right.site.netns.mac(UPLINK)?]);
     Ok(())
 }
 
-fn a_peer_elsewhere_is_sent_to_by_the_gateway(family: Family) -> Result {
-    let stage = demo_stage(family, json!({ "mode": "enforce" }))?;
+fn a_peer_elsewhere_is_sent_to_by_the_gateway(stage: &DemoStage, family: Family) -> Result {
     let router = &stage.demo.ec2.router;
     let public = PUBLISHED.host(family, 110);
     let macs = next_hops(&stage.hudson, &stage.walden, (router, "port-10"), public)?;

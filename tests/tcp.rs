@@ -12,20 +12,19 @@ use anyhow::{Context, ensure};
 use harness::{
     PATIENCE,
     family::Family,
-    in_each_family,
+    in_both_families,
     netns::Netns,
     socket::set_option,
-    stage::{PairStage, pair_stage},
+    stage::{PairStage, enforcing_pair},
     traffic::{TcpEcho, dial, tcp},
 };
-use serde_json::json;
 
 type Result = anyhow::Result<()>;
 
-in_each_family!(
-    cookies_and_deferred_accepts,
-    half_closed_connections_flow_and_vanished_sockets_are_told,
-    a_tuple_in_time_wait_is_used_again_in_the_other_form,
+in_both_families!(
+    cookies_and_deferred_accepts on enforcing_pair(),
+    half_closed_connections_flow_and_vanished_sockets_are_told on enforcing_pair(),
+    a_tuple_in_time_wait_is_used_again_in_the_other_form on enforcing_pair(),
 );
 
 const PORT: u16 = 7000;
@@ -68,14 +67,13 @@ fn netstat(netns: &Netns, name: &str) -> anyhow::Result<u64> {
     Ok(value.parse()?)
 }
 
-fn cookies_and_deferred_accepts(family: Family) -> Result {
-    let stage = pair_stage(family, json!({ "mode": "enforce" }))?;
+fn cookies_and_deferred_accepts(stage: &PairStage, family: Family) -> Result {
     for identity in IDENTITIES {
         stage.identify(family, identity)?;
         let server = &stage.right.site.netns;
         let _echo = TcpEcho::on(server, (family.any(), PORT))?;
         server.sysctl("net.ipv4.tcp_syncookies", "2")?;
-        for to in forms(&stage, family) {
+        for to in forms(stage, family) {
             let received = netstat(server, "SyncookiesRecv")?;
             tcp(&stage.left.site.netns, None, to).with_context(|| format!("{identity}: {to}"))?;
             // A SYN that is sent again gets a cookie again.
@@ -86,7 +84,7 @@ fn cookies_and_deferred_accepts(family: Family) -> Result {
         let deferred = server.run(|| TcpListener::bind((family.any(), PORT + 1)))?;
         set(&deferred, libc::TCP_DEFER_ACCEPT, 20)?;
         deferred.set_nonblocking(true)?;
-        for to in forms(&stage, family) {
+        for to in forms(stage, family) {
             let to = SocketAddr::new(to.ip(), PORT + 1);
             let mut client = dial(&stage.left.site.netns, None, to, PATIENCE)?;
             let waits = deferred.accept().is_err_and(|e| e.kind() == ErrorKind::WouldBlock);
@@ -143,22 +141,24 @@ fn told(mut stream: &TcpStream) -> anyhow::Result<ErrorKind> {
     Ok(read.err().context("the connection should be reset")?.kind())
 }
 
-fn half_closed_connections_flow_and_vanished_sockets_are_told(family: Family) -> Result {
-    let stage = pair_stage(family, json!({ "mode": "enforce" }))?;
+fn half_closed_connections_flow_and_vanished_sockets_are_told(
+    stage: &PairStage,
+    family: Family,
+) -> Result {
     for identity in IDENTITIES {
         stage.identify(family, identity)?;
         let listener = listen(&stage.right.site.netns, family)?;
-        for to in forms(&stage, family) {
+        for to in forms(stage, family) {
             let what = || format!("{identity}: {to}");
-            let (client, server) = connection(&stage, &listener, to)?;
+            let (client, server) = connection(stage, &listener, to)?;
             flows_half_closed(&server, &client).with_context(what)?;
-            let (client, server) = connection(&stage, &listener, to)?;
+            let (client, server) = connection(stage, &listener, to)?;
             flows_half_closed(&client, &server).with_context(what)?;
 
-            let (client, server) = connection(&stage, &listener, to)?;
+            let (client, server) = connection(stage, &listener, to)?;
             vanish(server)?;
             assert_eq!(told(&client).with_context(what)?, ErrorKind::ConnectionReset, "{}", what());
-            let (client, server) = connection(&stage, &listener, to)?;
+            let (client, server) = connection(stage, &listener, to)?;
             vanish(client)?;
             assert_eq!(told(&server).with_context(what)?, ErrorKind::ConnectionReset, "{}", what());
         }
@@ -166,14 +166,16 @@ fn half_closed_connections_flow_and_vanished_sockets_are_told(family: Family) ->
     Ok(())
 }
 
-fn a_tuple_in_time_wait_is_used_again_in_the_other_form(family: Family) -> Result {
+fn a_tuple_in_time_wait_is_used_again_in_the_other_form(
+    stage: &PairStage,
+    family: Family,
+) -> Result {
     let mut port = 21_000;
-    let stage = pair_stage(family, json!({ "mode": "enforce" }))?;
     for identity in IDENTITIES {
         stage.identify(family, identity)?;
         let netns = &stage.left.site.netns;
         let listener = listen(&stage.right.site.netns, family)?;
-        let [overlay, real] = forms(&stage, family);
+        let [overlay, real] = forms(stage, family);
         for (first, second) in [(overlay, real), (real, overlay)] {
             for client_closes in [true, false] {
                 port += 1;

@@ -10,8 +10,8 @@ use anyhow::{Context, ensure};
 use harness::{
     PATIENCE, eventually,
     family::Family,
-    in_each_family,
-    stage::{PairStage, pair_stage},
+    in_both_families, in_each_family,
+    stage::{PairStage, enforcing_pair, pair_stage},
     traffic::{TcpEcho, UdpClient, UdpEcho, dial, exchange, udp},
 };
 use maps::flows;
@@ -25,10 +25,14 @@ type Result = anyhow::Result<()>;
 in_each_family!(
     three_hundred_of_each_form_over_3000_ports_with_identity_real,
     three_hundred_of_each_form_over_3000_ports_with_identity_overlay,
-    one_source_port_in_all_four_forms,
-    unconnected_udp_sockets_that_share_a_port_are_both_answered,
-    twins_end_with_their_sockets,
-    without_a_free_port_the_twin_is_refused_at_once,
+);
+
+in_both_families!(
+    one_source_port_in_all_four_forms on enforcing_pair(),
+    unconnected_udp_sockets_that_share_a_port_are_both_answered on enforcing_pair(),
+    twins_end_with_their_sockets on enforcing_pair(),
+    without_a_free_port_the_twin_is_refused_at_once
+        on pair_stage(Family::ALL, json!({ "mode": "enforce", "twin_ports": "61000-61001" })),
 );
 
 const PORT: u16 = 7000;
@@ -82,15 +86,14 @@ fn four_forms(stage: &PairStage, family: Family, port: u16) -> Vec<(SocketAddr, 
     forms
 }
 
-fn one_source_port_in_all_four_forms(family: Family) -> Result {
-    let stage = pair_stage(family, json!({ "mode": "enforce" }))?;
+fn one_source_port_in_all_four_forms(stage: &PairStage, family: Family) -> Result {
     for (port, identity) in [(21_000, "real"), (21_001, "overlay")] {
         stage.identify(family, identity)?;
         let netns = &stage.left.site.netns;
         let echo = TcpEcho::on(&stage.right.site.netns, (family.any(), PORT))?;
         let mut streams = Vec::new();
         let mut seen = Vec::new();
-        for (from, to) in four_forms(&stage, family, port) {
+        for (from, to) in four_forms(stage, family, port) {
             let what = format!("{identity}: {from} to {to}");
             let stream = dial(netns, Some(from), to, PATIENCE).with_context(|| what.clone())?;
             assert_eq!(stream.local_addr()?, from, "{what}");
@@ -109,8 +112,10 @@ fn one_source_port_in_all_four_forms(family: Family) -> Result {
     Ok(())
 }
 
-fn unconnected_udp_sockets_that_share_a_port_are_both_answered(family: Family) -> Result {
-    let stage = pair_stage(family, json!({ "mode": "enforce" }))?;
+fn unconnected_udp_sockets_that_share_a_port_are_both_answered(
+    stage: &PairStage,
+    family: Family,
+) -> Result {
     let netns = &stage.left.site.netns;
     let _echo = UdpEcho::on(&stage.right.site.netns, (family.any(), PORT))?;
     let open = |from: IpAddr, to: IpAddr| -> anyhow::Result<(UdpSocket, SocketAddr)> {
@@ -133,11 +138,10 @@ fn unconnected_udp_sockets_that_share_a_port_are_both_answered(family: Family) -
     Ok(())
 }
 
-fn twins_end_with_their_sockets(family: Family) -> Result {
-    let stage = pair_stage(family, json!({ "mode": "enforce" }))?;
+fn twins_end_with_their_sockets(stage: &PairStage, family: Family) -> Result {
     let netns = &stage.left.site.netns;
     let _echo = TcpEcho::on(&stage.right.site.netns, (family.any(), PORT))?;
-    let streams: Vec<TcpStream> = four_forms(&stage, family, 21_000)
+    let streams: Vec<TcpStream> = four_forms(stage, family, 21_000)
         .into_iter()
         .map(|(from, to)| dial(netns, Some(from), to, PATIENCE))
         .collect::<std::io::Result<_>>()?;
@@ -152,13 +156,13 @@ fn twins_end_with_their_sockets(family: Family) -> Result {
     Ok(())
 }
 
-fn without_a_free_port_the_twin_is_refused_at_once(family: Family) -> Result {
-    let stage = pair_stage(family, json!({ "mode": "enforce", "twin_ports": "61000-61001" }))?;
+fn without_a_free_port_the_twin_is_refused_at_once(stage: &PairStage, family: Family) -> Result {
     let netns = &stage.left.site.netns;
     let _echo = TcpEcho::on(&stage.right.site.netns, (family.any(), PORT))?;
+    let before = stage.left.count("egress", "port-twin")?;
     let mut open = Vec::new();
     let mut refused = 0;
-    for (from, to) in four_forms(&stage, family, 21_000) {
+    for (from, to) in four_forms(stage, family, 21_000) {
         match dial(netns, Some(from), to, PATIENCE) {
             Ok(stream) => open.push(stream),
             Err(error) => {
@@ -171,7 +175,7 @@ fn without_a_free_port_the_twin_is_refused_at_once(family: Family) -> Result {
         }
     }
     assert_eq!((open.len(), refused), (3, 1), "one with its own port, two twins, and no more");
-    assert!(stage.left.count("egress", "port-twin")? >= 1);
+    assert!(stage.left.count("egress", "port-twin")? > before);
     for (number, stream) in open.iter().enumerate() {
         converse(stream, number)?;
     }

@@ -8,27 +8,27 @@ use harness::{
     PATIENCE, eventually,
     family::Family,
     host::{Host, HostOptions},
-    in_each_family,
+    in_both_families,
     packets::{Link, Wire, tagged},
     stage::{PairStage, pair_stage_with},
     topology::UPLINK,
     traffic::{BRIEFLY, TcpEcho, UdpClient, UdpEcho, ping, tcp, tcp_silent, udp},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 type Result = anyhow::Result<()>;
 
-in_each_family!(
-    members_talk_in_both_forms,
-    strangers_are_refused_before_the_stack,
-    observe_lets_strangers_in,
+in_both_families!(
+    members_talk_in_both_forms on stage("enforce"),
+    strangers_are_refused_before_the_stack on stage("enforce"),
+    observe_lets_strangers_in on stage("observe"),
 );
 
 const PORT: u16 = 7000;
 
-fn stage(family: Family, mode: &str) -> anyhow::Result<PairStage> {
+fn stage(mode: &str) -> anyhow::Result<PairStage> {
     let options = HostOptions { extra: "attach = \"xdp\"\n".to_owned(), ..HostOptions::default() };
-    let stage = pair_stage_with(family, json!({ "mode": mode }), &options)?;
+    let stage = pair_stage_with(Family::ALL, json!({ "mode": mode }), &options)?;
     let link = stage.right.site.netns.ip(&format!("-details link show dev {UPLINK}"))?;
     ensure!(link.contains("prog/xdp"), "the filter is in XDP: {link}");
     Ok(stage)
@@ -39,9 +39,9 @@ fn filtered(host: &Host, reason: &str) -> anyhow::Result<u64> {
     host.count("filter", reason)
 }
 
-fn members_talk_in_both_forms(family: Family) -> Result {
-    let stage = stage(family, "enforce")?;
+fn members_talk_in_both_forms(stage: &PairStage, family: Family) -> Result {
     let (left, right) = (&stage.left, &stage.right);
+    let (judged, translated) = (filtered(right, "member")?, left.count("ingress", "translated")?);
     let _tcp = TcpEcho::on(&right.site.netns, (family.any(), PORT))?;
     let _udp = UdpEcho::on(&right.site.netns, (family.any(), PORT))?;
     for dialled in [right.overlay(family), right.real(family)] {
@@ -56,23 +56,28 @@ fn members_talk_in_both_forms(family: Family) -> Result {
         }
         ensure!(ping(&left.site.netns, dialled, "-s 4000", PATIENCE)?, "ping {dialled}");
     }
-    ensure!(filtered(right, "member")? > 0);
-    ensure!(left.count("ingress", "translated")? > 0, "the answers are translated after XDP");
+    ensure!(filtered(right, "member")? > judged);
+    ensure!(
+        left.count("ingress", "translated")? > translated,
+        "the answers are translated after XDP"
+    );
     Ok(())
 }
 
-fn strangers_are_refused_before_the_stack(family: Family) -> Result {
-    let stage = stage(family, "enforce")?;
+fn strangers_are_refused_before_the_stack(stage: &PairStage, family: Family) -> Result {
     let right = &stage.right;
     let echo = UdpEcho::on(&right.site.netns, (family.any(), PORT))?;
     let _tcp = TcpEcho::on(&right.site.netns, (family.any(), PORT))?;
     let to = SocketAddr::new(right.real(family), PORT);
     let stranger = &stage.pair.stranger.netns;
+    let before = filtered(right, "stranger")?;
     ensure!(tcp_silent(stranger, to));
     let client = UdpClient { connected: false, from: None };
     ensure!(udp(stranger, client, to, 3000, BRIEFLY).is_err());
     ensure!(!ping(stranger, right.real(family), "", BRIEFLY)?);
-    eventually("all three are counted", || filtered(right, "stranger").is_ok_and(|n| n >= 3));
+    eventually("all three are counted", || {
+        filtered(right, "stranger").is_ok_and(|n| n >= before + 3)
+    });
     assert_eq!(right.count("ingress", "stranger")?, 0, "tc does not see them");
 
     let neighbour = &stage.pair.neighbour;
@@ -94,14 +99,16 @@ fn strangers_are_refused_before_the_stack(family: Family) -> Result {
     Ok(())
 }
 
-fn observe_lets_strangers_in(family: Family) -> Result {
-    let stage = stage(family, "observe")?;
+fn observe_lets_strangers_in(stage: &PairStage, family: Family) -> Result {
+    let would = || {
+        let would =
+            |counter: &Value| counter["hook"] == "filter" && counter["action"] == "would-drop";
+        stage.right.count_where(would)
+    };
+    let before = would()?;
     let _echo = TcpEcho::on(&stage.right.site.netns, (family.any(), PORT))?;
     let to = SocketAddr::new(stage.right.real(family), PORT);
     tcp(&stage.pair.stranger.netns, None, to)?;
-    let would = stage
-        .right
-        .count_where(|counter| counter["hook"] == "filter" && counter["action"] == "would-drop")?;
-    ensure!(would > 0);
+    ensure!(would()? > before);
     Ok(())
 }

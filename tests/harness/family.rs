@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
+use anyhow::{Context as _, Result};
 use ipnet::IpNet;
 use socket2::Domain;
 
@@ -187,4 +188,31 @@ macro_rules! in_each_family {
             }
         }
     )+};
+}
+
+/// Makes a test from functions that take a network with both families and a [`Family`], as `NAME on NETWORK`: hosts
+/// start once for both, which takes most of the time.
+#[macro_export]
+macro_rules! in_both_families {
+    ($($name:ident on $stage:expr),+ $(,)?) => {$(
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn v4_and_v6() -> Result {
+                let stage = $stage?;
+                $crate::family::in_turn(|family| super::$name(&stage, family))
+            }
+        }
+    )+};
+}
+
+/// Checks the families one after the other, and names the one that fails.
+pub fn in_turn(mut check: impl FnMut(Family) -> Result<()>) -> Result<()> {
+    for family in Family::ALL {
+        // Where a check panics, this is the last line before.
+        println!("{family}:");
+        check(family).with_context(|| family.to_string())?;
+    }
+    Ok(())
 }

@@ -25,6 +25,11 @@ pub fn pair_stage(families: impl AsRef<[Family]>, settings: Value) -> Result<Pai
     pair_stage_with(families, settings, &HostOptions::default())
 }
 
+/// The same with both families, under `enforce`.
+pub fn enforcing_pair() -> Result<PairStage> {
+    pair_stage(Family::ALL, json!({ "mode": "enforce" }))
+}
+
 /// Like [`pair_stage`], with more configuration for both.
 pub fn pair_stage_with(
     families: impl AsRef<[Family]>,
@@ -112,4 +117,9 @@ pub fn demo_stage(families: impl AsRef<[Family]>, settings: Value) -> Result<Dem
     let mut walden = fleet.host("walden", &demo.walden)?;
     start_all(&mut [&mut hudson, &mut sierra, &mut walden])?;
     Ok(DemoStage { hudson, sierra, walden, fleet, demo })
+}
+
+/// The same with both families, under `enforce`.
+pub fn enforcing_demo() -> Result<DemoStage> {
+    demo_stage(Family::ALL, json!({ "mode": "enforce" }))
 }
