@@ -177,7 +177,9 @@ fn broken_fleet_settings_are_reported_and_the_last_good_ones_hold(family: Family
 
 fn two_hosts_started_together_get_different_addresses(family: Family) -> Result {
     let range = family.smallest_range();
-    for _ in 0..3 {
+    // The smallest IPv6 range has 65,536 addresses, and to fill it takes long.
+    let times = if family == Family::V4 { 3 } else { 1 };
+    for _ in 0..times {
         let pair = pair(family)?;
         let fleet = Fleet::new(family, json!({ "overlay": [range] }))?;
         // Two free addresses for two hosts: whoever loses the race for one takes the other.
