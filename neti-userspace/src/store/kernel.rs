@@ -57,6 +57,15 @@ impl KernelStore {
         Ok((self.v4.settings(slot)?, self.v6.settings(slot)?))
     }
 
+    /// The part of each family that is in force, without the rules, which are far more to read.
+    pub fn families(&self) -> Result<(FamilyState<V4>, FamilyState<V6>)> {
+        self.families_of(self.slot()?)
+    }
+
+    fn families_of(&self, slot: u32) -> Result<(FamilyState<V4>, FamilyState<V6>)> {
+        Ok((self.v4.read(slot)?, self.v6.read(slot)?))
+    }
+
     fn slot(&self) -> Result<u32> {
         self.slot.get(&0, 0).context(name::SETTINGS_SLOT)
     }
@@ -86,7 +95,7 @@ impl KernelStore {
 impl Store for KernelStore {
     fn read(&mut self) -> Result<MapState> {
         let slot = self.slot()?;
-        let (v4, v6) = (self.v4.read(slot)?, self.v6.read(slot)?);
+        let (v4, v6) = self.families_of(slot)?;
         let filter = self.slots.read(slot, &v4.settings, &v6.settings)?;
         let mut state = MapState { v4, v6, filter, ..MapState::empty() };
         words(&self.vlans, &mut state.vlans).context(name::VLANS)?;

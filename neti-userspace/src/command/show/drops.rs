@@ -19,10 +19,7 @@ use crate::{
     membership::HostId,
     output::Row,
     status::{self, names, unix_now},
-    store::{
-        Store,
-        kernel::{KernelStore, open},
-    },
+    store::kernel::{KernelStore, open},
 };
 
 /// Packets of one source to one service that came to the same end.
@@ -103,10 +100,10 @@ struct Host {
 /// Who has which address; nobody where the names are not to be had.
 fn members(pins: &Pins) -> BTreeMap<IpAddr, HostId> {
     let names = names::read(pins.instance()).unwrap_or_default();
-    let state = KernelStore::open(pins).and_then(|mut store| store.read());
-    let Ok(state) = state else { return BTreeMap::new() };
-    let v4 = state.v4.members.values().map(|m| (V4::to_ip(&m.real), V4::to_ip(&m.overlays[0])));
-    let v6 = state.v6.members.values().map(|m| (V6::to_ip(&m.real), V6::to_ip(&m.overlays[0])));
+    let families = KernelStore::open(pins).and_then(|store| store.families());
+    let Ok((v4, v6)) = families else { return BTreeMap::new() };
+    let v4 = v4.members.values().map(|m| (V4::to_ip(&m.real), V4::to_ip(&m.overlays[0])));
+    let v6 = v6.members.values().map(|m| (V6::to_ip(&m.real), V6::to_ip(&m.overlays[0])));
     let by_real: Vec<(IpAddr, HostId)> = v4
         .chain(v6)
         .filter_map(|(real, overlay)| Some((real, names.get(&overlay)?.clone())))

@@ -13,13 +13,8 @@ use neti_common::{
 use serde::Serialize;
 
 use crate::{
-    loader::pins::Pins,
-    membership::HostId,
-    output::Row,
-    rules::numbers::NOBODY,
-    state::FamilyState,
-    status::names,
-    store::{Store, kernel::KernelStore},
+    loader::pins::Pins, membership::HostId, output::Row, rules::numbers::NOBODY,
+    state::FamilyState, status::names, store::kernel::KernelStore,
 };
 
 /// A member as this host reaches it by one address family.
@@ -57,10 +52,10 @@ impl Row for Shown {
 }
 
 pub fn read(pins: &Pins) -> Result<Vec<Shown>> {
-    let state = KernelStore::open(pins)?.read()?;
+    let (v4, v6) = KernelStore::open(pins)?.families()?;
     // Without the daemon's file there are no names, and everything else all the same.
     let names = names::read(pins.instance()).unwrap_or_default();
-    Ok([members(&state.v4, &names), members(&state.v6, &names)].concat())
+    Ok([members(&v4, &names), members(&v6, &names)].concat())
 }
 
 fn members<F: Family>(state: &FamilyState<F>, names: &BTreeMap<IpAddr, HostId>) -> Vec<Shown> {
