@@ -1,6 +1,6 @@
 //! Promise: hints are kept for what we ask, never for what we are made to answer. A flood of spoofed questions neither
-//! fills their tables nor takes an answer away; whoever asks very many takes none from flows of another class; and a hint
-//! that is out of date admits nobody.
+//! fills their tables nor takes an answer away; whoever asks very many takes none from flows of another class; a hint
+//! that is out of date admits nobody; and what netfilter leads elsewhere is remembered as long as it is used.
 
 use std::{
     collections::BTreeMap,
@@ -17,12 +17,12 @@ use harness::{
     PATIENCE, bpf,
     container::Containers,
     eventually,
-    family::Family,
+    family::{Family, Network},
     host::{Fleet, Host, HostOptions, counted},
     netns::Netns,
     packets::{Link, Wire},
     topology::{Pair, Site, UPLINK, pair},
-    traffic::UdpEcho,
+    traffic::{TcpEcho, UdpClient, UdpEcho, exchange, tcp, udp},
 };
 use ipnet::IpNet;
 use maps::flows;
@@ -37,6 +37,9 @@ mod maps;
 type Result = anyhow::Result<()>;
 
 const PORT: u16 = 7000;
+const SERVED: u16 = 7100;
+/// Where nobody is: what is sent there is led elsewhere.
+const SERVICES: Network = Network { v4: [10, 96, 0], v6: [0xfd00, 0, 0, 0x96] };
 const OPEN: u16 = 5353;
 const CLOSED: u16 = 5354;
 /// More questions than a table has room for: to a server, and to the stack itself.
@@ -322,6 +325,38 @@ fn honest(pair: &Pair, left: &Host, container: &Netns, family: Family, ghost: Ip
             client.ask()?;
             client.is_answered().with_context(what).context("asked again")?;
         }
+    }
+    led_elsewhere(pair, left, family)
+}
+
+/// Service addresses, as kube-proxy has them: netfilter leads what the host dials there to somebody else, and no socket
+/// of the host knows the flow by the names that it has on the wire.
+fn led_elsewhere(pair: &Pair, left: &Host, family: Family) -> Result {
+    let host = &left.site.netns;
+    for (number, site) in [(1, &pair.stranger), (2, &pair.right)] {
+        let (ip, service) = (family.nft(), SERVICES.host(family, number));
+        host.nft(&format!(
+            "table {ip} services-{number} {{\n\
+             chain out {{ type nat hook output priority -100\n\
+             {ip} daddr {service} dnat to {}\n }}\n\
+             }}\n",
+            site.real(family)
+        ))?;
+        let server = (family.any(), SERVED);
+        let _echoes = (TcpEcho::on(&site.netns, server)?, UdpEcho::on(&site.netns, server)?);
+        let to = SocketAddr::new(service, SERVED);
+        let stream = tcp(host, None, to)?;
+        for connected in [true, false] {
+            let client = UdpClient { connected, from: None };
+            ensure!(udp(host, client, to, 100, PATIENCE).context("a datagram")? == to);
+        }
+        // Less than the two hours that an idle connection is known for, and more in all.
+        for times in 1..=2 {
+            age(left, family, Duration::from_hours(2))?;
+            exchange(&stream, 10_000).with_context(|| format!("{to}, {times} times"))?;
+        }
+        forget(left, family)?;
+        exchange(&stream, 10_000).with_context(|| format!("{to}, where it had to make room"))?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use network_types::{eth::EthHdr, ip::Ipv4Hdr};
 
-use crate::{checksum, family::Family};
+use crate::{checksum, family::Family, maps::Flow};
 
 /// Types that are nothing but bytes.
 ///
@@ -74,6 +74,19 @@ impl Covers {
     }
 }
 
+/// What a packet that leaves is to the socket that sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Owner {
+    /// It has no socket, or one that is not connected or speaks another protocol, as that of what is inside a tunnel.
+    None,
+    /// Its socket is connected under the packet's names: replies find back by themselves.
+    Connected,
+    /// Its socket is connected under other names: netfilter leads the flow elsewhere, as to what is behind a service
+    /// address.
+    Translated,
+}
+
 /// A packet that can be rewritten, as the tc hooks have it.
 pub trait Skb: Packet {
     /// Writes `value` at `offset`.
@@ -96,9 +109,8 @@ pub trait Skb: Packet {
     /// have: SYN cookies have none.
     fn is_forwarded(&self) -> bool;
 
-    /// Whether the packet, a datagram between these ports (in network order), comes from a connected socket, to which
-    /// replies find back by themselves. That of a packet inside a tunnel is not meant.
-    fn is_connected(&self, sport: [u8; 2], dport: [u8; 2]) -> bool;
+    /// What the packet, of this flow, is to the socket that sent it.
+    fn owner<F: Family>(&self, flow: &Flow<F>) -> Owner;
 }
 
 /// A frame in a slice, with what a kernel would know of it besides.
@@ -107,12 +119,12 @@ pub struct Frame<'a> {
     pub bytes: &'a mut [u8],
     pub vlan_id: Option<u16>,
     pub forwarded: bool,
-    pub connected: bool,
+    pub owner: Owner,
 }
 
 impl<'a> Frame<'a> {
     pub fn new(bytes: &'a mut [u8]) -> Self {
-        Self { bytes, vlan_id: None, forwarded: false, connected: false }
+        Self { bytes, vlan_id: None, forwarded: false, owner: Owner::None }
     }
 }
 
@@ -179,7 +191,7 @@ impl Skb for Frame<'_> {
         self.forwarded
     }
 
-    fn is_connected(&self, _sport: [u8; 2], _dport: [u8; 2]) -> bool {
-        self.connected
+    fn owner<F: Family>(&self, _: &Flow<F>) -> Owner {
+        self.owner
     }
 }

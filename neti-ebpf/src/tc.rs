@@ -1,6 +1,6 @@
 //! The tc hooks' packet: `struct __sk_buff`.
 
-use core::mem::MaybeUninit;
+use core::mem::{MaybeUninit, transmute_copy};
 
 use aya_ebpf::{
     bindings::{
@@ -14,8 +14,8 @@ use aya_ebpf::{
 };
 use neti_common::{
     family::Family,
-    headers::UDP,
-    packet::{Covers, Packet, Plain, Received, Skb},
+    maps::Flow,
+    packet::{Covers, Owner, Packet, Plain, Received, Skb},
 };
 
 use crate::bytes::{Bytes, opaque};
@@ -25,8 +25,6 @@ const MARK: u32 = 0x6e74;
 /// In `bpf_l4_csum_replace`'s flags: the header that changed has no checksum of its own, so that this one alone makes up for
 /// it (`inet_proto_csum_replace_by_diff`).
 const BPF_F_IPV6: u64 = 1 << 7;
-/// `TCP_ESTABLISHED`, which is also the state of a connected UDP socket.
-const ESTABLISHED: u32 = 1;
 /// What `pull` makes readable once it has to copy at all: every header that we read, and those that an ICMP error quotes,
 /// in IPv6 with all extension headers that we look behind.
 const PULL: u32 = 400;
@@ -215,20 +213,49 @@ impl Skb for TcPacket {
     }
 
     #[inline(always)]
-    fn is_connected(&self, sport: [u8; 2], dport: [u8; 2]) -> bool {
-        // A tunnel leaves its packets the socket of what is inside (`skb_scrub_packet`).
+    fn owner<F: Family>(&self, flow: &Flow<F>) -> Owner {
         // SAFETY: as in `bytes`; a null socket is checked for before each use.
         unsafe {
             let socket = (*self.skb).__bindgen_anon_2.sk;
             if socket.is_null() {
-                return false;
+                return Owner::None;
             }
             let socket = bpf_sk_fullsock(socket);
-            !socket.is_null()
-                && (*socket).state == ESTABLISHED
-                && (*socket).protocol == UDP as u32
-                && (*socket).src_port == u16::from_be_bytes(sport) as u32
-                && (*socket).dst_port == u16::from_ne_bytes(dport)
+            // A tunnel leaves its packets the socket of what is inside (`skb_scrub_packet`).
+            if socket.is_null()
+                || (*socket).protocol != flow.transport() as u32
+                || (*socket).dst_port == 0
+            {
+                return Owner::None;
+            }
+            let is_it = (*socket).src_port == u16::from_be_bytes(flow.sport) as u32
+                && (*socket).dst_port == u16::from_ne_bytes(flow.dport)
+                && address::<F>(&raw const (*socket).src_ip4, &raw const (*socket).src_ip6)
+                    == flow.src
+                && address::<F>(&raw const (*socket).dst_ip4, &raw const (*socket).dst_ip6)
+                    == flow.dst;
+            if is_it { Owner::Connected } else { Owner::Translated }
         }
+    }
+}
+
+/// An address of a socket that may be of either family; one of IPv4 on a socket of IPv6 is in `v4` too.
+///
+/// # Safety
+///
+/// Both are fields of a socket that is there. The verifier wants them read word by word.
+#[inline(always)]
+unsafe fn address<F: Family>(v4: *const u32, v6: *const [u32; 4]) -> F::Addr {
+    let mut words = [0; 4];
+    // SAFETY: the caller's; an address is nothing but bytes, four of them or all sixteen.
+    unsafe {
+        if size_of::<F::Addr>() == size_of::<u32>() {
+            words[0] = v4.read_volatile();
+        } else {
+            for (number, word) in words.iter_mut().enumerate() {
+                *word = v6.cast::<u32>().add(number).read_volatile();
+            }
+        }
+        transmute_copy(&words)
     }
 }

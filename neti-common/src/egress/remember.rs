@@ -7,7 +7,7 @@ use crate::{
     headers::{Ip, Kind, TCP, Transport, UDP, flow},
     hints,
     maps::{Ends, Flow, Path, Settings},
-    packet::Skb,
+    packet::{Owner, Skb},
     rules::{Admission, admission},
     tables::{Class, Socket, Tables},
     twins,
@@ -51,15 +51,22 @@ pub fn remember<F: Family, P: Skb, T: Tables<F>>(
     let ip = leaving.ip;
     let Transport { sport, dport, kind } = *transport;
     let socket = flow(ip, transport);
-    let forwarded = leaving.forwarded || (kind == Kind::TcpSyn && !has_socket(tables, &socket));
+    let owner = match kind {
+        Kind::Udp | Kind::Tcp | Kind::TcpClose => packet.owner(&socket),
+        _ => Owner::None,
+    };
+    // What netfilter leads elsewhere has no socket on the wire either: it is as good as forwarded.
+    let forwarded = leaving.forwarded
+        || owner == Owner::Translated
+        || (kind == Kind::TcpSyn && !has_socket(tables, &socket));
     *port = SourcePort::own(sport);
     if has_ports(ip.protocol)
         && let Some(twin) = twins::outbound(tables, &socket)
     {
         *port = SourcePort::twin(twin);
     }
-    let hinted = hints::may_refresh(kind, forwarded)
-        && !(kind == Kind::Udp && packet.is_connected(sport, dport));
+    let hinted =
+        hints::may_refresh(kind, forwarded) && !(kind == Kind::Udp && owner == Owner::Connected);
     let begins = kind == Kind::TcpSyn && !forwarded;
     if !hinted && !begins {
         return Ok(());
@@ -142,8 +149,7 @@ fn is_default<F: Family>(settings: &Settings<F>, names: &Names<F>, ip: &Ip<F>) -
     ends.peer == ip.dst && ends.own == ip.src
 }
 
-/// Whether a connection that begins here has a socket under the port that it leaves by: conntrack gives it another where
-/// a container's masqueraded flow has the same, and it is then as good as forwarded.
+/// Whether a connection that begins here has a socket under the names that it leaves by.
 #[inline(always)]
 fn has_socket<F: Family, T: Tables<F>>(tables: &T, socket: &Flow<F>) -> bool {
     matches!(tables.tcp_socket(&socket.reversed()), Socket::Live | Socket::HalfOpen)

@@ -1,7 +1,7 @@
 //! Hints: what they admit, and what never gets one.
 
 use super::*;
-use crate::{hints::state, tables::Class};
+use crate::{hints::state, packet::Owner, tables::Class};
 
 in_both_families!(
     a_ping_to_a_stranger_is_answered_while_it_is_fresh,
@@ -16,7 +16,8 @@ in_both_families!(
     a_tuple_used_again_begins_a_new_life,
     only_the_peer_itself_answers_a_hint,
     a_ping_of_identifier_zero_admits_no_other_icmp,
-    a_connection_that_conntrack_gave_another_port_is_remembered,
+    a_connection_that_netfilter_leads_elsewhere_is_remembered_as_long_as_it_is_used,
+    a_connected_sockets_datagram_that_netfilter_leads_elsewhere_is_remembered,
     the_last_to_send_a_ping_hears_the_answer,
 );
 
@@ -63,7 +64,7 @@ fn answers_resets_and_servers_never_open_one<F: Scene>() {
     assert!(world.hints.borrow().is_empty());
     let mut connected = F::udp(F::HUDSON, F::STRANGER, 5_000, 53);
     let mut frame = Frame::new(&mut connected);
-    frame.connected = true;
+    frame.owner = Owner::Connected;
     egress(&mut frame, &world);
     assert!(world.hints.borrow().is_empty(), "a connected socket is its own memory");
 }
@@ -207,15 +208,51 @@ fn a_ping_of_identifier_zero_admits_no_other_icmp<F: Scene>() {
     passes(arrive(&world, &mut F::echo_reply(F::STRANGER, F::HUDSON, 0)), Reason::Hinted);
 }
 
-fn a_connection_that_conntrack_gave_another_port_is_remembered<F: Scene>() {
+/// What leaves of a socket that knows its flow by other names than those that netfilter has given it.
+fn translated<F: Scene>(world: &World<F>, mut frame: Vec<u8>) -> Verdict {
+    let mut packet = Frame::new(&mut frame);
+    packet.owner = Owner::Translated;
+    egress(&mut packet, world)
+}
+
+fn a_connection_that_netfilter_leads_elsewhere_is_remembered_as_long_as_it_is_used<F: Scene>() {
     let mut world = hudson::<F>(identity::OVERLAY);
     // The socket has port 40000, which a container's masqueraded flow has on the wire.
     world.connect(6, F::REAL, 40_000, 80);
     for peer in [F::WALDEN, F::STRANGER] {
         passes(leave(&world, &mut F::tcp(F::HUDSON, peer, 1_024, 80, "S")), Reason::NotOurs);
-        let mut answer = F::tcp(peer, F::HUDSON, 80, 1_024, "SA");
-        assert_eq!(arrive(&world, &mut answer).action, Action::Next);
-        assert_eq!(F::addresses(&answer), (peer, F::HUDSON));
+        // A segment each way every two minutes, for four hours.
+        for flags in ["SA"].into_iter().chain(["A"; 120]) {
+            let mut answer = F::tcp(peer, F::HUDSON, 80, 1_024, flags);
+            assert_eq!(arrive(&world, &mut answer).action, Action::Next);
+            assert_eq!(F::addresses(&answer), (peer, F::HUDSON));
+            let segment = F::tcp(F::HUDSON, peer, 1_024, 80, "A");
+            passes(translated(&world, segment), Reason::NotOurs);
+            world.now.set(world.now.get() + 120 * SECOND);
+        }
+        // It has ended on our side.
+        passes(translated(&world, F::tcp(F::HUDSON, peer, 1_024, 80, "FA")), Reason::NotOurs);
+    }
+    world.now.set(world.now.get() + 241 * SECOND);
+    let mut late = F::tcp(F::STRANGER, F::HUDSON, 80, 1_024, "A");
+    drops(arrive(&world, &mut late), Reason::NotAReply);
+}
+
+fn a_connected_sockets_datagram_that_netfilter_leads_elsewhere_is_remembered<F: Scene>() {
+    for identity in both_identities() {
+        for peer in [F::WALDEN, F::STRANGER] {
+            let mut world = hudson::<F>(identity);
+            // It dialled a service address, which is none of the wire's.
+            world.connect(17, Ends { peer: F::ADMIN, own: F::HUDSON }, 5_000, 53);
+            let mut answer = F::udp(peer, F::HUDSON, 53, 5_000);
+            if peer == F::STRANGER {
+                drops(arrive(&world, &mut answer), Reason::Stranger);
+            }
+            let asked = F::udp(F::HUDSON, peer, 5_000, 53);
+            passes(translated(&world, asked), Reason::NotOurs);
+            assert_eq!(arrive(&world, &mut answer).action, Action::Next);
+            assert_eq!(F::addresses(&answer), (peer, F::HUDSON), "identity {identity}");
+        }
     }
 }
 

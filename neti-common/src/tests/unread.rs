@@ -6,7 +6,8 @@ use super::*;
 use crate::{
     family::Family,
     headers::TCP,
-    packet::{Covers, Packet, Plain, Skb},
+    maps::Flow,
+    packet::{Covers, Owner, Packet, Plain, Skb},
 };
 
 in_both_families!(whatever_is_read_was_asked_for);
@@ -55,8 +56,8 @@ impl Skb for Unread<'_> {
         false
     }
 
-    fn is_connected(&self, _: [u8; 2], _: [u8; 2]) -> bool {
-        false
+    fn owner<F: Family>(&self, _: &Flow<F>) -> Owner {
+        Owner::None
     }
 }
 
