@@ -1,7 +1,7 @@
 //! Promise: under `enforce` a host hears members and what the rules admit, and no other stranger; under `observe` it hears
 //! everyone and counts whom it would have refused.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 
 use anyhow::{Context, ensure};
 use harness::{
@@ -86,6 +86,15 @@ fn observe_lets_strangers_in_and_counts_them(stage: &PairStage, family: Family) 
         ensure!(ping(netns, right.real(family), "", PATIENCE)?, "observe must not refuse a ping");
         Ok(())
     })?;
+    // Whoever is answered has not been asked.
+    let client = netns.run(|| UdpSocket::bind((family.any(), 0)))?;
+    client.set_read_timeout(Some(PATIENCE))?;
+    for _ in 0..3 {
+        counted(right, "stranger", "would-drop", || {
+            client.send_to(b"again", to(right, family, PORT))?;
+            Ok(client.recv_from(&mut [0; 100]).map(drop)?)
+        })?;
+    }
     assert_eq!(right.arrived("stranger", "drop")?, 0);
     Ok(())
 }

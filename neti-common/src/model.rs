@@ -280,6 +280,10 @@ impl<F: Family> Tables<F> for World<F> {
         dropped.seen = self.now.get();
     }
 
+    fn is_noted(&self, key: &DropKey<F>) -> bool {
+        self.drops.borrow().contains_key(key)
+    }
+
     fn has_twins(&self) -> bool {
         !self.twins_out.borrow().is_empty()
     }

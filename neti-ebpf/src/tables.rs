@@ -210,6 +210,11 @@ impl<F: KernelFamily> Tables<F> for KernelTables {
     }
 
     #[inline(always)]
+    fn is_noted(&self, key: &DropKey<F>) -> bool {
+        F::drops().get_ptr(key).is_some()
+    }
+
+    #[inline(always)]
     fn has_twins(&self) -> bool {
         TWINS_USED.get(0).is_some_and(|used| *used != 0)
     }

@@ -4,9 +4,10 @@ use super::Leaving;
 use crate::{
     demux::{self, Form, Names, demux},
     family::Family,
+    filter::refusal,
     headers::{Ip, Kind, TCP, Transport, UDP, flow},
     hints,
-    maps::{Ends, Flow, Path, Settings},
+    maps::{DropKey, Ends, Flow, Member, Path, Settings, mode},
     packet::{Owner, Skb},
     rules::{Admission, admission},
     tables::{Class, Socket, Tables},
@@ -115,15 +116,36 @@ pub fn remember<F: Family, P: Skb, T: Tables<F>>(
     }
     // What is named, and what a peer may send to this port at any time, needs no hint, or spoofed queries would fill the
     // table.
-    let is_let_in = || {
+    if named {
         let member = tables.member(&leaving.peer);
-        admission(tables, settings, &leaving.peer, member, ip.protocol, sport) != Admission::No
-    };
-    if named && is_let_in() {
-        return Ok(());
+        if is_answer(tables, settings, leaving, transport, member, port.port)
+            || admission(tables, settings, &leaving.peer, member, ip.protocol, sport)
+                != Admission::No
+        {
+            return Ok(());
+        }
     }
     tables.keep_hint(class, &key, &hints::opened(tables, ip));
     Ok(())
+}
+
+/// Whether a datagram answers one that `observe` alone has let in: as its sender is not asked anything, he is told again
+/// with whatever else he sends. `port` is our own on the wire.
+#[inline(always)]
+fn is_answer<F: Family, T: Tables<F>>(
+    tables: &T,
+    settings: &Settings<F>,
+    leaving: &Leaving<F>,
+    transport: &Transport,
+    member: Option<&Member<F>>,
+    port: [u8; 2],
+) -> bool {
+    if settings.mode != mode::OBSERVE || transport.kind != Kind::Udp {
+        return false;
+    }
+    let reason = refusal(member, transport) as u8;
+    let (src, protocol) = (leaving.peer, leaving.ip.protocol);
+    tables.is_noted(&DropKey { src, port, protocol, reason, _pad: [0; 4] })
 }
 
 /// Whether the answer to an unconnected socket's datagram would be given its names with nothing more written down.

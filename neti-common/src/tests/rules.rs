@@ -24,6 +24,7 @@ in_both_families!(
     drops_are_noted_by_source_port_and_reason,
     the_sender_of_a_malformed_packet_is_noted,
     what_observe_lets_pass_is_noted_once,
+    an_answer_under_observe_is_no_question,
 );
 
 const WEB: u32 = 7;
@@ -252,4 +253,23 @@ fn what_observe_lets_pass_is_noted_once<F: Scene>() {
     assert_eq!(noted(&world), [(key(TCP, 80, Reason::Stranger), (1, 1))]);
     world.settings.mode = mode::ENFORCE;
     assert!(filter(&mut Frame::new(&mut syn), &world).is_noted(Hook::Filter));
+}
+
+fn an_answer_under_observe_is_no_question<F: Scene>() {
+    for identity in both_identities() {
+        let mut world = hudson::<F>(identity);
+        world.settings.mode = mode::OBSERVE;
+        world.listen(UDP, None, 53);
+        for _ in 0..3 {
+            arrives(&world, &mut F::udp(F::STRANGER, F::HUDSON, 4_000, 53));
+            passes(leave(&world, &mut F::udp(F::HUDSON, F::STRANGER, 53, 4_000)), Reason::NotOurs);
+        }
+        assert_eq!(noted(&world), [(key(UDP, 53, Reason::Stranger), (3, 3))]);
+        assert!(world.hints.borrow().is_empty());
+        // Whoever is asked is heard, from another port of ours and from the same one to another.
+        for (ours, peer) in [(5_000, F::STRANGER), (53, F::ADMIN)] {
+            leave(&world, &mut F::udp(F::HUDSON, peer, ours, 53));
+            passes(arrive(&world, &mut F::udp(peer, F::HUDSON, 53, ours)), Reason::Hinted);
+        }
+    }
 }
