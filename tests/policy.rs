@@ -1,5 +1,6 @@
 //! Promise: members reach what the rules about their roles say, and who would be refused is seen before anybody is; an
-//! overlay address may stand for somebody who is no member, and lets nobody in.
+//! overlay address may stand for somebody who is no member, and lets nobody in; what the settings say of a role or of a
+//! host holds there and nowhere else.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -7,11 +8,13 @@ use anyhow::{Context, ensure};
 use harness::{
     PATIENCE, eventually,
     family::Family,
-    host::{Host, HostOptions, counted},
+    host::{Fleet, Host, HostOptions, counted, start_all},
     in_each_family,
     stage::{PairStage, pair_stage_with},
-    traffic::{TcpEcho, UdpClient, UdpEcho, ping, tcp, tcp_silent, udp},
+    topology::{Pair, Site, pair},
+    traffic::{BRIEFLY, TcpEcho, UdpClient, UdpEcho, dial, ping, tcp, tcp_silent, udp},
 };
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
 type Result = anyhow::Result<()>;
@@ -112,4 +115,123 @@ fn roles_are_enforced(stage: &PairStage, family: Family) -> Result {
         udp(right, client, at(&stage.left, family, ASKED), 100, PATIENCE)?;
     }
     Ok(())
+}
+
+/// How somebody fares on a port.
+type Fare = (&'static str, &'static str);
+const REFUSED: Fare = ("stranger", "drop");
+const TOLD: Fare = ("stranger", "would-drop");
+const ALLOWED: Fare = ("allowed", "pass");
+const OPENED: Fare = ("open-port", "pass");
+
+/// Two hosts, `left` of role web and `right` of role db, on which strangers dial [`OPEN`] and [`CLOSED`].
+struct Scopes {
+    left: Host,
+    right: Host,
+    fleet: Fleet,
+    pair: Pair,
+    _echoes: Vec<TcpEcho>,
+}
+
+impl Scopes {
+    fn new(settings: Value) -> anyhow::Result<Self> {
+        let pair = pair(Family::ALL)?;
+        let fleet = Fleet::new(Family::ALL, settings)?;
+        let host = |name, site, role| {
+            let extra = format!("role = \"{role}\"\n");
+            fleet.host_with(name, site, &HostOptions { extra, ..HostOptions::default() })
+        };
+        let mut left = host("left", &pair.left, "web")?;
+        let mut right = host("right", &pair.right, "db")?;
+        start_all(&mut [&mut left, &mut right])?;
+        let mut echoes = Vec::new();
+        for netns in [&pair.left.netns, &pair.right.netns] {
+            for family in Family::ALL {
+                echoes.push(TcpEcho::on(netns, (family.any(), OPEN))?);
+                echoes.push(TcpEcho::on(netns, (family.any(), CLOSED))?);
+            }
+        }
+        Ok(Self { left, right, fleet, pair, _echoes: echoes })
+    }
+
+    /// Whether somebody's connection to a port comes to this end.
+    fn fares(&self, from: &Site, to: &Host, family: Family, port: u16, fare: Fare) -> bool {
+        let (reason, action) = fare;
+        let count = || to.arrived(reason, action).unwrap_or_default();
+        let (before, to) = (count(), SocketAddr::new(to.real(family), port));
+        let connected = dial(&from.netns, None, to, BRIEFLY).is_ok();
+        connected == (action != "drop") && count() > before
+    }
+
+    /// Sets these settings, after which everybody is to fare so.
+    fn set(&self, settings: Value, fares: &[(&str, &Site, &Host, u16, Fare)]) -> Result {
+        self.fleet.set(settings)?;
+        for (who, from, to, port, fare) in fares {
+            for family in Family::ALL {
+                eventually(
+                    &format!("{who} on port {port} of {}: {family}: {fare:?}", to.name),
+                    || self.fares(from, to, family, *port, *fare),
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_said_of_a_role_or_a_host_holds_there_alone() -> Result {
+    let overrides = |mode: &str, db: Value, hosts: Value| json!({ "mode": mode, "roles": { "web": {}, "db": db }, "hosts": hosts });
+    let enforce = || json!({ "mode": "enforce" });
+    let stage = Scopes::new(overrides("observe", json!({}), json!({})))?;
+    let Scopes { left, right, .. } = &stage;
+    let (stranger, neighbour) = (&stage.pair.stranger, &stage.pair.neighbour);
+
+    // A role's mode, and that of one host.
+    let seen = [
+        ("a stranger", stranger, right, OPEN, REFUSED),
+        ("a stranger", stranger, left, OPEN, TOLD),
+    ];
+    stage.set(overrides("observe", enforce(), json!({})), &seen)?;
+    assert_eq!(left.arrived("stranger", "drop")?, 0);
+    for family in Family::ALL {
+        ensure!(ping(&stranger.netns, left.real(family), "", PATIENCE)?, "observe refuses a ping");
+        ensure!(!ping(&stranger.netns, right.real(family), "", BRIEFLY)?, "enforce answers one");
+    }
+    let turned = [
+        ("a stranger", stranger, right, OPEN, TOLD),
+        ("a stranger", stranger, left, OPEN, REFUSED),
+    ];
+    let hosts = json!({ "left": enforce(), "right": { "mode": "observe" } });
+    stage.set(overrides("observe", enforce(), hosts), &turned)?;
+
+    // A role's rules.
+    let ranges = Family::ALL.map(|family| stranger.real(family));
+    let allow: Vec<Value> = ranges
+        .iter()
+        .map(|from| json!({ "from": IpNet::from(*from), "protocol": "tcp", "ports": [OPEN.to_string()] }))
+        .collect();
+    let db = json!({ "echo": true, "allow": allow, "open": [format!("tcp/{CLOSED}")] });
+    let fares = [
+        ("the allowed one", stranger, right, OPEN, ALLOWED),
+        ("another", neighbour, right, OPEN, REFUSED),
+        ("another", neighbour, right, CLOSED, OPENED),
+        ("the allowed one", stranger, left, OPEN, REFUSED),
+        ("another", neighbour, left, CLOSED, REFUSED),
+    ];
+    stage.set(overrides("enforce", db, json!({})), &fares)?;
+    for family in Family::ALL {
+        ensure!(ping(&neighbour.netns, right.real(family), "", PATIENCE)?, "echo is on");
+        ensure!(!ping(&neighbour.netns, left.real(family), "", BRIEFLY)?, "echo is off");
+    }
+
+    // A host's.
+    let hosts = json!({ "left": { "allow": allow, "open": [format!("tcp/{CLOSED}")] } });
+    let fares = [
+        ("the allowed one", stranger, left, OPEN, ALLOWED),
+        ("another", neighbour, left, OPEN, REFUSED),
+        ("another", neighbour, left, CLOSED, OPENED),
+        ("the allowed one", stranger, right, OPEN, REFUSED),
+        ("another", neighbour, right, CLOSED, REFUSED),
+    ];
+    stage.set(overrides("enforce", json!({}), hosts), &fares)
 }

@@ -5,9 +5,10 @@ mod change;
 mod cut;
 pub mod here;
 mod loss;
+mod refusal;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::{Read, Write},
     path::Path,
 };
@@ -15,7 +16,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
-use self::here::Here;
+use self::{here::Here, refusal::Refusal};
 use crate::{
     cli::FleetSet,
     fleet::{FleetSettings, warnings},
@@ -76,12 +77,22 @@ pub async fn run(
     for warning in warnings(&new, &members) {
         eprintln!("neti: warning: {name}: {warning}");
     }
-    if !args.force {
-        refuse_loss(registry, &name, old.as_ref(), &new, &members).await?;
-        refuse_cut(&name, old.as_ref(), &new, &members, here)?;
+    let refused = match refused(registry, old.as_ref(), &new, &members, here).await {
+        Err(error) if args.force => {
+            eprintln!("neti: what hosts would lose is not looked at: {error:#}");
+            Vec::new()
+        }
+        refused => refused?,
+    };
+    if !refused.is_empty() && !args.force {
+        let lines: Vec<_> = refused.iter().map(|refusal| format!("{name}: {refusal}")).collect();
+        bail!("{}", lines.join("\n"));
     }
     if !args.dry_run {
         registry.set_settings(&text, stands.map(|settings| settings.version)).await?;
+    }
+    for Refusal { what, .. } in refused {
+        eprintln!("neti: forced: {name}: {what}");
     }
     if broken {
         writeln!(out, "the settings that stood there could not be read; all are replaced")?;
@@ -132,40 +143,28 @@ async fn members(registry: &impl Registry, force: bool) -> Result<Members> {
     }
 }
 
-/// Fails if the new settings take away what hosts have. Settings that cannot be read took nothing
-/// into force, so that nothing is compared with them but the claims.
-async fn refuse_loss(
+/// Why the new settings are refused unless they are forced: they take away what hosts have, or cut off what the old ones
+/// did not. Settings that cannot be read took nothing into force, so that nothing is compared with them but the claims.
+async fn refused(
     registry: &impl Registry,
-    file: &str,
-    old: Option<&FleetSettings>,
-    new: &FleetSettings,
-    members: &Members,
-) -> Result<()> {
-    if old.is_none_or(|old| old.overlay != new.overlay) {
-        loss::of_addresses(file, old, new, &registry.claims().await?)?;
-    }
-    if let Some(old) = old {
-        loss::of_networks(file, old, new, members)?;
-    }
-    if new.policy.nat_overrides.is_empty() {
-        return Ok(());
-    }
-    loss::of_overrides(file, old, new, &registry.claims().await?, members)
-}
-
-/// Fails if the new policy cuts off what the old one did not.
-fn refuse_cut(
-    file: &str,
     old: Option<&FleetSettings>,
     new: &FleetSettings,
     members: &Members,
     here: &Here,
-) -> Result<()> {
+) -> Result<Vec<Refusal>> {
+    let mut refused = Vec::new();
+    let moved = old.is_none_or(|old| old.overlay != new.overlay);
+    let overrides = !new.policy.nat_overrides.is_empty();
+    let claims = if moved || overrides { registry.claims().await? } else { BTreeMap::new() };
+    refused.extend(loss::of_addresses(old, new, &claims));
+    refused.extend(old.and_then(|old| loss::of_networks(old, new, members)));
+    refused.extend(loss::of_overrides(old, new, &claims, members));
+
     let before = old.map(|old| cut::off(old, members, here)).unwrap_or_default();
     let before: BTreeSet<String> = before.into_iter().flat_map(|cut| cut.what).collect();
     let cut = cut::off(new, members, here).into_iter().filter(|cut| !cut.what.is_subset(&before));
-    let cut: Vec<String> = cut.map(|cut| format!("{file}: {}", cut.text)).collect();
-    if cut.is_empty() { Ok(()) } else { bail!("{}", cut.join("\n")) }
+    refused.extend(cut.map(|cut| cut.refusal));
+    Ok(refused)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use neti_common::maps::ENDPOINTS;
 use super::{
     here::{Here, Session},
     loss::some,
+    refusal::Refusal,
 };
 use crate::{
     addresses::{IpFamily, list},
@@ -32,13 +33,12 @@ const ANYWAY: &str = "or cut off with --force";
 pub struct Cut {
     /// A word for each, the same in other settings only if these cut off no more.
     pub what: BTreeSet<String>,
-    /// Begins with the key at fault and says what would be right.
-    pub text: String,
+    pub refusal: Refusal,
 }
 
 impl Cut {
-    fn one(what: &str, text: String) -> Self {
-        Self { what: [what.to_owned()].into(), text }
+    fn new(what: impl IntoIterator<Item = String>, refusal: Refusal) -> Self {
+        Self { what: what.into_iter().collect(), refusal }
     }
 }
 
@@ -47,10 +47,9 @@ pub fn off(fleet: &FleetSettings, members: &Members, here: &Here) -> Vec<Cut> {
     let Some(enforcing) = enforcing(fleet) else { return Vec::new() };
     let mut cut: Vec<Cut> = failsafe(fleet, &enforcing).into_iter().collect();
     let session = here.ssh.and_then(|session| ssh(fleet, members, here, session));
-    cut.extend(session.map(|text| Cut::one("session", text)));
-    cut.extend(
-        servers(here, &enforcing).map(|text| Cut::one(&format!("servers by {enforcing}"), text)),
-    );
+    cut.extend(session.map(|refusal| Cut::new(["session".to_owned()], refusal)));
+    let servers = servers(here, &enforcing);
+    cut.extend(servers.map(|refusal| Cut::new([format!("servers by {enforcing}")], refusal)));
     cut.extend(registry(fleet, members, here));
     cut.extend(hosts(fleet, members));
     cut
@@ -71,14 +70,10 @@ fn failsafe(fleet: &FleetSettings, enforcing: &str) -> Option<Cut> {
         true => "failsafe = []".to_owned(),
         false => format!("failsafe: has no {} range", list(&without)),
     };
-    let text = format!(
-        "{what}: would cut off ssh where hosts enforce, by `{enforcing}`; list ranges that operators \
-         come from, {ANYWAY}"
-    );
-    Some(Cut {
-        what: without.iter().map(|family| format!("ssh {family} by {enforcing}")).collect(),
-        text,
-    })
+    let text = format!("{what}: would cut off ssh where hosts enforce, by `{enforcing}`");
+    let what = without.iter().map(|family| format!("ssh {family} by {enforcing}"));
+    let instead = format!("list ranges that operators come from, {ANYWAY}");
+    Some(Cut::new(what, Refusal::new(text, instead)))
 }
 
 /// The first key by which some host enforces.
@@ -97,7 +92,7 @@ fn ssh(
     members: &Members,
     here: &Here,
     Session { client, port }: Session,
-) -> Option<String> {
+) -> Option<Refusal> {
     let host = &here.host;
     let own = members.get(host)?;
     let rules = rules::compile(fleet, host, &own.role);
@@ -110,11 +105,11 @@ fn ssh(
         || clients.any(|member| rules.admits_member(&member.id, &member.role, service));
     (rules.mode == Mode::Enforce && !is_admitted).then(|| {
         let range = if port == SSH { "`failsafe` or " } else { "" };
-        format!(
-            "{}: would cut off your own ssh session, from {client} to port {port} of {host}; let it \
-             in by {range}`allow`, {ANYWAY}",
+        let what = format!(
+            "{}: would cut off your own ssh session, from {client} to port {port} of {host}",
             mode_key(fleet, own)
-        )
+        );
+        Refusal::new(what, format!("let it in by {range}`allow`, {ANYWAY}"))
     })
 }
 
@@ -132,16 +127,16 @@ fn mode_key(fleet: &FleetSettings, host: &MemberRecord) -> String {
 }
 
 /// Servers of the registry for which there is no room among those that are never refused.
-fn servers(here: &Here, enforcing: &str) -> Option<String> {
+fn servers(here: &Here, enforcing: &str) -> Option<Refusal> {
     IpFamily::ALL.into_iter().find_map(|family| {
         let of_family = |address: IpAddr| IpFamily::of(address) == family;
         let count = here.endpoints.iter().filter(|server| of_family(server.ip())).count();
         (count > ENDPOINTS).then(|| {
-            format!(
+            let what = format!(
                 "{enforcing}: would cut off servers of the registry, for only {ENDPOINTS} of its \
-                 {count} {family} addresses are never refused; name fewer in the configuration, \
-                 {ANYWAY}"
-            )
+                 {count} {family} addresses are never refused"
+            );
+            Refusal::new(what, format!("name fewer in the configuration, {ANYWAY}"))
         })
     })
 }
@@ -168,17 +163,20 @@ fn registry(fleet: &FleetSettings, members: &Members, here: &Here) -> Vec<Cut> {
             if cut.is_empty() {
                 continue;
             }
+            let id = &host.id;
             let text = format!(
                 "{}: the registry's server {server}, which is {id}, would be cut off from {}, whenever they are no \
-                 members; `allow` their networks there, or \"hosts\": {{\"{id}\": {{\"open\": [\"tcp/{}\"]}}}}, and \
-                 the ports by which the registry's servers talk to each other, {ANYWAY}",
+                 members",
                 mode_key(fleet, host),
                 some(&cut, "host", "hosts"),
-                server.port(),
-                id = host.id,
             );
-            let what = cut.iter().map(|peer| format!("registry {server} {} {peer}", host.id));
-            all.push(Cut { what: what.collect(), text });
+            let instead = format!(
+                "`allow` their networks there, or \"hosts\": {{\"{id}\": {{\"open\": [\"tcp/{}\"]}}}}, and the \
+                 ports by which the registry's servers talk to each other, {ANYWAY}",
+                server.port(),
+            );
+            let what = cut.iter().map(|peer| format!("registry {server} {id} {peer}"));
+            all.push(Cut::new(what, Refusal::new(text, instead)));
         }
     }
     all
@@ -237,10 +235,9 @@ fn hosts(fleet: &FleetSettings, members: &Members) -> Option<Cut> {
         true => "all members from each other".to_owned(),
         false => format!("from all other members {}", some(&cut, "host", "hosts")),
     };
-    let text = format!(
-        "member_rules: would cut off {hosts}; add rules whose `from` are members, {ANYWAY}"
-    );
-    Some(Cut { what: cut.into_iter().map(|host| format!("host {host}")).collect(), text })
+    let what = format!("member_rules: would cut off {hosts}");
+    let refusal = Refusal::new(what, format!("add rules whose `from` are members, {ANYWAY}"));
+    Some(Cut::new(cut.into_iter().map(|host| format!("host {host}")), refusal))
 }
 
 /// Whether a member may reach anything.

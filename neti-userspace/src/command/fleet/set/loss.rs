@@ -1,13 +1,11 @@
-//! What hosts have and new settings would take away; `file` is what errors call
-//! these. Pure.
+//! What hosts have and new settings would take away. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
 
-use anyhow::{Result, bail};
-
+use super::refusal::Refusal;
 use crate::{
     addresses::list,
     fleet::FleetSettings,
@@ -17,35 +15,31 @@ use crate::{
 /// So many are named.
 const NAMED: usize = 3;
 
-/// Fails if addresses that are locked to hosts lie in the old ranges and in none of the new ones.
+/// Refused if addresses that are locked to hosts lie in the old ranges and in none of the new ones.
 pub fn of_addresses(
-    file: &str,
     old: Option<&FleetSettings>,
     new: &FleetSettings,
     claims: &BTreeMap<IpAddr, HostId>,
-) -> Result<()> {
+) -> Option<Refusal> {
     let was_there = |address: IpAddr| old.is_none_or(|old| old.is_overlay(address));
     let lost =
         claims.iter().filter(|(address, _)| was_there(**address) && !new.is_overlay(**address));
     let lost: Vec<_> = lost.map(|(address, host)| format!("{address} ({host})")).collect();
     if lost.is_empty() {
-        return Ok(());
+        return None;
     }
-    bail!(
-        "{file}: overlay = {}: would no longer contain {}; keep their range, `neti fleet release` \
-         hosts that are no more, or take the addresses away with --force",
+    let what = format!(
+        "overlay = {}: would no longer contain {}",
         list(&new.overlay),
         some(&lost, "address that a host has", "addresses that hosts have"),
-    )
+    );
+    let instead = "keep their range, `neti fleet release` hosts that are no more, or take the addresses away with \
+                   --force";
+    Some(Refusal::new(what, instead))
 }
 
-/// Fails if members are in networks that were listed and no longer are.
-pub fn of_networks(
-    file: &str,
-    old: &FleetSettings,
-    new: &FleetSettings,
-    members: &Members,
-) -> Result<()> {
+/// Refused if members are in networks that were listed and no longer are.
+pub fn of_networks(old: &FleetSettings, new: &FleetSettings, members: &Members) -> Option<Refusal> {
     let left_out =
         |network: &str| old.networks.check(network).is_ok() && new.networks.check(network).is_err();
     let lost = members.values().filter(|record| left_out(&record.network));
@@ -53,23 +47,19 @@ pub fn of_networks(
         .map(|record| (format!("{} ({})", record.id, record.network), record.network.as_str()))
         .unzip();
     if lost.is_empty() {
-        return Ok(());
+        return None;
     }
-    bail!(
-        "{file}: networks: would leave out {}; list {}, or leave them out with --force",
-        some(&lost, "member", "members"),
-        list(networks),
-    )
+    let what = format!("networks: would leave out {}", some(&lost, "member", "members"));
+    Some(Refusal::new(what, format!("list {}, or leave them out with --force", list(networks))))
 }
 
-/// Fails if an address that a host has would stand for another, or lead to somebody who is no member.
+/// Refused if an address that a host has would stand for another, or lead to somebody who is no member.
 pub fn of_overrides(
-    file: &str,
     old: Option<&FleetSettings>,
     new: &FleetSettings,
     claims: &BTreeMap<IpAddr, HostId>,
     members: &Members,
-) -> Result<()> {
+) -> Option<Refusal> {
     let stood = |overlay: &IpAddr, real: &IpAddr| {
         old.is_some_and(|old| old.policy.nat_overrides.get(overlay) == Some(real))
     };
@@ -87,13 +77,11 @@ pub fn of_overrides(
         })
         .collect();
     if lost.is_empty() {
-        return Ok(());
+        return None;
     }
-    bail!(
-        "{file}: nat_overrides: would take {}; use other addresses, `neti fleet release` hosts that are no \
-         more, or take them away with --force",
-        some(&lost, "address that a host has", "addresses that hosts have"),
-    )
+    let lost = some(&lost, "address that a host has", "addresses that hosts have");
+    let instead = "use other addresses, `neti fleet release` hosts that are no more, or take them away with --force";
+    Some(Refusal::new(format!("nat_overrides: would take {lost}"), instead))
 }
 
 /// `2 members: hudson (ec2), walden (vpc)`; of many only the first.

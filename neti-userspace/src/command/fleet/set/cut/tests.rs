@@ -22,7 +22,7 @@ fn cut(keys: &str, ssh: Option<(&str, u16)>, endpoints: &[&str]) -> Vec<String> 
     let endpoints = endpoints.iter().map(|server| server.parse::<SocketAddr>().unwrap()).collect();
     let ssh = ssh.map(|(client, port)| Session { client: ip(client), port });
     let here = Here { host: id("web"), network: "ec2".to_owned(), endpoints, ssh };
-    off(&fleet, &members(), &here).into_iter().map(|cut| cut.text).collect()
+    off(&fleet, &members(), &here).into_iter().map(|cut| cut.refusal.to_string()).collect()
 }
 
 /// Each line: settings, and how what they would cut off begins, if they do.
