@@ -64,7 +64,9 @@ pub struct FleetSettingsArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  neti fleet set mode=enforce max_removals=50\n  \
-                  neti fleet set 'open=[\"tcp/80\"]' echo= --dry-run\n  \
+                  neti fleet set open+=tcp/80 echo= --dry-run\n  \
+                  neti fleet set hosts.web-1.mode=enforce\n  \
+                  neti fleet set 'allow+={\"from\": \"192.0.2.0/24\", \"protocol\": \"icmp\"}'\n  \
                   neti fleet set 'member_rules=[\"from role web to role db tcp/5432\"]'\n  \
                   neti fleet set --file fleet.json",
     group = ArgGroup::new("what").required(true).args(["file", "changes"])
@@ -76,14 +78,15 @@ pub struct FleetSet {
     #[arg(long, env = "NETI_FILE", value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Change this key. VALUE is JSON, or a word that needs no quotes; without one the key is removed,
-    /// so that its default holds.
+    /// so that its default holds. KEY+=VALUE adds an element to a list, or several as a list, and KEY-=VALUE
+    /// removes them; hosts.ID.KEY, roles.NAME.KEY and the like change one name and leave the others alone.
     #[arg(value_name = "KEY=VALUE")]
     pub changes: Vec<String>,
     /// Only tell what would change.
     #[arg(long, env = "NETI_DRY_RUN")]
     pub dry_run: bool,
     /// Change also what takes away addresses or networks that hosts have, or cuts off ssh, the registry
-    /// or members.
+    /// or members, and tell what that is.
     #[arg(long, env = "NETI_FORCE")]
     pub force: bool,
 }

@@ -3,6 +3,7 @@
 
 mod change;
 mod cut;
+mod difference;
 pub mod here;
 mod loss;
 mod refusal;
@@ -52,7 +53,7 @@ pub async fn run(
 
     let known = before.as_ref().and_then(|before| before.as_ref().ok());
     let none = Map::new();
-    let changes = change::differences(known.unwrap_or(&none), &after);
+    let changes = difference::lines(known.unwrap_or(&none), &after);
     let broken = before.as_ref().is_some_and(Result::is_err);
     if changes.is_empty() && !broken {
         // The registry makes what it lacks all the same.

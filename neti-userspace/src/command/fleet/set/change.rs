@@ -16,24 +16,137 @@ pub fn object(text: &[u8]) -> Result<Map<String, Value>> {
     }
 }
 
-/// Does what each `KEY=VALUE` asks for; a key that is there keeps its place.
+/// The tables by names that there are among the settings, and the keys that a name in each may have.
+const TABLES: [(&str, &[&str]); 4] = [
+    ("networks", &["peered"]),
+    ("roles", &["mode", "echo", "allow", "open"]),
+    ("hosts", &["mode", "echo", "allow", "open"]),
+    ("nat_overrides", &[]),
+];
+
+/// What becomes of a key's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    /// `=`: it has this one, or none.
+    Set,
+    /// `+=`: its list has these elements too.
+    Add,
+    /// `-=`: its list has these elements no more.
+    Remove,
+}
+
+/// Does what each `KEY=VALUE`, `KEY+=VALUE` and `KEY-=VALUE` asks for, one after the other; a key that is there keeps its
+/// place.
 pub fn apply(mut settings: Map<String, Value>, changes: &[String]) -> Result<Map<String, Value>> {
     let mut asked = Vec::new();
     for change in changes {
-        let Some((key, value)) = change.split_once('=').filter(|(key, _)| !key.is_empty()) else {
+        let Some((key, operation, value)) = parts(change) else {
             bail!("{change:?}: must be KEY=VALUE, like mode=enforce");
         };
-        if asked.contains(&key) {
-            bail!("{change:?}: {key} is given twice; must be given once");
+        if operation == Operation::Set {
+            if asked.contains(&key) {
+                bail!("{change:?}: {key} is given twice; must be given once");
+            }
+            asked.push(key);
         }
-        asked.push(key);
-        if value.is_empty() {
-            settings.shift_remove(key);
-        } else {
-            settings.insert(key.to_owned(), read(key, value)?);
+        let (tables, own) = place(key);
+        if operation == Operation::Set && value.is_empty() {
+            if let Some(table) = there(&mut settings, &tables) {
+                table.shift_remove(own);
+            }
+            continue;
+        }
+        let value = read(key, value)?;
+        let table = made(&mut settings, &tables).with_context(|| format!("{change:?}"))?;
+        match operation {
+            Operation::Set => drop(table.insert(own.to_owned(), value)),
+            Operation::Add => {
+                let list = list(table, own).with_context(|| format!("{change:?}: {key}"))?;
+                for element in elements(value) {
+                    if !list.contains(&element) {
+                        list.push(element);
+                    }
+                }
+            }
+            Operation::Remove => {
+                let list = list(table, own).with_context(|| format!("{change:?}: {key}"))?;
+                for element in elements(value) {
+                    let Some(index) = list.iter().position(|there| *there == element) else {
+                        bail!(
+                            "{change:?}: {key} has no element {element}; see `neti fleet settings`"
+                        );
+                    };
+                    list.remove(index);
+                }
+            }
         }
     }
     Ok(settings)
+}
+
+/// Key, operation and value of a change; `None` if it has no key.
+fn parts(change: &str) -> Option<(&str, Operation, &str)> {
+    let (key, value) = change.split_once('=')?;
+    let (key, operation) = match (key.strip_suffix('+'), key.strip_suffix('-')) {
+        (Some(key), _) => (key, Operation::Add),
+        (_, Some(key)) => (key, Operation::Remove),
+        _ => (key, Operation::Set),
+    };
+    (!key.is_empty()).then_some((key, operation, value))
+}
+
+/// The tables that a key is in, from the outermost, and its name there: `hosts.web-1.mode` is `mode` in `hosts` and
+/// `web-1`. Names may have dots in them.
+fn place(key: &str) -> (Vec<&str>, &str) {
+    let table = key.split_once('.').and_then(|(table, name)| {
+        let (_, keys) = TABLES.into_iter().find(|(known, _)| *known == table)?;
+        Some((table, name, keys))
+    });
+    match table {
+        None => (Vec::new(), key),
+        Some((table, name, keys)) => match name.rsplit_once('.') {
+            Some((name, own)) if keys.contains(&own) => (vec![table, name], own),
+            _ => (vec![table], name),
+        },
+    }
+}
+
+/// The innermost of these tables, if all of them are there.
+fn there<'a>(
+    settings: &'a mut Map<String, Value>,
+    tables: &[&str],
+) -> Option<&'a mut Map<String, Value>> {
+    tables.iter().try_fold(settings, |table, name| table.get_mut(*name)?.as_object_mut())
+}
+
+/// The same; those that are not there are made.
+fn made<'a>(
+    settings: &'a mut Map<String, Value>,
+    tables: &[&str],
+) -> Result<&'a mut Map<String, Value>> {
+    tables.iter().try_fold(settings, |table, name| {
+        let inner = table.entry(*name).or_insert_with(|| Value::Object(Map::new()));
+        match inner {
+            Value::Object(inner) => Ok(inner),
+            other => bail!("{name} is {other}, and no table; set it as a whole"),
+        }
+    })
+}
+
+/// The list that a key has in a table, which is made if it is not there.
+fn list<'a>(table: &'a mut Map<String, Value>, key: &str) -> Result<&'a mut Vec<Value>> {
+    match table.entry(key).or_insert_with(|| Value::Array(Vec::new())) {
+        Value::Array(list) => Ok(list),
+        other => bail!("is {other}, and no list; must be set by ="),
+    }
+}
+
+/// No setting's elements are lists.
+fn elements(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(elements) => elements,
+        element => vec![element],
+    }
 }
 
 /// JSON, or a word without its quotes.
@@ -49,54 +162,78 @@ fn read(key: &str, value: &str) -> Result<Value> {
     }
 }
 
-/// A line for each key that differs.
-pub fn differences(before: &Map<String, Value>, after: &Map<String, Value>) -> Vec<String> {
-    let text = |value: Option<&Value>| value.map_or("not set".to_owned(), Value::to_string);
-    let line = |key: &String| {
-        let (before, after) = (before.get(key), after.get(key));
-        (before != after).then(|| format!("{key}: {} -> {}", text(before), text(after)))
-    };
-    let removed = before.keys().filter(|key| !after.contains_key(*key));
-    after.keys().chain(removed).filter_map(line).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const BEFORE: &str = r#"{"overlay":["100.64.0.0/16"],"mode":"observe","echo":true}"#;
 
-    /// The text after changes, and the differences.
-    fn check(changes: &[&str], after: &str, told: &[&str]) {
-        let before = object(BEFORE.as_bytes()).unwrap();
+    fn check(before: &str, changes: &[&str], after: &str) {
         let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
-        let changed = apply(before.clone(), &changes).unwrap();
-        assert_eq!(Value::Object(changed.clone()).to_string(), after);
-        assert_eq!(differences(&before, &changed), told);
+        let changed = apply(object(before.as_bytes()).unwrap(), &changes).unwrap();
+        assert_eq!(Value::Object(changed).to_string(), after, "{changes:?}");
     }
 
     #[test]
     fn changes_keys_and_keeps_order_and_the_others() {
+        let enforce = r#"{"overlay":["100.64.0.0/16"],"mode":"enforce","echo":true}"#;
+        check(BEFORE, &["mode=enforce"], enforce);
         check(
-            &["mode=enforce"],
-            r#"{"overlay":["100.64.0.0/16"],"mode":"enforce","echo":true}"#,
-            &[r#"mode: "observe" -> "enforce""#],
-        );
-        check(
+            BEFORE,
             &["max_removals=50", "overlay=[\"100.65.0.0/16\"]", "mode="],
             r#"{"overlay":["100.65.0.0/16"],"echo":true,"max_removals":50}"#,
-            &[
-                r#"overlay: ["100.64.0.0/16"] -> ["100.65.0.0/16"]"#,
-                "max_removals: not set -> 50",
-                r#"mode: "observe" -> not set"#,
-            ],
         );
-        check(&["twin_ports=", "mode=\"observe\"", "echo=true"], BEFORE, &[]);
+        check(BEFORE, &["twin_ports=", "mode=\"observe\"", "echo=true"], BEFORE);
         check(
+            BEFORE,
             &["twin_ports=61000-65000"],
             r#"{"overlay":["100.64.0.0/16"],"mode":"observe","echo":true,"twin_ports":"61000-65000"}"#,
-            &[r#"twin_ports: not set -> "61000-65000""#],
         );
+    }
+
+    #[test]
+    fn adds_to_lists_and_takes_from_them() {
+        check("{}", &["open+=tcp/80"], r#"{"open":["tcp/80"]}"#);
+        let open = r#"{"open":["tcp/80","tcp/443"]}"#;
+        check(open, &["open+=tcp/443"], open);
+        check(open, &["open-=tcp/80", "open+=udp/53"], r#"{"open":["tcp/443","udp/53"]}"#);
+        check(open, &[r#"open-=["tcp/443","tcp/80"]"#], r#"{"open":[]}"#);
+        check(
+            r#"{"allow":[{"from":"10.0.0.0/8"}]}"#,
+            &[r#"allow+={"from":"192.0.2.0/24"}"#, r#"allow-={"from":"10.0.0.0/8"}"#],
+            r#"{"allow":[{"from":"192.0.2.0/24"}]}"#,
+        );
+    }
+
+    #[test]
+    fn changes_what_a_name_has_and_leaves_the_others_alone() {
+        let hosts = r#"{"hosts":{"a":{"mode":"observe","open":["tcp/80"]}}}"#;
+        for (change, after) in [
+            ("hosts.a.mode=enforce", r#"{"hosts":{"a":{"mode":"enforce","open":["tcp/80"]}}}"#),
+            ("hosts.a.mode=", r#"{"hosts":{"a":{"open":["tcp/80"]}}}"#),
+            (
+                "hosts.a.open+=tcp/81",
+                r#"{"hosts":{"a":{"mode":"observe","open":["tcp/80","tcp/81"]}}}"#,
+            ),
+            ("hosts.a=", r#"{"hosts":{}}"#),
+            ("hosts.b.mode=", hosts),
+            ("roles.web.echo=", hosts),
+        ] {
+            check(hosts, &[change], after);
+        }
+        // Names may have dots in them, and addresses do.
+        check(
+            "{}",
+            &["hosts.a.example.org.mode=enforce"],
+            r#"{"hosts":{"a.example.org":{"mode":"enforce"}}}"#,
+        );
+        check("{}", &["hosts.a.example.org={}"], r#"{"hosts":{"a.example.org":{}}}"#);
+        check(
+            "{}",
+            &["nat_overrides.100.64.9.9=203.0.113.7"],
+            r#"{"nat_overrides":{"100.64.9.9":"203.0.113.7"}}"#,
+        );
+        check("{}", &["networks.vpc.peered+=dc"], r#"{"networks":{"vpc":{"peered":["dc"]}}}"#);
     }
 
     #[test]
@@ -104,12 +241,26 @@ mod tests {
         for (changes, error) in [
             (&["mode"][..], "\"mode\": must be KEY=VALUE, like mode=enforce"),
             (&["=enforce"], "\"=enforce\": must be KEY=VALUE"),
+            (&["+=enforce"], "\"+=enforce\": must be KEY=VALUE"),
             (&["mode=enforce", "mode="], "\"mode=\": mode is given twice; must be given once"),
             (&["open=[tcp/80]"], "open = [tcp/80]: not JSON (expected ident at"),
             (&["mode=\"enforce"], "mode = \"enforce: not JSON ("),
+            (
+                &["mode+=enforce"],
+                "\"mode+=enforce\": mode: is \"observe\", and no list; must be set by =",
+            ),
+            (
+                &["overlay-=100.65.0.0/16"],
+                "\"overlay-=100.65.0.0/16\": overlay has no element \"100.65.0.0/16\"; see",
+            ),
+            (
+                &["hosts=all", "hosts.a.mode=enforce"],
+                "\"hosts.a.mode=enforce\": hosts is \"all\", and no table; set it as a whole",
+            ),
         ] {
             let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
-            let found = apply(Map::new(), &changes).unwrap_err().to_string();
+            let before = object(BEFORE.as_bytes()).unwrap();
+            let found = format!("{:#}", apply(before, &changes).unwrap_err());
             assert!(found.starts_with(error), "{changes:?}: {found}");
         }
     }

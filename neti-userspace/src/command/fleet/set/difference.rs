@@ -1,0 +1,123 @@
+//! What differs between two texts of settings, for whoever changes one into the other. Pure.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
+
+/// At most so many elements of a list are told, those that are gone and those that are new.
+const TOLD: usize = 10;
+/// Longer values are told in short, in bytes.
+const LONG: usize = 500;
+
+/// A line for each key that differs; of tables for each key in them, of lists for each element.
+pub fn lines(before: &Map<String, Value>, after: &Map<String, Value>) -> Vec<String> {
+    let mut lines = Vec::new();
+    tables("", before, after, &mut lines);
+    lines
+}
+
+/// `place` is empty or ends with a dot.
+fn tables(
+    place: &str,
+    before: &Map<String, Value>,
+    after: &Map<String, Value>,
+    lines: &mut Vec<String>,
+) {
+    let removed = before.keys().filter(|key| !after.contains_key(*key));
+    for name in after.keys().chain(removed) {
+        let key = format!("{place}{name}");
+        match (before.get(name), after.get(name)) {
+            (before, after) if before == after => {}
+            (Some(Value::Object(before)), Some(Value::Object(after))) => {
+                tables(&format!("{key}."), before, after, lines);
+            }
+            (Some(Value::Array(before)), Some(Value::Array(after))) => {
+                lists(&key, before, after, lines);
+            }
+            (before, after) => lines.push(format!("{key}: {} -> {}", short(before), short(after))),
+        }
+    }
+}
+
+fn lists(key: &str, before: &[Value], after: &[Value], lines: &mut Vec<String>) {
+    let texts = |list: &[Value]| list.iter().map(Value::to_string).collect::<Vec<_>>();
+    let (before, after) = (texts(before), texts(after));
+    let told = lines.len();
+    for (sign, list, other) in [('-', &before, &after), ('+', &after, &before)] {
+        let other: HashSet<&String> = other.iter().collect();
+        let only: Vec<_> = list.iter().filter(|element| !other.contains(element)).collect();
+        lines.extend(only.iter().take(TOLD).map(|element| format!("{key}: {sign} {element}")));
+        if only.len() > TOLD {
+            lines.push(format!("{key}: {sign} {} more", only.len() - TOLD));
+        }
+    }
+    if lines.len() == told {
+        lines.push(format!("{key}: the same elements, in another order or number"));
+    }
+}
+
+fn short(value: Option<&Value>) -> String {
+    let Some(value) = value else { return "not set".to_owned() };
+    let text = value.to_string();
+    match value {
+        Value::Array(list) if text.len() > LONG => format!("{} elements", list.len()),
+        Value::Object(table) if text.len() > LONG => format!("{} keys", table.len()),
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(before: &Value, after: &Value) -> Vec<String> {
+        lines(before.as_object().unwrap(), after.as_object().unwrap())
+    }
+
+    #[test]
+    fn each_key_and_each_element_has_a_line() {
+        let before = json!({
+            "mode": "observe", "echo": true, "open": ["tcp/80", "tcp/443"],
+            "hosts": { "a": { "mode": "observe" }, "b": {}, "c": { "open": ["tcp/22"] } },
+        });
+        let after = json!({
+            "mode": "enforce", "open": ["tcp/443", "udp/53"], "max_removals": 50,
+            "hosts": { "a": { "mode": "enforce", "echo": true }, "c": { "open": [] }, "d": {} },
+        });
+        let mut found = told(&before, &after);
+        found.sort();
+        assert_eq!(
+            found,
+            [
+                "echo: true -> not set",
+                "hosts.a.echo: not set -> true",
+                "hosts.a.mode: \"observe\" -> \"enforce\"",
+                "hosts.b: {} -> not set",
+                "hosts.c.open: - \"tcp/22\"",
+                "hosts.d: not set -> {}",
+                "max_removals: not set -> 50",
+                "mode: \"observe\" -> \"enforce\"",
+                "open: + \"udp/53\"",
+                "open: - \"tcp/80\"",
+            ]
+        );
+        assert!(told(&after, &after).is_empty());
+    }
+
+    #[test]
+    fn of_very_many_the_first_are_told_and_how_many_more_there_are() {
+        let ports = |range: std::ops::Range<u32>| -> Vec<String> {
+            range.map(|port| format!("tcp/{port}")).collect()
+        };
+        let (before, after) = (json!({ "open": ports(1..100) }), json!({ "open": ports(50..120) }));
+        let found = told(&before, &after);
+        assert_eq!(found.len(), 22);
+        assert_eq!([&found[10], &found[21]], ["open: - 39 more", "open: + 10 more"]);
+        assert_eq!(told(&json!({}), &before), ["open: not set -> 99 elements"]);
+        let turned = json!({ "open": ["tcp/2", "tcp/1"] });
+        let order = "open: the same elements, in another order or number";
+        assert_eq!(told(&json!({ "open": ["tcp/1", "tcp/2"] }), &turned), [order]);
+    }
+}
