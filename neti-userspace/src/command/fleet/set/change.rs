@@ -49,7 +49,7 @@ pub fn apply(mut settings: Map<String, Value>, changes: &[String]) -> Result<Map
             }
             asked.push(key);
         }
-        let (tables, own) = place(key);
+        let Place { tables, own, keys } = Place::of(key);
         if operation == Operation::Set && value.is_empty() {
             if let Some(table) = there(&mut settings, &tables) {
                 table.shift_remove(own);
@@ -57,29 +57,13 @@ pub fn apply(mut settings: Map<String, Value>, changes: &[String]) -> Result<Map
             continue;
         }
         let value = read(key, value)?;
-        let table = made(&mut settings, &tables).with_context(|| format!("{change:?}"))?;
-        match operation {
-            Operation::Set => drop(table.insert(own.to_owned(), value)),
-            Operation::Add => {
-                let list = list(table, own).with_context(|| format!("{change:?}: {key}"))?;
-                for element in elements(value) {
-                    if !list.contains(&element) {
-                        list.push(element);
-                    }
-                }
-            }
-            Operation::Remove => {
-                let list = list(table, own).with_context(|| format!("{change:?}: {key}"))?;
-                for element in elements(value) {
-                    let Some(index) = list.iter().position(|there| *there == element) else {
-                        bail!(
-                            "{change:?}: {key} has no element {element}; see `neti fleet settings`"
-                        );
-                    };
-                    list.remove(index);
-                }
-            }
+        if !keys.is_empty() && !value.is_object() {
+            let (table, keys) = (tables.concat(), keys.join(", "));
+            bail!("{change:?}: must be {table}.NAME.KEY=VALUE, where KEY is one of {keys}");
         }
+        made(&mut settings, &tables)
+            .and_then(|table| alter(table, own, operation, value))
+            .with_context(|| format!("{change:?}"))?;
     }
     Ok(settings)
 }
@@ -95,19 +79,30 @@ fn parts(change: &str) -> Option<(&str, Operation, &str)> {
     (!key.is_empty()).then_some((key, operation, value))
 }
 
-/// The tables that a key is in, from the outermost, and its name there: `hosts.web-1.mode` is `mode` in `hosts` and
-/// `web-1`. Names may have dots in them.
-fn place(key: &str) -> (Vec<&str>, &str) {
-    let table = key.split_once('.').and_then(|(table, name)| {
-        let (_, keys) = TABLES.into_iter().find(|(known, _)| *known == table)?;
-        Some((table, name, keys))
-    });
-    match table {
-        None => (Vec::new(), key),
-        Some((table, name, keys)) => match name.rsplit_once('.') {
-            Some((name, own)) if keys.contains(&own) => (vec![table, name], own),
-            _ => (vec![table], name),
-        },
+/// Where a key is: `hosts.web-1.mode` is `mode` in `hosts` and `web-1`. Names may have dots in them.
+struct Place<'a> {
+    /// From the outermost.
+    tables: Vec<&'a str>,
+    own: &'a str,
+    /// The keys that its value may have, if that must be a table.
+    keys: &'static [&'static str],
+}
+
+impl<'a> Place<'a> {
+    fn of(key: &'a str) -> Self {
+        let table = key.split_once('.').and_then(|(table, name)| {
+            let (_, keys) = TABLES.into_iter().find(|(known, _)| *known == table)?;
+            Some((table, name, keys))
+        });
+        match table {
+            None => Self { tables: Vec::new(), own: key, keys: &[] },
+            Some((table, name, keys)) => match name.rsplit_once('.') {
+                Some((name, own)) if keys.contains(&own) => {
+                    Self { tables: vec![table, name], own, keys: &[] }
+                }
+                _ => Self { tables: vec![table], own: name, keys },
+            },
+        }
     }
 }
 
@@ -133,20 +128,38 @@ fn made<'a>(
     })
 }
 
-/// The list that a key has in a table, which is made if it is not there.
-fn list<'a>(table: &'a mut Map<String, Value>, key: &str) -> Result<&'a mut Vec<Value>> {
-    match table.entry(key).or_insert_with(|| Value::Array(Vec::new())) {
-        Value::Array(list) => Ok(list),
-        other => bail!("is {other}, and no list; must be set by ="),
+/// Changes what a key has in its table.
+fn alter(
+    table: &mut Map<String, Value>,
+    key: &str,
+    operation: Operation,
+    value: Value,
+) -> Result<()> {
+    if operation == Operation::Set {
+        table.insert(key.to_owned(), value);
+        return Ok(());
     }
-}
-
-/// No setting's elements are lists.
-fn elements(value: Value) -> Vec<Value> {
-    match value {
+    let list = match table.entry(key).or_insert_with(|| Value::Array(Vec::new())) {
+        Value::Array(list) => list,
+        other => bail!("{key} is {other}, and no list; must be set by ="),
+    };
+    // No setting's elements are lists.
+    let elements = match value {
         Value::Array(elements) => elements,
         element => vec![element],
+    };
+    for element in elements {
+        let index = list.iter().position(|there| *there == element);
+        match (operation, index) {
+            (Operation::Add, None) => list.push(element),
+            (Operation::Remove, Some(index)) => drop(list.remove(index)),
+            (Operation::Remove, None) => {
+                bail!("{key} has no element {element}; see `neti fleet settings`")
+            }
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 /// JSON, or a word without its quotes.
@@ -247,11 +260,16 @@ mod tests {
             (&["mode=\"enforce"], "mode = \"enforce: not JSON ("),
             (
                 &["mode+=enforce"],
-                "\"mode+=enforce\": mode: is \"observe\", and no list; must be set by =",
+                "\"mode+=enforce\": mode is \"observe\", and no list; must be set by =",
             ),
             (
                 &["overlay-=100.65.0.0/16"],
                 "\"overlay-=100.65.0.0/16\": overlay has no element \"100.65.0.0/16\"; see",
+            ),
+            (
+                &["hosts.a.mod=enforce"],
+                "\"hosts.a.mod=enforce\": must be hosts.NAME.KEY=VALUE, where KEY is one of \
+                 mode, echo",
             ),
             (
                 &["hosts=all", "hosts.a.mode=enforce"],

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 /// At most so many elements of a list are told, those that are gone and those that are new.
 const TOLD: usize = 10;
-/// Longer values are told in short, in bytes.
-const LONG: usize = 500;
+/// Of a value at most so many bytes are told.
+const LONG: usize = 200;
 
 /// A line for each key that differs; of tables for each key in them, of lists for each element.
 pub fn lines(before: &Map<String, Value>, after: &Map<String, Value>) -> Vec<String> {
@@ -46,7 +46,9 @@ fn lists(key: &str, before: &[Value], after: &[Value], lines: &mut Vec<String>) 
     for (sign, list, other) in [('-', &before, &after), ('+', &after, &before)] {
         let other: HashSet<&String> = other.iter().collect();
         let only: Vec<_> = list.iter().filter(|element| !other.contains(element)).collect();
-        lines.extend(only.iter().take(TOLD).map(|element| format!("{key}: {sign} {element}")));
+        lines.extend(
+            only.iter().take(TOLD).map(|element| format!("{key}: {sign} {}", cut(element))),
+        );
         if only.len() > TOLD {
             lines.push(format!("{key}: {sign} {} more", only.len() - TOLD));
         }
@@ -57,13 +59,14 @@ fn lists(key: &str, before: &[Value], after: &[Value], lines: &mut Vec<String>) 
 }
 
 fn short(value: Option<&Value>) -> String {
-    let Some(value) = value else { return "not set".to_owned() };
-    let text = value.to_string();
-    match value {
-        Value::Array(list) if text.len() > LONG => format!("{} elements", list.len()),
-        Value::Object(table) if text.len() > LONG => format!("{} keys", table.len()),
-        _ => text,
+    value.map_or("not set".to_owned(), |value| cut(&value.to_string()))
+}
+
+fn cut(text: &str) -> String {
+    if text.len() <= LONG {
+        return text.to_owned();
     }
+    format!("{}... ({} bytes)", &text[..text.floor_char_boundary(LONG)], text.len())
 }
 
 #[cfg(test)]
@@ -115,7 +118,13 @@ mod tests {
         let found = told(&before, &after);
         assert_eq!(found.len(), 22);
         assert_eq!([&found[10], &found[21]], ["open: - 39 more", "open: + 10 more"]);
-        assert_eq!(told(&json!({}), &before), ["open: not set -> 99 elements"]);
+        let whole = told(&json!({}), &before);
+        assert!(
+            whole[0].starts_with("open: not set -> [\"tcp/1\",") && whole[0].len() < 300,
+            "{whole:?}"
+        );
+        let one = told(&json!({ "allow": [] }), &json!({ "allow": [{ "from": ports(1..100) }] }));
+        assert!(one[0].ends_with("... (892 bytes)") && one[0].len() < 300, "{one:?}");
         let turned = json!({ "open": ["tcp/2", "tcp/1"] });
         let order = "open: the same elements, in another order or number";
         assert_eq!(told(&json!({ "open": ["tcp/1", "tcp/2"] }), &turned), [order]);
