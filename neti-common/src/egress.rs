@@ -119,6 +119,10 @@ fn leave<F: Family, P: Skb, T: Tables<F>>(
         Ok(leaving) => leaving,
         Err(reason) => return Verdict::drop(reason),
     };
+    // `ip_options_build` records the overlay route's source address.
+    if F::any_option(packet, ip.l3, ip.l4, |address| settings.is_overlay(address)) {
+        return Verdict::drop(Reason::OverlayOption);
+    }
     let mut port = SourcePort::own([0; 2]);
     if ip.part != Part::Later
         && let Some(transport) = transport(packet, ip)
@@ -140,10 +144,6 @@ fn leave<F: Family, P: Skb, T: Tables<F>>(
                 _ => Verdict::drop(reason),
             };
         }
-    }
-    // `ip_options_build` records the overlay route's source address.
-    if F::any_option(packet, ip.l3, ip.l4, |address| settings.is_overlay(address)) {
-        return Verdict::drop(Reason::OverlayOption);
     }
     rewrite(packet, &leaving, port).unwrap_or(Verdict::drop(Reason::RewriteFailed))
 }
