@@ -3,6 +3,7 @@
 //! that is out of date admits nobody; and what netfilter leads elsewhere is remembered as long as it is used.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     time::Duration,
@@ -82,6 +83,23 @@ fn memory(host: &Host, family: Family) -> anyhow::Result<u64> {
     CLASSES.into_iter().map(of).sum()
 }
 
+/// When the last of the hints was used, `CLOCK_MONOTONIC` nanoseconds.
+fn newest(host: &Host, family: Family) -> anyhow::Result<u64> {
+    let newest = Cell::new(0);
+    let note = |seen: u64| newest.set(seen.max(newest.get()));
+    match family {
+        Family::V4 => change::<V4>(host, |hint| {
+            note(hint.seen);
+            Some(hint)
+        })?,
+        Family::V6 => change::<V6>(host, |hint| {
+            note(hint.seen);
+            Some(hint)
+        })?,
+    }
+    Ok(newest.get())
+}
+
 /// Makes every hint older, by what would take too long to wait for.
 fn age(host: &Host, family: Family, by: Duration) -> Result {
     let by = by.as_nanos() as u64;
@@ -114,6 +132,7 @@ fn change<F: neti_common::family::Family<Addr: Pod>>(
         let hints: Vec<_> = map.iter().collect::<std::result::Result<_, _>>()?;
         for (flow, hint) in hints {
             match becomes(hint) {
+                Some(same) if same == hint => {}
                 Some(hint) => map.insert(flow, hint, 0)?,
                 None => map.remove(&flow)?,
             }
@@ -333,7 +352,7 @@ fn honest(pair: &Pair, left: &Host, container: &Netns, family: Family, ghost: Ip
 /// of the host knows the flow by the names that it has on the wire.
 fn led_elsewhere(pair: &Pair, left: &Host, family: Family) -> Result {
     let host = &left.site.netns;
-    for (number, site) in [(1, &pair.stranger), (2, &pair.right)] {
+    for (number, site, hinted) in [(1, &pair.stranger, true), (2, &pair.right, false)] {
         let (ip, service) = (family.nft(), SERVICES.host(family, number));
         host.nft(&format!(
             "table {ip} services-{number} {{\n\
@@ -350,13 +369,13 @@ fn led_elsewhere(pair: &Pair, left: &Host, family: Family) -> Result {
             let client = UdpClient { connected, from: None };
             ensure!(udp(host, client, to, 100, PATIENCE).context("a datagram")? == to);
         }
-        // Less than the two hours that an idle connection is known for, and more in all.
-        for times in 1..=2 {
-            age(left, family, Duration::from_hours(2))?;
-            exchange(&stream, 10_000).with_context(|| format!("{to}, {times} times"))?;
-        }
         forget(left, family)?;
         exchange(&stream, 10_000).with_context(|| format!("{to}, where it had to make room"))?;
+        // It is known for as long as it is used; a member's names are those that it would have anyway.
+        age(left, family, Duration::from_secs(5))?;
+        let before = newest(left, family)?;
+        exchange(&stream, 10_000)?;
+        ensure!((newest(left, family)? > before) == hinted, "{to}: its hint is not kept fresh");
     }
     Ok(())
 }

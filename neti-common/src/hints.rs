@@ -21,7 +21,7 @@ pub mod state {
 
 const SECOND: u64 = 1_000_000_000;
 /// How long a hint admits after the last packet out, by protocol and state.
-const UNANSWERED: u64 = 30 * SECOND;
+pub const UNANSWERED: u64 = 30 * SECOND;
 const ANSWERED: u64 = 180 * SECOND;
 /// RFC 5382 REQ-5: two hours and four minutes.
 const TCP_ESTABLISHED: u64 = 7_440 * SECOND;

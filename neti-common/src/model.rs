@@ -280,8 +280,8 @@ impl<F: Family> Tables<F> for World<F> {
         dropped.seen = self.now.get();
     }
 
-    fn is_noted(&self, key: &DropKey<F>) -> bool {
-        self.drops.borrow().contains_key(key)
+    fn noted(&self, key: &DropKey<F>) -> Option<u64> {
+        self.drops.borrow().get(key).map(|dropped| dropped.seen)
     }
 
     fn has_twins(&self) -> bool {

@@ -78,12 +78,12 @@ impl Covers {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Owner {
-    /// It has no socket, or one that is not connected or speaks another protocol, as that of what is inside a tunnel.
+    /// It has no socket, or one that is not connected or speaks another protocol, as that of what is inside a tunnel may.
     None,
     /// Its socket is connected under the packet's names: replies find back by themselves.
     Connected,
     /// Its socket is connected under other names: netfilter leads the flow elsewhere, as to what is behind a service
-    /// address.
+    /// address. Or, over UDP, it is the socket of what is inside a tunnel.
     Translated,
 }
 

@@ -94,8 +94,8 @@ pub trait Tables<F: Family> {
 
     /// Notes a drop, or one that `would` have been.
     fn note(&self, key: &DropKey<F>, would: bool);
-    /// Whether such a packet is noted.
-    fn is_noted(&self, key: &DropKey<F>) -> bool;
+    /// When such a packet was noted last.
+    fn noted(&self, key: &DropKey<F>) -> Option<u64>;
 
     /// Whether the twins tables may have entries.
     fn has_twins(&self) -> bool;

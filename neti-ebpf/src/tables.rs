@@ -210,8 +210,10 @@ impl<F: KernelFamily> Tables<F> for KernelTables {
     }
 
     #[inline(always)]
-    fn is_noted(&self, key: &DropKey<F>) -> bool {
-        F::drops().get_ptr(key).is_some()
+    fn noted(&self, key: &DropKey<F>) -> Option<u64> {
+        let dropped = F::drops().get_ptr(key)?;
+        // SAFETY: a word of a value that may be reused for another source meanwhile; that one was then noted just now.
+        Some(unsafe { (&raw const (*dropped).seen).read_volatile() })
     }
 
     #[inline(always)]

@@ -23,6 +23,7 @@ pub use allow::AllowRule;
 pub use networks::{Networks, Unlisted};
 pub use policy::{MemberRule, Overrides, Policy, Who, warnings};
 pub use ports::{NoPorts, OpenPort, PortRange, Transport};
+pub use ranges::DEFAULT_FAILSAFE;
 
 /// What is wrong with the fleet settings.
 pub type FleetError = SettingsError;

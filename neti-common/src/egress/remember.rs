@@ -56,9 +56,9 @@ pub fn remember<F: Family, P: Skb, T: Tables<F>>(
         Kind::Udp | Kind::Tcp | Kind::TcpClose => packet.owner(&socket),
         _ => Owner::None,
     };
-    // What netfilter leads elsewhere has no socket on the wire either: it is as good as forwarded.
+    // A connection that netfilter leads elsewhere has no socket on the wire either: it is as good as forwarded.
     let forwarded = leaving.forwarded
-        || owner == Owner::Translated
+        || (ip.protocol == TCP && owner == Owner::Translated)
         || (kind == Kind::TcpSyn && !has_socket(tables, &socket));
     *port = SourcePort::own(sport);
     if has_ports(ip.protocol)
@@ -129,8 +129,8 @@ pub fn remember<F: Family, P: Skb, T: Tables<F>>(
     Ok(())
 }
 
-/// Whether a datagram answers one that `observe` alone has let in: as its sender is not asked anything, he is told again
-/// with whatever else he sends. `port` is our own on the wire.
+/// Whether a datagram answers one that `observe` alone has let in a moment ago: as its sender is not asked anything, he is
+/// told again with whatever else he sends. `port` is our own on the wire.
 #[inline(always)]
 fn is_answer<F: Family, T: Tables<F>>(
     tables: &T,
@@ -145,7 +145,8 @@ fn is_answer<F: Family, T: Tables<F>>(
     }
     let reason = refusal(member, transport) as u8;
     let (src, protocol) = (leaving.peer, leaving.ip.protocol);
-    tables.is_noted(&DropKey { src, port, protocol, reason, _pad: [0; 4] })
+    let noted = tables.noted(&DropKey { src, port, protocol, reason, _pad: [0; 4] });
+    noted.is_some_and(|seen| tables.now().saturating_sub(seen) < hints::UNANSWERED)
 }
 
 /// Whether the answer to an unconnected socket's datagram would be given its names with nothing more written down.

@@ -266,6 +266,11 @@ fn an_answer_under_observe_is_no_question<F: Scene>() {
         }
         assert_eq!(noted(&world), [(key(UDP, 53, Reason::Stranger), (3, 3))]);
         assert!(world.hints.borrow().is_empty());
+        // An old note says nothing of who asks whom.
+        world.now.set(world.now.get() + 30_000_000_000);
+        leave(&world, &mut F::udp(F::HUDSON, F::STRANGER, 53, 4_000));
+        let mut answer = F::udp(F::STRANGER, F::HUDSON, 4_000, 53);
+        passes(arrive(&world, &mut answer), Reason::Hinted);
         // Whoever is asked is heard, from another port of ours and from the same one to another.
         for (ours, peer) in [(5_000, F::STRANGER), (53, F::ADMIN)] {
             leave(&world, &mut F::udp(F::HUDSON, peer, ours, 53));

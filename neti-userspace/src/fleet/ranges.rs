@@ -15,7 +15,7 @@ pub const RANGE: &str = "a range like 10.0.0.0/8 or fd00::/8";
 
 /// The private ranges of RFC 1918, and what IPv6 has for them: unique local (RFC 4193) and
 /// link-local addresses.
-const DEFAULT_FAILSAFE: [IpNet; 5] = [
+pub const DEFAULT_FAILSAFE: [IpNet; 5] = [
     v4([10, 0, 0, 0], 8),
     v4([172, 16, 0, 0], 12),
     v4([192, 168, 0, 0], 16),

@@ -69,7 +69,8 @@ pub async fn run(
         None => Members::new(),
     };
     let enforcing = cut::enforcing(&new);
-    if let (Some(key), true, None, false) = (enforcing, stands.is_some(), &old, args.force) {
+    if let (Some(key), true, None, false) = (enforcing.first(), stands.is_some(), &old, args.force)
+    {
         bail!(
             "{name}: {key}: the settings that stand there cannot be read, so that nobody knows whom these would \
              cut off, while hosts go on with the last good ones; mend them with mode observe first, or --force"
@@ -78,13 +79,14 @@ pub async fn run(
     for warning in warnings(&new, &members) {
         eprintln!("neti: warning: {name}: {warning}");
     }
-    let refused = match refused(registry, old.as_ref(), &new, &members, here).await {
+    let mut refused = match losses(registry, old.as_ref(), &new, &members).await {
         Err(error) if args.force => {
             eprintln!("neti: what hosts would lose is not looked at: {error:#}");
             Vec::new()
         }
-        refused => refused?,
+        losses => losses?,
     };
+    refused.extend(cuts(old.as_ref(), &new, &members, here));
     if !refused.is_empty() && !args.force {
         let lines: Vec<_> = refused.iter().map(|refusal| format!("{name}: {refusal}")).collect();
         bail!("{}", lines.join("\n"));
@@ -144,28 +146,36 @@ async fn members(registry: &impl Registry, force: bool) -> Result<Members> {
     }
 }
 
-/// Why the new settings are refused unless they are forced: they take away what hosts have, or cut off what the old ones
-/// did not. Settings that cannot be read took nothing into force, so that nothing is compared with them but the claims.
-async fn refused(
+/// What hosts have and the new settings take away. Settings that cannot be read took nothing into force, so that nothing
+/// is compared with them but the claims.
+async fn losses(
     registry: &impl Registry,
     old: Option<&FleetSettings>,
     new: &FleetSettings,
     members: &Members,
-    here: &Here,
 ) -> Result<Vec<Refusal>> {
-    let mut refused = Vec::new();
     let moved = old.is_none_or(|old| old.overlay != new.overlay);
     let overrides = !new.policy.nat_overrides.is_empty();
     let claims = if moved || overrides { registry.claims().await? } else { BTreeMap::new() };
-    refused.extend(loss::of_addresses(old, new, &claims));
-    refused.extend(old.and_then(|old| loss::of_networks(old, new, members)));
-    refused.extend(loss::of_overrides(old, new, &claims, members));
+    let losses = [
+        loss::of_addresses(old, new, &claims),
+        old.and_then(|old| loss::of_networks(old, new, members)),
+        loss::of_overrides(old, new, &claims, members),
+    ];
+    Ok(losses.into_iter().flatten().collect())
+}
 
+/// What the new policy cuts off and the old one did not.
+fn cuts(
+    old: Option<&FleetSettings>,
+    new: &FleetSettings,
+    members: &Members,
+    here: &Here,
+) -> Vec<Refusal> {
     let before = old.map(|old| cut::off(old, members, here)).unwrap_or_default();
     let before: BTreeSet<String> = before.into_iter().flat_map(|cut| cut.what).collect();
-    let cut = cut::off(new, members, here).into_iter().filter(|cut| !cut.what.is_subset(&before));
-    refused.extend(cut.map(|cut| cut.refusal));
-    Ok(refused)
+    let cuts = cut::off(new, members, here).into_iter();
+    cuts.filter(|cut| !cut.what.is_subset(&before)).map(|cut| cut.refusal).collect()
 }
 
 #[cfg(test)]

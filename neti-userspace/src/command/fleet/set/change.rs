@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
-use crate::keys::json;
+use crate::{fleet::DEFAULT_FAILSAFE, keys::json};
 
 /// The keys of a text, in its order.
 pub fn object(text: &[u8]) -> Result<Map<String, Value>> {
@@ -139,7 +139,7 @@ fn alter(
         table.insert(key.to_owned(), value);
         return Ok(());
     }
-    let list = match table.entry(key).or_insert_with(|| Value::Array(Vec::new())) {
+    let list = match table.entry(key).or_insert_with(|| default(key)) {
         Value::Array(list) => list,
         other => bail!("{key} is {other}, and no list; must be set by ="),
     };
@@ -149,17 +149,23 @@ fn alter(
         element => vec![element],
     };
     for element in elements {
-        let index = list.iter().position(|there| *there == element);
-        match (operation, index) {
-            (Operation::Add, None) => list.push(element),
-            (Operation::Remove, Some(index)) => drop(list.remove(index)),
-            (Operation::Remove, None) => {
+        let is_there = list.contains(&element);
+        match operation {
+            Operation::Remove if is_there => list.retain(|there| *there != element),
+            Operation::Remove => {
                 bail!("{key} has no element {element}; see `neti fleet settings`")
             }
-            _ => {}
+            _ if is_there => {}
+            _ => list.push(element),
         }
     }
     Ok(())
+}
+
+/// What a list holds that is not set.
+fn default(key: &str) -> Value {
+    let ranges: &[_] = if key == "failsafe" { &DEFAULT_FAILSAFE } else { &[] };
+    ranges.iter().map(|range| Value::String(range.to_string())).collect()
 }
 
 /// JSON, or a word without its quotes.
@@ -211,6 +217,13 @@ mod tests {
         check(open, &["open+=tcp/443"], open);
         check(open, &["open-=tcp/80", "open+=udp/53"], r#"{"open":["tcp/443","udp/53"]}"#);
         check(open, &[r#"open-=["tcp/443","tcp/80"]"#], r#"{"open":[]}"#);
+        check(r#"{"open":["tcp/80","tcp/80"]}"#, &["open-=tcp/80"], r#"{"open":[]}"#);
+        // One that has a default begins with it.
+        check(
+            "{}",
+            &["failsafe-=fc00::/7", "failsafe-=fe80::/10", "failsafe+=198.51.100.0/24"],
+            r#"{"failsafe":["10.0.0.0/8","172.16.0.0/12","192.168.0.0/16","198.51.100.0/24"]}"#,
+        );
         check(
             r#"{"allow":[{"from":"10.0.0.0/8"}]}"#,
             &[r#"allow+={"from":"192.0.2.0/24"}"#, r#"allow-={"from":"10.0.0.0/8"}"#],

@@ -44,19 +44,21 @@ impl Cut {
 
 /// What would be cut off.
 pub fn off(fleet: &FleetSettings, members: &Members, here: &Here) -> Vec<Cut> {
-    let Some(enforcing) = enforcing(fleet) else { return Vec::new() };
+    let enforcing = enforcing(fleet);
+    if enforcing.is_empty() {
+        return Vec::new();
+    }
     let mut cut: Vec<Cut> = failsafe(fleet, &enforcing).into_iter().collect();
     let session = here.ssh.and_then(|session| ssh(fleet, members, here, session));
     cut.extend(session.map(|refusal| Cut::new(["session".to_owned()], refusal)));
-    let servers = servers(here, &enforcing);
-    cut.extend(servers.map(|refusal| Cut::new([format!("servers by {enforcing}")], refusal)));
+    cut.extend(servers(here, &enforcing));
     cut.extend(registry(fleet, members, here));
     cut.extend(hosts(fleet, members));
     cut
 }
 
-/// Families of the fleet in which ssh is let in from nowhere.
-fn failsafe(fleet: &FleetSettings, enforcing: &str) -> Option<Cut> {
+/// Families of the fleet in which ssh is let in from nowhere; `enforcing` are the keys by which hosts enforce.
+fn failsafe(fleet: &FleetSettings, enforcing: &[String]) -> Option<Cut> {
     let is_of = |family| move |range: &IpNet| IpFamily::of_range(range) == family;
     let families = IpFamily::ALL.into_iter().filter(|family| fleet.range(*family).is_some());
     let without: Vec<String> = families
@@ -70,20 +72,25 @@ fn failsafe(fleet: &FleetSettings, enforcing: &str) -> Option<Cut> {
         true => "failsafe = []".to_owned(),
         false => format!("failsafe: has no {} range", list(&without)),
     };
-    let text = format!("{what}: would cut off ssh where hosts enforce, by `{enforcing}`");
-    let what = without.iter().map(|family| format!("ssh {family} by {enforcing}"));
+    let text = format!("{what}: would cut off ssh where hosts enforce, by `{}`", enforcing[0]);
+    let what = without.iter().flat_map(|family| by(&format!("ssh {family}"), enforcing));
     let instead = format!("list ranges that operators come from, {ANYWAY}");
     Some(Cut::new(what, Refusal::new(text, instead)))
 }
 
-/// The first key by which some host enforces.
-pub fn enforcing(fleet: &FleetSettings) -> Option<String> {
+/// The same cut once for each key by which hosts enforce: who enforces by another one too cuts off more.
+fn by(what: &str, enforcing: &[String]) -> Vec<String> {
+    enforcing.iter().map(|key| format!("{what} by {key}")).collect()
+}
+
+/// The keys by which hosts enforce, if there are such hosts.
+pub fn enforcing(fleet: &FleetSettings) -> Vec<String> {
     let roles = fleet.policy.roles.iter().flatten();
     let roles = roles.map(|(role, own)| (format!("roles.{role}.mode"), own.mode));
     let hosts = fleet.policy.hosts.iter().map(|(id, own)| (format!("hosts.{id}.mode"), own.mode));
     let fleet = [("mode".to_owned(), Some(fleet.mode))];
-    let mut modes = fleet.into_iter().chain(roles).chain(hosts);
-    modes.find(|(_, mode)| *mode == Some(Mode::Enforce)).map(|(key, _)| key)
+    let modes = fleet.into_iter().chain(roles).chain(hosts);
+    modes.filter(|(_, mode)| *mode == Some(Mode::Enforce)).map(|(key, _)| key).collect()
 }
 
 /// The operator's own session into this host, if it is a member.
@@ -127,16 +134,18 @@ fn mode_key(fleet: &FleetSettings, host: &MemberRecord) -> String {
 }
 
 /// Servers of the registry for which there is no room among those that are never refused.
-fn servers(here: &Here, enforcing: &str) -> Option<Refusal> {
+fn servers(here: &Here, enforcing: &[String]) -> Option<Cut> {
     IpFamily::ALL.into_iter().find_map(|family| {
         let of_family = |address: IpAddr| IpFamily::of(address) == family;
         let count = here.endpoints.iter().filter(|server| of_family(server.ip())).count();
         (count > ENDPOINTS).then(|| {
             let what = format!(
-                "{enforcing}: would cut off servers of the registry, for only {ENDPOINTS} of its \
-                 {count} {family} addresses are never refused"
+                "{}: would cut off servers of the registry, for only {ENDPOINTS} of its {count} {family} \
+                 addresses are never refused",
+                enforcing[0]
             );
-            Refusal::new(what, format!("name fewer in the configuration, {ANYWAY}"))
+            let refusal = Refusal::new(what, format!("name fewer in the configuration, {ANYWAY}"));
+            Cut::new(by("servers", enforcing), refusal)
         })
     })
 }
@@ -171,8 +180,7 @@ fn registry(fleet: &FleetSettings, members: &Members, here: &Here) -> Vec<Cut> {
                 some(&cut, "host", "hosts"),
             );
             let instead = format!(
-                "`allow` their networks there, or \"hosts\": {{\"{id}\": {{\"open\": [\"tcp/{}\"]}}}}, and the \
-                 ports by which the registry's servers talk to each other, {ANYWAY}",
+                "`allow` their networks there, or hosts.{id}.open+=tcp/{}, and the ports by which the registry's servers talk to each other, {ANYWAY}",
                 server.port(),
             );
             let what = cut.iter().map(|peer| format!("registry {server} {id} {peer}"));

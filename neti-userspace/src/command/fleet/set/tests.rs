@@ -189,6 +189,18 @@ async fn members_are_cut_off_by_force_alone() {
 }
 
 #[tokio::test]
+async fn who_enforces_besides_is_another_cut_and_who_does_no_more_is_none() {
+    let registry = registry(SETTINGS);
+    let force = |changes| FleetSet { force: true, ..args(changes) };
+    let cut = force(&["failsafe=[]", "hosts.a.mode=enforce", "mode=enforce"]);
+    assert!(set(&registry, &cut).await.is_ok());
+    assert!(set(&registry, &args(&["mode=observe"])).await.is_ok());
+    let error = set(&registry, &args(&["hosts.b.mode=enforce"])).await.unwrap_err();
+    assert!(error.starts_with("fleet settings: failsafe = []: would cut off ssh"), "{error}");
+    assert!(set(&registry, &args(&["hosts.a.mode="])).await.is_ok());
+}
+
+#[tokio::test]
 async fn other_hosts_that_are_cut_off_are_other_cuts() {
     let registry = registry(SETTINGS);
     for last in 1..=6 {

@@ -128,7 +128,7 @@ fn hosts_reach_the_registry_whether_they_are_members_or_not() {
     let enforce = |rest: &str| format!(r#""mode": "enforce"{rest}"#);
     const CUT: &str = "mode: the registry's server 203.0.113.2:2379, which is etcd, would be cut off from \
                        3 hosts: db, plain, web, whenever they are no members; `allow` their networks there, or \
-                       \"hosts\": {\"etcd\": {\"open\": [\"tcp/2379\"]}}, and";
+                       hosts.etcd.open+=tcp/2379, and";
     // Those of another network have no way to it, allowed or not.
     let near =
         CUT.replace("203.0.113.2", "10.0.0.2").replace("3 hosts: db, plain, web", "1 host: web");
