@@ -15,7 +15,7 @@ use harness::{
     family::{Family, in_turn},
     figures::available_memory,
     host::{Fleet, Host, HostOptions, start_all},
-    predecessor,
+    rivals::Rival,
     stage::pair_stage_with,
     topology::{Site, pair},
     traffic::{TcpEcho, UdpClient, UdpEcho, ping, tcp, udp},
@@ -139,7 +139,7 @@ fn the_original_rules_refuse_what_cannot_be_tracked() -> Result {
     let members = [(10, &pair.left), (11, &pair.right)];
     let members = members.map(|(last, site)| (family.ghost(last), site.real(family)));
     for site in [&pair.left, &pair.right] {
-        predecessor::install(&site.netns, family, &members)?;
+        Rival::Sets.install(&site.netns, family, &members)?;
     }
     let limit = Limit::at_most(TRACKED)?;
     let room = limit.most() as usize;

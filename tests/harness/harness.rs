@@ -20,9 +20,10 @@ pub mod interrupt;
 pub mod netns;
 pub mod offload;
 pub mod packets;
-pub mod predecessor;
+
 pub mod process;
 pub mod progress;
+pub mod rivals;
 pub mod servers;
 pub mod socket;
 pub mod stage;

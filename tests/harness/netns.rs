@@ -163,16 +163,12 @@ impl Netns {
 
     /// Several lines of `ip`, in one process.
     pub fn ip_batch(&self, lines: &str) -> Result<()> {
-        let mut command = self.command("ip");
-        command.args(["-batch", "-"]);
-        self.feed(command, lines)
+        self.feed("ip -batch -", lines)
     }
 
     /// Loads an nftables script.
     pub fn nft(&self, script: &str) -> Result<()> {
-        let mut command = self.command("nft");
-        command.args(["-f", "-"]);
-        self.feed(command, script)
+        self.feed("nft -f -", script)
     }
 
     /// Sets a sysctl of this namespace, written with dots.
@@ -238,12 +234,18 @@ impl Netns {
         packets.with_context(|| format!("{} has no {interface}", self.name))
     }
 
-    fn feed(&self, command: Command, text: &str) -> Result<()> {
+    /// Runs a command line (split at blanks) to its end, with this input.
+    ///
+    /// # Errors
+    /// If it fails; with what it says, and the first of its input.
+    pub fn feed(&self, line: &str, text: &str) -> Result<()> {
+        let command = self.words(line)?;
         let what = describe(&command);
         let output = self.finish(command, text)?;
         if !output.status.success() {
             let error = String::from_utf8_lossy(&output.stderr);
-            bail!("{what}: in {}: {}\n{text}", self.name, error.trim());
+            let begin: String = text.chars().take(2000).collect();
+            bail!("{what}: in {}: {}\n{begin}", self.name, error.trim());
         }
         Ok(())
     }

@@ -23,9 +23,12 @@ pub struct Options {
     /// How often everything is measured [default: 7].
     #[arg(long, value_parser = value_parser!(u32).range(1..))]
     rounds: Option<u32>,
-    /// Three short rounds, for a first look: half a minute instead of three.
+    /// Three short rounds, for a first look: three minutes instead of twelve.
     #[arg(long)]
     quick: bool,
+    /// How many other members each host knows; several sizes are measured one after the other.
+    #[arg(long, value_delimiter = ',', default_values_t = [8, 8000], value_parser = value_parser!(u32).range(1..=200_000))]
+    members: Vec<u32>,
     #[command(flatten)]
     common: Common,
 }
@@ -140,6 +143,7 @@ fn arguments(options: &Options) -> Result<Vec<String>> {
     let (name, quick, common) = match &options.workload {
         None => {
             options.rounds.iter().for_each(|rounds| with("rounds", rounds));
+            options.members.iter().for_each(|members| with("members", members));
             (None, options.quick, &options.common)
         }
         Some(Workload::Connections { connections, tracked, common }) => {

@@ -9,6 +9,7 @@ mod programs;
 mod report;
 mod rounds;
 mod server;
+mod traffic;
 mod workload;
 
 use std::time::Duration;
@@ -17,7 +18,10 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use harness::progress::Progress;
 
-use self::{lab::Lab, report::Report};
+use self::{
+    lab::Lab,
+    report::{Report, Size},
+};
 use crate::{Common, lab::within};
 
 /// Without a subcommand.
@@ -29,6 +33,9 @@ pub struct Options {
     /// Three short rounds, for a first look.
     #[arg(long)]
     quick: bool,
+    /// How many other members each host knows; several sizes are measured one after the other.
+    #[arg(long, value_delimiter = ',', default_values_t = [8, 8000], value_parser = clap::value_parser!(u32).range(1..=200_000))]
+    members: Vec<u32>,
     #[command(flatten)]
     pub common: Common,
 }
@@ -53,18 +60,24 @@ struct Plan {
 pub fn run(options: &Options, progress: &mut Progress) -> Result<Report> {
     let plan = options.plan();
     ensure!(plan.rounds > 0, "--rounds 0: give at least 1");
-    progress.show("starting the hosts");
-    let lab = Lab::new(options.common.family)?;
-    within(lab, |lab| all(&plan, progress, lab))
+    let mut sizes = Vec::new();
+    for &members in &options.members {
+        progress.step(&format!("{members} members"));
+        progress.show("starting the hosts");
+        let lab = Lab::new(options.common.family, members)?;
+        sizes.push(within(lab, |lab| size(&plan, progress, lab, members))?);
+    }
+    Ok(Report { family: options.common.family, rounds: plan.rounds, quick: options.quick, sizes })
 }
 
-fn all(plan: &Plan, progress: &mut Progress, lab: &mut Lab) -> Result<Report> {
-    let series = rounds::measure(plan, progress, &lab.ways()?)?;
+fn size(plan: &Plan, progress: &mut Progress, lab: &Lab, members: u32) -> Result<Size> {
+    let series = rounds::measure(plan, progress, &lab.ways())?;
     progress.show("members that join");
     let joins = join::measure(lab)?;
     let memory = lab.memory()?;
     progress.show("single packets");
     let programs = programs::measure(lab)?;
-    let (family, quick) = (lab.family, plan.stream == 1);
-    Ok(Report { family, rounds: plan.rounds, quick, series, joins, memory, programs })
+    progress.show("programs on traffic");
+    let runs = traffic::measure(plan, lab)?;
+    Ok(Size { members, series, joins, memory, programs, runs })
 }

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, os::fd::OwnedFd};
 
 use anyhow::{Context, Result, ensure};
 use harness::{
-    bpf::{self, Kind},
+    bpf::{self, Facts, Kind},
     host::Host,
     interrupt,
     packets::Link,
@@ -38,6 +38,11 @@ impl Attached {
         let program = bpf::program_of_link(&path)
             .with_context(|| format!("{}: get its program", path.display()))?;
         Ok(Self { name, kind, program, interface: host.site.netns.index(UPLINK)? })
+    }
+
+    /// What the kernel knows of the program.
+    pub fn facts(&self) -> Result<Facts> {
+        bpf::facts(&self.program).with_context(|| format!("ask for {}", self.name))
     }
 
     /// Nanoseconds that the program takes for one of these packets, above an empty program: of the medians. Call it in

@@ -7,7 +7,7 @@ use harness::{
     container::masquerading,
     family::Family,
     host::{Fleet, Host, HostOptions, start_all},
-    predecessor,
+    rivals::Rival,
     topology::{LAN, Lan, Site},
     traces::Traces,
 };
@@ -35,7 +35,7 @@ impl Setup {
             Self::Bare => "bare",
             Self::Neti => "neti",
             Self::NetiBesideNat => "neti, nat table, notrack",
-            Self::Predecessor => "ipset + DNAT",
+            Self::Predecessor => Rival::Sets.name(),
         }
     }
 
@@ -75,7 +75,7 @@ impl Lab {
             lab.to = family.ghost(11);
             let members = [10, 11].map(|last| (family.ghost(last), LAN.host(family, last)));
             for site in [&lab.left, &lab.right] {
-                predecessor::install(&site.netns, family, &members)?;
+                Rival::Sets.install(&site.netns, family, &members)?;
             }
         }
         if let Some(extra) = setup.config() {

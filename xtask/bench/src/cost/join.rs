@@ -29,7 +29,7 @@ const PERIOD: Duration = Duration::from_micros(100);
 /// translation at one end is enough.
 pub fn measure(lab: &Lab) -> Result<Vec<f64>> {
     let family = lab.family;
-    let site = lab.lan.attach("joining", 100)?;
+    let site = lab.neti.pair.lan.attach("joining", 100)?;
     let lasts = 100..100 + MEMBERS;
     for last in lasts.clone().skip(1) {
         site.netns.ip(LAN.addr_add(family, last, UPLINK).trim())?;
@@ -42,8 +42,9 @@ pub fn measure(lab: &Lab) -> Result<Vec<f64>> {
 fn join(lab: &Lab, last: u8) -> Result<f64> {
     interrupt::go_on()?;
     let (overlay, real) = (lab.family.ghost(last), LAN.host(lab.family, last));
-    let socket = lab.left.site.netns.run(|| -> Result<UdpSocket> {
-        let socket = UdpSocket::bind((lab.family.any(), 0))?;
+    let any = lab.family.any();
+    let socket = lab.neti.left.site.netns.run(|| -> Result<UdpSocket> {
+        let socket = UdpSocket::bind((any, 0))?;
         socket.connect((overlay, PORT))?;
         socket.set_nonblocking(true)?;
         Ok(socket)
@@ -51,8 +52,8 @@ fn join(lab: &Lab, last: u8) -> Result<f64> {
     ensure!(!answers(&socket)?, "{overlay} answers before it joins");
 
     let begun = Instant::now();
-    let network = lab.left.site.network;
-    lab.fleet.add_member(&format!("joining-{last}"), overlay, network, real)?;
+    let network = lab.neti.left.site.network;
+    lab.neti.fleet.add_member(&format!("joining-{last}"), overlay, network, real)?;
     while !answers(&socket)? {
         ensure!(
             begun.elapsed() < PATIENCE,

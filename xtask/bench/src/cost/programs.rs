@@ -30,19 +30,20 @@ struct Case<'a> {
 }
 
 /// Measures them all.
-pub fn measure(lab: &mut Lab) -> Result<Vec<Cost>> {
+pub fn measure(lab: &Lab) -> Result<Vec<Cost>> {
     // The other hosts have no XDP program: on a veth pair it would cost them segmentation offload.
-    let site = lab.lan.attach("xdp", 12)?;
-    let mut xdp = lab.fleet.host_with("xdp", &site, &host_options("xdp"))?;
+    let neti = &lab.neti;
+    let site = neti.pair.lan.attach("xdp", 13)?;
+    let mut xdp = neti.fleet.host_with("xdp", &site, &host_options("xdp"))?;
     xdp.start()?;
     let filter = Attached::to(&xdp, "filter", "neti_filter", Kind::Xdp)?;
-    let classifier = |link, name| Attached::to(&lab.left, link, name, Kind::SchedClassifier);
+    let classifier = |link, name| Attached::to(&neti.left, link, name, Kind::SchedClassifier);
     let ingress = classifier("ingress", "neti_ingress")?;
     let egress = classifier("egress", "neti_egress")?;
 
-    let (family, left) = (lab.family, &lab.left);
+    let (family, left) = (lab.family, &neti.left);
     // A live connection, whose socket the programs find.
-    let peer = SocketAddr::new(lab.right.overlay(family), PORT);
+    let peer = SocketAddr::new(neti.right.overlay(family), PORT);
     let mut stream = dial(&left.site.netns, None, peer, PATIENCE).context("dial")?;
     stream.write_all(&[0])?;
     let own = stream.local_addr()?;
@@ -52,7 +53,7 @@ pub fn measure(lab: &mut Lab) -> Result<Vec<Cost>> {
         Ok::<_, anyhow::Error>(Case { at, packet, frame: segment(from, to, flag)?, outcome })
     };
     let to_xdp = SocketAddr::new(xdp.real(family), 80);
-    let from_peer = SocketAddr::new(lab.right.real(family), PORT);
+    let from_peer = SocketAddr::new(neti.right.real(family), PORT);
     let from_stranger = "stranger's SYN, dropped";
     let cases = [
         case(&filter, from_stranger, stranger, to_xdp, Flag::Syn, Outcome::Dropped)?,

@@ -6,7 +6,7 @@ use anyhow::Result;
 use harness::{family::Family, statistics::Spread};
 use serde_json::{Map, Value, json};
 
-use super::{programs::Cost, rounds::Series};
+use super::{programs::Cost, rounds::Series, traffic::Run};
 use crate::report::{self, with_values};
 
 /// Everything measured.
@@ -14,12 +14,19 @@ pub struct Report {
     pub family: Family,
     pub rounds: u32,
     pub quick: bool,
+    pub sizes: Vec<Size>,
+}
+
+/// What was measured where each host knows so many others.
+pub struct Size {
+    pub members: u32,
     pub series: Vec<Series>,
     /// Milliseconds until a member answers.
     pub joins: Vec<f64>,
     /// KiB of each daemon.
     pub memory: BTreeMap<String, u64>,
     pub programs: Vec<Cost>,
+    pub runs: Vec<Run>,
 }
 
 impl report::Report for Report {
@@ -27,13 +34,33 @@ impl report::Report for Report {
         writeln!(
             out,
             "{}. Rounds: {}, of one client on one machine. Of bare: of the same round.\n\
-             bare: no neti. overlay, direct: neti on both hosts (tcx, enforce), dialled by\n\
-             overlay or real address.\n",
+             bare: nothing between. iptables: a rule for each member in both tables, as the\n\
+             first Neti. ipset + DNAT: as the original one. nftables: a set and a map. neti:\n\
+             on both hosts, enforcing (tcx, or XDP and tcx), dialled by overlay address, or\n\
+             direct. With many: one host has up to 1,000 members' addresses, dialled in turn.",
             self.family, self.rounds
         )?;
+        self.sizes.iter().try_for_each(|size| size.print(out))
+    }
+
+    fn json(&self) -> Value {
+        let sizes: Vec<Value> = self.sizes.iter().map(Size::json).collect();
+        json!({
+            "machine": report::machine(),
+            "family": self.family.to_string(),
+            "rounds": self.rounds,
+            "quick": self.quick,
+            "sizes": sizes,
+        })
+    }
+}
+
+impl Size {
+    fn print(&self, out: &mut dyn Write) -> Result<()> {
+        writeln!(out, "\n{} members", self.members)?;
         writeln!(
             out,
-            "{:<20}{:<9}{:>8}{:>20}{:>9}{:>14}",
+            "{:<19}{:<13}{:>7}{:>18}{:>9}{:>14}",
             "", "", "median", "min - max", "of bare", "min - max"
         )?;
         for series in &self.series {
@@ -46,19 +73,15 @@ impl report::Report for Report {
         let series: Map<String, Value> = self.series.iter().map(series_json).collect();
         let programs: Vec<Value> = self.programs.iter().map(cost_json).collect();
         json!({
-            "machine": report::machine(),
-            "family": self.family.to_string(),
-            "rounds": self.rounds,
-            "quick": self.quick,
+            "members": self.members,
             "workloads": series,
             "join_ms": with_values(Spread::of(&self.joins), &self.joins),
             "memory_kib": self.memory,
             "programs": programs,
+            "on_traffic": self.runs.iter().map(run_json).collect::<Vec<_>>(),
         })
     }
-}
 
-impl Report {
     fn once(&self, out: &mut dyn Write) -> Result<()> {
         let joins = Spread::of(&self.joins);
         writeln!(
@@ -77,6 +100,11 @@ impl Report {
             let Cost { program, packet, nanoseconds } = cost;
             writeln!(out, "  {program:<14}{packet:<38}{nanoseconds:>6.0} ns")?;
         }
+        writeln!(out, "A run on traffic, by the kernel's count, above an empty program:")?;
+        for run in &self.runs {
+            let Run { program, traffic, nanoseconds, .. } = run;
+            writeln!(out, "  {program:<14}{traffic:<38}{nanoseconds:>6.0} ns")?;
+        }
         Ok(())
     }
 }
@@ -92,7 +120,7 @@ fn rows(out: &mut dyn Write, series: &Series) -> Result<()> {
         };
         let Spread { median, min, max } = Spread::of(figures);
         let range = format!("{min:.digits$} - {max:.digits$}");
-        write!(out, "{title:<20}{way:<9}{median:>8.digits$}{range:>20}")?;
+        write!(out, "{title:<19}{way:<13}{median:>7.digits$}{range:>18}")?;
         if index > 0 {
             let Spread { median, min, max } = Spread::of_ratios(figures, bare);
             let range = format!("{min:.2} - {max:.2}");
@@ -118,4 +146,8 @@ fn series_json(series: &Series) -> (String, Value) {
 
 fn cost_json(cost: &Cost) -> Value {
     json!({ "program": cost.program, "packet": cost.packet, "ns": cost.nanoseconds })
+}
+
+fn run_json(run: &Run) -> Value {
+    json!({ "program": run.program, "traffic": run.traffic, "ns": run.nanoseconds, "runs": run.runs })
 }

@@ -30,10 +30,21 @@ pub enum Workload {
     RoundTrip,
     Connections,
     Datagrams,
+    /// Over a connection to each of the peers, in turn.
+    SpreadRoundTrip,
+    /// To the peers in turn.
+    SpreadConnections,
 }
 
 impl Workload {
-    pub const ALL: [Self; 4] = [Self::Stream, Self::RoundTrip, Self::Connections, Self::Datagrams];
+    pub const ALL: [Self; 6] = [
+        Self::Stream,
+        Self::RoundTrip,
+        Self::Connections,
+        Self::Datagrams,
+        Self::SpreadRoundTrip,
+        Self::SpreadConnections,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -41,6 +52,8 @@ impl Workload {
             Self::RoundTrip => "TCP round trips",
             Self::Connections => "TCP connections",
             Self::Datagrams => "UDP round trips",
+            Self::SpreadRoundTrip => "TCP round trips with many",
+            Self::SpreadConnections => "TCP connections to many",
         }
     }
 
@@ -75,20 +88,37 @@ impl Workload {
                     ]
                 }
             }
+            Self::SpreadRoundTrip => {
+                const {
+                    &[
+                        metric("many_round_trip_p50", "with many, p50", "µs", 1),
+                        metric("many_round_trip_p99", "with many, p99", "µs", 1),
+                    ]
+                }
+            }
+            Self::SpreadConnections => {
+                const { &[metric("many_connections", "to many", "new ones/s", 0)] }
+            }
         }
     }
 
     /// Does it once.
     pub fn run(self, way: &Way, plan: &Plan) -> Result<Vec<f64>> {
         let to = SocketAddr::new(way.address, PORT);
+        let peers =
+            || -> Vec<_> { way.peers.iter().map(|peer| SocketAddr::new(*peer, PORT)).collect() };
         let measured = match self {
             Self::Stream => iperf::stream(&way.client, &way.server, way.address, plan.stream)
                 .map(|rate| vec![rate]),
-            Self::RoundTrip => way.client.run(|| round_trips(to, plan.other)),
+            Self::RoundTrip => way.client.run(|| round_trips(&[to], plan.other)),
             Self::Connections => {
-                way.client.run(|| connections(to, plan.other)).map(|rate| vec![rate])
+                way.client.run(|| connections(&[to], plan.other)).map(|rate| vec![rate])
             }
             Self::Datagrams => way.client.run(|| datagrams(to, plan.other)),
+            Self::SpreadRoundTrip => way.client.run(|| round_trips(&peers(), plan.other)),
+            Self::SpreadConnections => {
+                way.client.run(|| connections(&peers(), plan.other)).map(|rate| vec![rate])
+            }
         };
         measured.with_context(|| format!("{}, {}", self.name(), way.name))
     }
@@ -99,10 +129,14 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// What a connection or a socket does before it is measured.
 const WARM_UP: usize = 200;
 
-/// A byte there and back over one connection; p50 and p99 in microseconds.
-fn round_trips(to: SocketAddr, time: Duration) -> Result<Vec<f64>> {
-    let mut stream = connect(to)?;
-    ping_pong(time, || ping(&mut stream))
+/// A byte there and back over a connection to each of these, in turn; p50 and p99 in microseconds.
+fn round_trips(to: &[SocketAddr], time: Duration) -> Result<Vec<f64>> {
+    let mut streams = to.iter().map(|to| connect(*to)).collect::<Result<Vec<_>>>()?;
+    let mut turn = 0;
+    ping_pong(time, || {
+        turn = (turn + 1) % streams.len();
+        ping(&mut streams[turn])
+    })
 }
 
 /// A byte there and back in datagrams of one socket; p50 and p99 in microseconds.
@@ -133,15 +167,17 @@ fn ping_pong(time: Duration, mut ping: impl FnMut() -> io::Result<()>) -> Result
     Ok(vec![percentile(&trips, 50), percentile(&trips, 99)])
 }
 
-/// Connections that are made, used for a byte there and back, and closed, one after the other; per second.
-fn connections(to: SocketAddr, time: Duration) -> Result<f64> {
+/// Connections that are made, used for a byte there and back, and closed, one after the other, to these in turn; per second.
+fn connections(to: &[SocketAddr], time: Duration) -> Result<f64> {
+    let mut turns = to.iter().cycle();
+    let mut next = || turns.next().context("nobody to connect to").and_then(|to| converse(*to));
     for _ in 0..WARM_UP {
-        converse(to)?;
+        next()?;
     }
     let mut made = 0_u32;
     let begun = Instant::now();
     while begun.elapsed() < time {
-        converse(to).with_context(|| format!("after {made} connections"))?;
+        next().with_context(|| format!("after {made} connections"))?;
         made += 1;
         interrupt::go_on()?;
     }
