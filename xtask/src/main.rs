@@ -65,20 +65,25 @@ enum Task {
     ///
     /// Example: cargo xtask demo --family dual
     Demo(demo::Options),
-    /// Measure what neti costs, next to the same hosts without it.
+    /// Measure what neti costs, next to the same hosts without it, and with what others do the same by.
     ///
-    /// Two hosts on one network talk without neti ("bare"), with neti by overlay address ("overlay"), and with neti by
-    /// real address ("direct"): a TCP stream (iperf3), TCP and UDP round trips of one byte, new TCP connections. They
-    /// take turns in every round, and each figure is compared with bare's of the same round. Then, once: how long it
-    /// takes from a member's file in the registry to its first answer, the daemons' memory, and what single packets
-    /// cost in the programs. Figures of a busy machine wander; look at min - max.
+    /// Pairs of hosts on networks of their own talk with nothing between ("bare"), by iptables with two rules for each
+    /// member (the first Neti), by iptables and an ipset (the original one), by nftables with a map and a set, and by
+    /// neti: by overlay address ("neti"), by real address ("neti direct"), and by overlay address with the filter in XDP.
+    /// A TCP stream (iperf3), TCP and UDP round trips of one byte, new TCP connections; and the last two with up to 1,000
+    /// other members in turn. They take turns in every round, and each figure is compared with bare's of the same round.
+    /// Then, once: how long it takes from a member's file in the registry to its first answer, the daemons' memory, what
+    /// single packets cost in the programs, and what a run of them takes on traffic. Figures of a busy machine wander;
+    /// look at min - max.
     ///
     /// The subcommands measure how much it stands, and how soon it hears.
     ///
     /// It needs root, works in network namespaces of its own and leaves nothing behind. The exit status says whether
     /// everything worked; no figure is ever judged.
     ///
-    /// Example: cargo xtask bench --family v6 --quick --json figures.json
+    /// Examples:
+    ///   cargo xtask bench --quick
+    ///   cargo xtask bench --members 100000 --family v6 --json figures.json
     Bench(bench::Options),
     /// Put one real host into a large fleet, whose other members exist in the registry alone.
     ///

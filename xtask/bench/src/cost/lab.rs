@@ -12,7 +12,7 @@ use harness::{
     PATIENCE,
     family::Family,
     figures,
-    host::{Fleet, Host, HostOptions, start_all},
+    host::{Fleet, Host, HostOptions},
     netns::Netns,
     rivals::{Member, Rival},
     topology::{LAN, Lan, Site, UPLINK},
@@ -149,7 +149,8 @@ impl Neti {
         let options = HostOptions { ttl: 86_400.0, ..host_options(attach) };
         let mut left = fleet.host_with("left", &pair.left, &options)?;
         let mut right = fleet.host_with("right", &pair.right, &options)?;
-        start_all(&mut [&mut left, &mut right])?;
+        left.start()?;
+        right.start()?;
         for host in [&left, &right] {
             let wanted = json!(members.count + 1);
             let knows = || host.show("status").is_ok_and(|status| status["members"] == wanted);
