@@ -145,8 +145,7 @@ impl Neti {
             .collect();
         let named = named.iter().map(|(id, (overlay, real))| (&id[..], *overlay, *real));
         fleet.add_members(named, pair.left.network)?;
-        // Of members that show no sign of life after they were written.
-        let options = HostOptions { ttl: 86_400.0, ..host_options(attach) };
+        let options = options(attach);
         let mut left = fleet.host_with("left", &pair.left, &options)?;
         let mut right = fleet.host_with("right", &pair.right, &options)?;
         left.start()?;
@@ -158,6 +157,11 @@ impl Neti {
         }
         Ok(Self { left, right, fleet, pair })
     }
+}
+
+/// How neti is configured here: the other members show no sign of life after they were written.
+pub fn options(attach: &str) -> HostOptions {
+    HostOptions { ttl: 86_400.0, ..host_options(attach) }
 }
 
 impl Pair {

@@ -5,11 +5,11 @@ use std::{io::Write as _, iter::repeat_n, net::SocketAddr};
 use anyhow::{Context, Result};
 use harness::{PATIENCE, bpf::Kind, topology::INTERNET, traffic::dial};
 
-use super::{lab::Lab, server::PORT};
-use crate::{
-    lab::host_options,
-    packet::{Attached, Flag, Outcome, segment},
+use super::{
+    lab::{Lab, options},
+    server::PORT,
 };
+use crate::packet::{Attached, Flag, Outcome, segment};
 
 /// How often each packet runs.
 const RUNS: usize = 5000;
@@ -34,7 +34,7 @@ pub fn measure(lab: &Lab) -> Result<Vec<Cost>> {
     // The other hosts have no XDP program: on a veth pair it would cost them segmentation offload.
     let neti = &lab.neti;
     let site = neti.pair.lan.attach("xdp", 13)?;
-    let mut xdp = neti.fleet.host_with("xdp", &site, &host_options("xdp"))?;
+    let mut xdp = neti.fleet.host_with("xdp", &site, &options("xdp"))?;
     xdp.start()?;
     let filter = Attached::to(&xdp, "filter", "neti_filter", Kind::Xdp)?;
     let classifier = |link, name| Attached::to(&neti.left, link, name, Kind::SchedClassifier);
