@@ -78,7 +78,10 @@ impl Lab {
         for rival in Rival::ALL {
             let pair = Pair::new("rival", &members)?;
             let ends = [10, 11].map(|last| (family.ghost(last), LAN.host(family, last)));
-            let known: Vec<Member> = ends.into_iter().chain(members.all()).collect();
+            // The pair in the middle: of rules that are asked one after the other the first are the fastest.
+            let mut known: Vec<Member> = members.all().collect();
+            let middle = known.len() / 2;
+            known.splice(middle..middle, ends);
             for site in [&pair.left, &pair.right] {
                 let installed = rival.install(&site.netns, family, &known);
                 installed
