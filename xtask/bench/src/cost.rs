@@ -4,11 +4,10 @@
 //! round, and compared within a round.
 
 mod join;
-mod lab;
-mod programs;
+pub mod lab;
 mod report;
 mod rounds;
-mod server;
+pub mod server;
 mod traffic;
 mod workload;
 
@@ -22,7 +21,7 @@ use self::{
     lab::Lab,
     report::{Report, Size},
 };
-use crate::{Common, lab::within};
+use crate::{Common, lab::within, programs};
 
 /// Without a subcommand.
 #[derive(Args)]
@@ -76,7 +75,7 @@ fn size(plan: &Plan, progress: &mut Progress, lab: &Lab, members: u32) -> Result
     let joins = join::measure(lab)?;
     let memory = lab.memory()?;
     progress.show("single packets");
-    let programs = programs::measure(lab)?;
+    let programs = programs::measure(&lab.neti, &lab.members)?;
     progress.show("programs on traffic");
     let runs = traffic::measure(plan, lab)?;
     Ok(Size { members, series, joins, memory, programs, runs })

@@ -48,7 +48,7 @@ pub struct Lab {
     xdp: Neti,
     rivals: Vec<(Rival, Pair)>,
     bare: Pair,
-    members: Fleetmates,
+    pub members: Fleetmates,
 }
 
 /// A pair with neti, attached in one way.
@@ -133,8 +133,19 @@ impl lab::Lab for Lab {
     }
 }
 
+impl lab::Lab for Neti {
+    fn hosts(&self) -> Vec<&Host> {
+        vec![&self.left, &self.right]
+    }
+
+    fn traces(&self) -> Traces {
+        Traces::of(&self.fleet, [&self.left, &self.right])
+    }
+}
+
 impl Neti {
-    fn new(attach: &str, members: &Fleetmates) -> Result<Self> {
+    /// Their programs are attached in this way.
+    pub fn new(attach: &str, members: &Fleetmates) -> Result<Self> {
         let family = members.family;
         let pair = Pair::new("ec2", members)?;
         let settings = json!({
@@ -203,9 +214,9 @@ impl Pair {
 }
 
 /// The members beside the pair.
-struct Fleetmates {
-    family: Family,
-    count: u32,
+pub struct Fleetmates {
+    pub family: Family,
+    pub count: u32,
 }
 
 impl Fleetmates {
@@ -214,8 +225,13 @@ impl Fleetmates {
     }
 
     /// Those that are talked to.
-    fn peers(&self) -> impl Iterator<Item = Member> {
-        let count = self.count.min(PEERS);
+    pub fn peers(&self) -> impl Iterator<Item = Member> {
+        self.spread(PEERS)
+    }
+
+    /// So many at the most, spread over all of them.
+    pub fn spread(&self, most: u32) -> impl Iterator<Item = Member> {
+        let count = self.count.min(most);
         (0..count).map(move |number| {
             self.member((u64::from(number) * u64::from(self.count) / u64::from(count)) as u32)
         })

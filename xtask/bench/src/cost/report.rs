@@ -6,8 +6,11 @@ use anyhow::Result;
 use harness::{family::Family, statistics::Spread};
 use serde_json::{Map, Value, json};
 
-use super::{programs::Cost, rounds::Series, traffic::Run};
-use crate::report::{self, with_values};
+use super::{rounds::Series, traffic::Run};
+use crate::{
+    programs::{self, Cost},
+    report::{self, with_values},
+};
 
 /// Everything measured.
 pub struct Report {
@@ -71,13 +74,12 @@ impl Size {
 
     fn json(&self) -> Value {
         let series: Map<String, Value> = self.series.iter().map(series_json).collect();
-        let programs: Vec<Value> = self.programs.iter().map(cost_json).collect();
         json!({
             "members": self.members,
             "workloads": series,
             "join_ms": with_values(Spread::of(&self.joins), &self.joins),
             "memory_kib": self.memory,
-            "programs": programs,
+            "programs": programs::json(&self.programs),
             "on_traffic": self.runs.iter().map(run_json).collect::<Vec<_>>(),
         })
     }
@@ -95,11 +97,7 @@ impl Size {
         let mib = |kib: &u64| format!("{:.1} MiB", *kib as f64 / 1024.0);
         let memory: Vec<String> = self.memory.values().map(mib).collect();
         writeln!(out, "Resident memory of each daemon: {}", memory.join(", "))?;
-        writeln!(out, "One packet in a program, one run per call, above an empty program:")?;
-        for cost in &self.programs {
-            let Cost { program, packet, nanoseconds } = cost;
-            writeln!(out, "  {program:<14}{packet:<38}{nanoseconds:>6.0} ns")?;
-        }
+        programs::print(out, &self.programs)?;
         writeln!(out, "A run on traffic, by the kernel's count, above an empty program:")?;
         for run in &self.runs {
             let Run { program, traffic, nanoseconds, .. } = run;
@@ -142,10 +140,6 @@ fn series_json(series: &Series) -> (String, Value) {
     };
     let ways: Map<String, Value> = series.ways.iter().enumerate().map(way).collect();
     (series.metric.key.to_owned(), json!({ "unit": series.metric.unit, "ways": ways }))
-}
-
-fn cost_json(cost: &Cost) -> Value {
-    json!({ "program": cost.program, "packet": cost.packet, "ns": cost.nanoseconds })
 }
 
 fn run_json(run: &Run) -> Value {
