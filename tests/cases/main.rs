@@ -4,6 +4,7 @@
 
 mod arriving;
 mod beside;
+mod cost;
 mod ipv4;
 mod ipv6;
 mod kernel;
@@ -129,6 +130,13 @@ fn ipv4_as_real_frames() -> anyhow::Result<()> {
 #[test]
 fn ipv6_as_real_frames() -> anyhow::Result<()> {
     as_real_frames::<V6>()
+}
+
+#[test]
+fn no_packet_costs_much() -> anyhow::Result<()> {
+    let mut costs = cost::Costs::<V4>::new()?;
+    every::<V4>(|case| costs.check(case));
+    Ok(())
 }
 
 fn through_the_kernel_programs<F: Scene>() -> anyhow::Result<()> {
