@@ -21,8 +21,8 @@ pub enum Form {
 }
 
 impl Form {
-    /// The order in which they are tried: overlay is what neti is for, mixed forms are rare.
-    pub const ALL: [Self; 4] = [Self::Overlay, Self::Real, Self::OverlayPeer, Self::OverlayOwn];
+    /// Those with one end overlay and one real, which are rare.
+    const MIXED: [Self; 2] = [Self::OverlayPeer, Self::OverlayOwn];
 }
 
 /// Both names of both ends of a member's flow, and its ports in network order. Names are looked at where they are: the
@@ -125,21 +125,28 @@ fn by_socket<F: Family, T: Tables<F>>(
     names: &Names<F>,
     protocol: u8,
 ) -> (Form, Socket) {
-    let mut overlay = Socket::None;
-    let mut real = Socket::None;
-    for form in Form::ALL {
+    let find = |form| {
         let inbound = names.flow(form, protocol).reversed();
-        let socket =
-            if protocol == TCP { tables.tcp_socket(&inbound) } else { tables.udp_socket(&inbound) };
-        if matches!(socket, Socket::Live | Socket::HalfOpen) {
-            return (form, socket);
+        if protocol == TCP { tables.tcp_socket(&inbound) } else { tables.udp_socket(&inbound) }
+    };
+    let is_connected = |socket| matches!(socket, Socket::Live | Socket::HalfOpen);
+    // They find the same unconnected sockets as the others, and are first because the verifier then has nothing to remember
+    // of whether they were looked for.
+    if tables.has_mixed() {
+        for form in Form::MIXED {
+            let socket = find(form);
+            if is_connected(socket) {
+                return (form, socket);
+            }
         }
-        // The mixed forms find the same unconnected sockets as these two.
-        match form {
-            Form::Overlay => overlay = socket,
-            Form::Real => real = socket,
-            Form::OverlayPeer | Form::OverlayOwn => {}
-        }
+    }
+    let overlay = find(Form::Overlay);
+    if is_connected(overlay) {
+        return (Form::Overlay, overlay);
+    }
+    let real = find(Form::Real);
+    if is_connected(real) {
+        return (Form::Real, real);
     }
     match (overlay, real) {
         (Socket::Specific, real) if real != Socket::Specific => (Form::Overlay, overlay),

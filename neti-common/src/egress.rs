@@ -8,7 +8,7 @@ use crate::{
     family::{Family, LinkMessage},
     filter::{ARP_SENDER, ARP_TARGET, HEADERS},
     headers::{
-        Carried, Ip, Kind, Part, carried, ethertype, is_to_or_from_overlay, link_message,
+        Carried, Ip, Kind, Part, TCP, UDP, carried, ethertype, is_to_or_from_overlay, link_message,
         names_overlay, transport,
     },
     icmp,
@@ -118,6 +118,14 @@ impl<F: Family> Leaving<'_, F> {
     fn is_translated(&self) -> bool {
         self.peer != self.ip.dst || self.own != self.ip.src
     }
+
+    /// Whether its socket, if there is one, has names of a mixed form.
+    #[inline(always)]
+    fn is_mixed(&self) -> bool {
+        !self.forwarded
+            && self.is_translated()
+            && (self.peer == self.ip.dst || self.own == self.ip.src)
+    }
 }
 
 #[inline(always)]
@@ -149,6 +157,9 @@ fn leave<F: Family, P: Skb, T: Tables<F>>(
             && let Err(reason) = icmp::translate_out(packet, tables, settings, ip)
         {
             return Verdict::drop(reason);
+        }
+        if matches!(ip.protocol, TCP | UDP) && leaving.is_mixed() {
+            tables.note_mixed();
         }
         if let Err(reason) = remember(packet, tables, settings, &leaving, &transport, &mut port) {
             return match transport.kind {

@@ -83,6 +83,15 @@ pub mod set {
     pub const NONE: u32 = u32::MAX;
 }
 
+/// Words of [`name::MIXED`]: whether sockets may have names of a mixed form, one end overlay and one real. None has one while
+/// `CLEARED` is one more than `LEFT`.
+pub mod mixed {
+    /// Counted by the programs when a packet of our own leaves in such a form and none was known to do so.
+    pub const LEFT: u32 = 0;
+    /// Written by the daemon, one more than what `LEFT` was before it has looked at all sockets and found none.
+    pub const CLEARED: u32 = 1;
+}
+
 /// Whom [`Settings::members`] lets in.
 pub mod members {
     /// Every member, to whatever it asks for.

@@ -86,6 +86,8 @@ pub struct World<F: Family> {
     pub fragments: RefCell<Vec<(FragmentKey<F>, Fragment<F>)>>,
     pub twins_out: RefCell<BTreeMap<Flow<F>, TwinOut>>,
     pub twins_in: RefCell<BTreeMap<Flow<F>, TwinIn<F>>>,
+    /// Whether sockets may have names of a mixed form.
+    pub mixed: Cell<bool>,
     /// How many twins there is room for.
     pub twin_room: usize,
     pub now: Cell<u64>,
@@ -111,6 +113,7 @@ impl<F: Family> World<F> {
             fragments: RefCell::default(),
             twins_out: RefCell::default(),
             twins_in: RefCell::default(),
+            mixed: Cell::new(true),
             twin_room: 1_000,
             now: Cell::new(1_000_000_000_000),
         }
@@ -282,6 +285,14 @@ impl<F: Family> Tables<F> for World<F> {
 
     fn noted(&self, key: &DropKey<F>) -> Option<u64> {
         self.drops.borrow().get(key).map(|dropped| dropped.seen)
+    }
+
+    fn has_mixed(&self) -> bool {
+        self.mixed.get()
+    }
+
+    fn note_mixed(&self) {
+        self.mixed.set(true);
     }
 
     fn has_twins(&self) -> bool {

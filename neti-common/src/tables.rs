@@ -97,6 +97,12 @@ pub trait Tables<F: Family> {
     /// When such a packet was noted last.
     fn noted(&self, key: &DropKey<F>) -> Option<u64>;
 
+    /// Whether sockets may have names of a mixed form. A socket that is connected in one and has not sent anything counts as
+    /// none until the daemon finds it.
+    fn has_mixed(&self) -> bool;
+    /// Notes that one has.
+    fn note_mixed(&self);
+
     /// Whether the twins tables may have entries.
     fn has_twins(&self) -> bool;
     fn twin_out(&self, flow: &Flow<F>) -> Option<TwinOut>;

@@ -13,9 +13,6 @@ use crate::{
 
 /// Ports that are tried before the range counts as full.
 const TRIES: u32 = 8;
-/// Names that a peer's sockets and ours can have: its overlay address and its real ones; ours.
-const PEER_NAMES: usize = 3;
-const OWN_NAMES: usize = 2;
 
 /// The flow behind a port on the wire, where it is one of twins; `key` is the flow's [`hints::member_key`].
 #[inline(always)]
@@ -48,33 +45,38 @@ pub fn find<F: Family, T: Tables<F>>(
     ends: &mut Ends<F>,
 ) -> bool {
     let Flow { src: own_name, dst: peer_name, .. } = socket;
-    for n in 0..PEER_NAMES * OWN_NAMES {
-        let peer = match n / OWN_NAMES {
-            0 => &path.primary,
-            1 => &path.reals[0],
-            _ => &path.reals[1],
-        };
-        let own = if n % OWN_NAMES == 0 { &settings.overlays[0] } else { &settings.reals[0] };
-        if *peer == F::UNSPECIFIED || (peer_name == peer && own_name == own) {
+    for mixed in [true, false] {
+        if mixed && !tables.has_mixed() {
             continue;
         }
-        let other = Flow { src: *own, dst: *peer, ..*socket };
-        let inbound = other.reversed();
-        let found = if socket.transport() == TCP {
-            tables.tcp_socket(&inbound)
-        } else {
-            tables.udp_socket(&inbound)
-        };
-        if !matches!(found, Socket::Live | Socket::HalfOpen) {
-            continue;
-        }
-        // A flow that has another port on the wire already is in nobody's way.
-        if outbound(tables, &other).is_none() {
-            (ends.peer, ends.own) = (*peer, *own);
-            return true;
+        for (n, peer) in [&path.primary, &path.reals[0], &path.reals[1]].into_iter().enumerate() {
+            let by_overlay = (n == 0) != mixed;
+            let own = if by_overlay { &settings.overlays[0] } else { &settings.reals[0] };
+            if *peer == F::UNSPECIFIED || (peer_name == peer && own_name == own) {
+                continue;
+            }
+            let other = Flow { src: *own, dst: *peer, ..*socket };
+            let inbound = other.reversed();
+            let found = if socket.transport() == TCP {
+                tables.tcp_socket(&inbound)
+            } else {
+                tables.udp_socket(&inbound)
+            };
+            if !matches!(found, Socket::Live | Socket::HalfOpen) {
+                continue;
+            }
+            // A flow that has another port on the wire already is in nobody's way.
+            if outbound(tables, &other).is_none() {
+                (ends.peer, ends.own) = (*peer, *own);
+                return true;
+            }
         }
     }
     for class in [Class::LocalMember, Class::ForwardMember] {
+        // Our own connections have sockets.
+        if class == Class::LocalMember && socket.transport() == TCP {
+            continue;
+        }
         if let Some(hint) = tables.hint(class, key)
             && (hint.ends.peer != *peer_name || hint.ends.own != *own_name)
             && hints::is_fresh(&hint, key, tables.now())

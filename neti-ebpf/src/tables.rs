@@ -15,12 +15,14 @@ use neti_common::{
     maps::{
         CLASS_WORDS, DropKey, Dropped, Flow, Fragment, FragmentKey, Hint, Member, Path, Range,
         RangeKey, SET_WORDS, SETS as SETS_KEPT, SLOT_SETS_WORDS, Settings, SubjectKey, TwinIn,
-        TwinOut, bloom,
+        TwinOut, bloom, mixed,
     },
     tables::{Class, Place, Socket, Tables},
 };
 
-use crate::maps::{self, CLASSES, KernelFamily, SETS, SETTINGS_SLOT, SUBJECTS, TWINS_USED, VLANS};
+use crate::maps::{
+    self, CLASSES, KernelFamily, MIXED, SETS, SETTINGS_SLOT, SUBJECTS, TWINS_USED, VLANS,
+};
 
 /// The maps and the socket table of the namespace that a packet is in.
 pub struct KernelTables {
@@ -218,6 +220,31 @@ impl<F: KernelFamily> Tables<F> for KernelTables {
         let dropped = F::drops().get_ptr(key)?;
         // SAFETY: a word of a value that may be reused for another source meanwhile; that one was then noted just now.
         Some(unsafe { (&raw const (*dropped).seen).read_volatile() })
+    }
+
+    #[inline(always)]
+    fn has_mixed(&self) -> bool {
+        let (Some(left), Some(cleared)) = (MIXED.get(mixed::LEFT), MIXED.get(mixed::CLEARED))
+        else {
+            return true;
+        };
+        // Volatile, and asked for each time: a value that is kept the verifier would follow the rest of the program with, once
+        // for each that it has.
+        // SAFETY: words in an array.
+        unsafe {
+            (&raw const *cleared).read_volatile()
+                != (&raw const *left).read_volatile().wrapping_add(1)
+        }
+    }
+
+    #[inline(always)]
+    fn note_mixed(&self) {
+        if !Tables::<F>::has_mixed(self)
+            && let Some(left) = MIXED.get_ptr_mut(mixed::LEFT)
+        {
+            // SAFETY: a word in an array; of two CPUs that count at once both change it.
+            unsafe { left.write_volatile((*left).wrapping_add(1)) };
+        }
     }
 
     #[inline(always)]

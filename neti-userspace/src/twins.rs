@@ -5,8 +5,6 @@
 //! stands for it, its hint is fresh. An entry goes when its flow was found ended in two rounds: it is
 //! made before its socket can be seen, and a dump of the socket table is no snapshot.
 
-mod sockets;
-
 use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, Result};
@@ -18,9 +16,9 @@ use neti_common::{
 };
 use nix::time::{ClockId, clock_gettime};
 
-use self::sockets::Connected;
 use crate::{
     loader::{bpf, pins::Pins},
+    sockets::{self, Connected},
     store::kernel::open,
 };
 

@@ -128,6 +128,9 @@ impl<F: Scene> Stage<F> {
         }
         self.words(name::VLANS, &vlans)?;
 
+        // Nothing has left that the daemon has not cleared, or it has cleared nothing.
+        self.words(name::MIXED, &[0, u64::from(!world.mixed.get())])?;
+
         // The world's clock becomes the kernel's.
         let lag = now()?.wrapping_sub(world.now.get());
         for (class, map) in [

@@ -53,13 +53,13 @@ pub fn remember<F: Family, P: Skb, T: Tables<F>>(
     let Transport { sport, dport, kind } = *transport;
     let socket = flow(ip, transport);
     let owner = match kind {
-        Kind::Udp | Kind::Tcp | Kind::TcpClose => packet.owner(&socket),
+        Kind::Udp | Kind::TcpSyn | Kind::Tcp | Kind::TcpClose => packet.owner(&socket),
         _ => Owner::None,
     };
     // A connection that netfilter leads elsewhere has no socket on the wire either: it is as good as forwarded.
     let forwarded = leaving.forwarded
         || (ip.protocol == TCP && owner == Owner::Translated)
-        || (kind == Kind::TcpSyn && !has_socket(tables, &socket));
+        || (kind == Kind::TcpSyn && owner == Owner::None && !has_socket(tables, &socket));
     *port = SourcePort::own(sport);
     if has_ports(ip.protocol)
         && let Some(twin) = twins::outbound(tables, &socket)

@@ -13,6 +13,7 @@ in_both_families!(
     the_path_that_a_member_answers_on_does_not_matter,
     overlay_addresses_on_the_wire_are_dropped_in_any_mode,
     mixed_forms_leave_with_real_addresses,
+    mixed_forms_are_looked_for_once_one_has_left,
     strangers_are_let_in_by_what_the_design_names_only,
     nothing_is_judged_before_the_daemon_has_written_its_settings,
     nobody_is_locked_out,
@@ -101,6 +102,34 @@ fn mixed_forms_leave_with_real_addresses<F: Scene>() {
         let mut frame = F::tcp(src, dst, 40_000, 80, "S");
         passes(leave(&world, &mut frame), Reason::Translated);
         assert_eq!(F::addresses(&frame), (F::HUDSON, F::WALDEN));
+    }
+}
+
+fn mixed_forms_are_looked_for_once_one_has_left<F: Scene>() {
+    for ends in [
+        Ends { peer: F::WALDEN_OVERLAY, own: F::HUDSON },
+        Ends { peer: F::WALDEN, own: F::HUDSON_OVERLAY },
+    ] {
+        let mut world = hudson::<F>(identity::REAL);
+        world.mixed.set(false);
+        // Neither other forms, nor pings, nor what containers send says anything of our sockets.
+        for Ends { peer, own } in [F::OVERLAY, F::REAL] {
+            leave(&world, &mut F::tcp(own, peer, 40_001, 80, "S"));
+        }
+        leave(&world, &mut F::tcp(F::HUDSON, F::STRANGER, 40_001, 80, "S"));
+        leave(&world, &mut F::echo_request(ends.own, ends.peer, 7));
+        forwarded(&world, &mut F::udp(ends.own, ends.peer, 40_001, 80));
+        assert!(!world.mixed.get());
+
+        world.connect(TCP, ends, 40_000, 80);
+        let names = || {
+            let mut frame = F::tcp(F::WALDEN, F::HUDSON, 80, 40_000, "A");
+            arrive(&world, &mut frame);
+            F::addresses(&frame)
+        };
+        assert_eq!(names(), (F::WALDEN, F::HUDSON));
+        leave(&world, &mut F::tcp(ends.own, ends.peer, 40_000, 80, "A"));
+        assert_eq!(names(), (ends.peer, ends.own));
     }
 }
 

@@ -30,6 +30,7 @@ use crate::{
     interfaces::Interfaces,
     loader::{self, Options, attach, permission, pins, pins::Pins},
     membership::MemberRecord,
+    mixed::Mixed,
     notrack,
     registry::{self, Backend, Registration, Registry},
     reverse::Routes,
@@ -89,6 +90,7 @@ struct Daemon {
     /// What its first step came to.
     synced: sync::Status,
     twins: Twins,
+    mixed: Mixed,
     interfaces: Interfaces,
     routes: Routes,
     /// `None`: it is still to be announced.
@@ -174,6 +176,7 @@ async fn start(
         tracing::warn!("telling the service manager: {error}");
     }
     let twins = Twins::open(pins)?;
+    let mixed = Mixed::open(pins)?;
     Ok(Daemon {
         config,
         registry,
@@ -182,6 +185,7 @@ async fn start(
         follower,
         synced,
         twins,
+        mixed,
         interfaces,
         routes,
         registration,
@@ -267,6 +271,7 @@ impl Daemon {
             }
             () = reports.write(instance, self.status) => bail!("the status ended"),
             () = self.twins.collect() => bail!("the collection of twins ended"),
+            () = self.mixed.watch() => bail!("the look at sockets of mixed forms ended"),
             signal = shutdown.requested() => signal,
         };
         tracing::info!("{signal}: leaving the fleet; the dataplane stays until `neti down`");

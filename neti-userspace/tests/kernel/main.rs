@@ -3,6 +3,7 @@
 
 mod dataplane;
 mod interfaces;
+mod mixed;
 mod names;
 mod network;
 mod reverse;
