@@ -5,6 +5,7 @@
 
 mod join;
 mod lab;
+mod latency;
 mod programs;
 mod report;
 mod rounds;

@@ -2,15 +2,20 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{SocketAddr, TcpStream, UdpSocket},
+    net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
-use harness::{family::Family, interrupt, statistics::percentile};
+use harness::interrupt;
 use socket2::{Domain, Socket, Type};
 
-use super::{Plan, lab::Way, server::PORT};
+use super::{
+    Plan,
+    lab::Way,
+    latency::{datagrams, round_trips},
+    server::PORT,
+};
 use crate::iperf;
 
 /// A figure that a workload gives.
@@ -125,47 +130,9 @@ impl Workload {
 }
 
 /// After so long a peer that says nothing is gone. Where nothing is lost, only a broken way comes to this.
-const SILENCE: Duration = Duration::from_secs(3);
+pub const SILENCE: Duration = Duration::from_secs(3);
 /// What a connection or a socket does before it is measured.
-const WARM_UP: usize = 200;
-
-/// A byte there and back over a connection to each of these, in turn; p50 and p99 in microseconds.
-fn round_trips(to: &[SocketAddr], time: Duration) -> Result<Vec<f64>> {
-    let mut streams = to.iter().map(|to| connect(*to)).collect::<Result<Vec<_>>>()?;
-    let mut turn = 0;
-    ping_pong(time, || {
-        turn = (turn + 1) % streams.len();
-        ping(&mut streams[turn])
-    })
-}
-
-/// A byte there and back in datagrams of one socket; p50 and p99 in microseconds.
-fn datagrams(to: SocketAddr, time: Duration) -> Result<Vec<f64>> {
-    let socket = UdpSocket::bind((Family::of(to.ip()).any(), 0))?;
-    socket.set_read_timeout(Some(SILENCE))?;
-    socket.connect(to)?;
-    ping_pong(time, || {
-        let mut byte = [0];
-        socket.send(&byte)?;
-        socket.recv(&mut byte).map(drop)
-    })
-}
-
-fn ping_pong(time: Duration, mut ping: impl FnMut() -> io::Result<()>) -> Result<Vec<f64>> {
-    for _ in 0..WARM_UP {
-        ping().context("no answer")?;
-    }
-    let mut trips = Vec::new();
-    let begun = Instant::now();
-    while begun.elapsed() < time {
-        let sent = Instant::now();
-        ping().with_context(|| format!("no answer after {} round trips", trips.len()))?;
-        trips.push(sent.elapsed().as_secs_f64() * 1e6);
-        interrupt::go_on()?;
-    }
-    trips.sort_by(f64::total_cmp);
-    Ok(vec![percentile(&trips, 50), percentile(&trips, 99)])
-}
+pub const WARM_UP: usize = 200;
 
 /// Connections that are made, used for a byte there and back, and closed, one after the other, to these in turn; per second.
 fn connections(to: &[SocketAddr], time: Duration) -> Result<f64> {
@@ -189,7 +156,7 @@ fn converse(to: SocketAddr) -> Result<()> {
 }
 
 /// A connection that is reset when dropped: ports in TIME_WAIT would run out within one measurement.
-fn connect(to: SocketAddr) -> Result<TcpStream> {
+pub fn connect(to: SocketAddr) -> Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_linger(Some(Duration::ZERO))?;
@@ -200,7 +167,8 @@ fn connect(to: SocketAddr) -> Result<TcpStream> {
     Ok(socket.into())
 }
 
-fn ping(stream: &mut TcpStream) -> io::Result<()> {
+/// A byte there and back.
+pub fn ping(stream: &mut TcpStream) -> io::Result<()> {
     let mut byte = [0];
     stream.write_all(&byte)?;
     stream.read_exact(&mut byte)
