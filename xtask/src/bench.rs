@@ -2,7 +2,7 @@
 
 use std::{
     os::unix::process::CommandExt as _,
-    path::{self, PathBuf},
+    path::{self, Path, PathBuf},
     process::Command,
 };
 
@@ -29,6 +29,9 @@ pub struct Options {
     /// How many other members each host knows; several sizes are measured one after the other.
     #[arg(long, value_delimiter = ',', default_values_t = [8, 8000], value_parser = value_parser!(u32).range(1..=200_000))]
     members: Vec<u32>,
+    /// Measure nothing: show the figures in this file, which an earlier run wrote with --json.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["rounds", "quick", "members", "family"])]
+    from: Option<PathBuf>,
     #[command(flatten)]
     common: Common,
 }
@@ -125,11 +128,13 @@ enum Workload {
 
 /// Builds and measures.
 pub fn run(options: &Options) -> Result<()> {
-    setup::run(Extent::Basic)?;
-    let neti = build::neti(true)?;
-    shown(build::progress(&mut cargo(&["build", "--package", "neti-bench"])))?;
     let mut command = Command::new(target_dir()?.join("debug").join("neti-bench"));
-    command.args(arguments(options)?).env("NETI_BIN", neti).current_dir(root());
+    command.args(arguments(options)?).current_dir(root());
+    if options.from.is_none() {
+        setup::run(Extent::Basic)?;
+        command.env("NETI_BIN", build::neti(true)?);
+    }
+    shown(build::progress(&mut cargo(&["build", "--package", "neti-bench"])))?;
     // In our place, so that Ctrl-C meets one process, which cleans up before the shell's prompt is back.
     Err(command.exec()).context("run the benchmark")
 }
@@ -142,8 +147,12 @@ fn arguments(options: &Options) -> Result<Vec<String>> {
     };
     let (name, quick, common) = match &options.workload {
         None => {
-            options.rounds.iter().for_each(|rounds| with("rounds", rounds));
-            options.members.iter().for_each(|members| with("members", members));
+            if let Some(file) = &options.from {
+                with("from", &absolute(file)?.display());
+            } else {
+                options.rounds.iter().for_each(|rounds| with("rounds", rounds));
+                options.members.iter().for_each(|members| with("members", members));
+            }
             (None, options.quick, &options.common)
         }
         Some(Workload::Connections { connections, tracked, common }) => {
@@ -170,14 +179,16 @@ fn arguments(options: &Options) -> Result<Vec<String>> {
     };
     with("family", &common.family);
     if let Some(file) = &common.json {
-        // Relative to where we were called.
-        let file =
-            path::absolute(file).with_context(|| format!("find where {} is", file.display()))?;
-        with("json", &file.display());
+        with("json", &absolute(file)?.display());
     }
     if quick {
         words.push("--quick".to_owned());
     }
     words.splice(0..0, name.map(str::to_owned));
     Ok(words)
+}
+
+/// Relative to where we were called.
+fn absolute(file: &Path) -> Result<PathBuf> {
+    path::absolute(file).with_context(|| format!("find where {} is", file.display()))
 }

@@ -13,15 +13,15 @@ mod server;
 mod traffic;
 mod workload;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use harness::progress::Progress;
+use harness::{family::Family, progress::Progress};
 
 use self::{
     lab::Lab,
-    report::{Report, Size},
+    report::{Figures, Origin, Report, Series, Size},
 };
 use crate::{Common, lab::within};
 
@@ -37,6 +37,9 @@ pub struct Options {
     /// How many other members each host knows; several sizes are measured one after the other.
     #[arg(long, value_delimiter = ',', default_values_t = [8, 8000], value_parser = clap::value_parser!(u32).range(1..=200_000))]
     members: Vec<u32>,
+    /// Measure nothing: show the figures in this file, which an earlier run wrote with --json.
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
     #[command(flatten)]
     pub common: Common,
 }
@@ -46,6 +49,22 @@ impl Options {
         let milliseconds = Duration::from_millis;
         let (rounds, stream, other) = if self.quick { (3, 1, 300) } else { (7, 3, 1000) };
         Plan { rounds: self.rounds.unwrap_or(rounds), stream, other: milliseconds(other) }
+    }
+
+    /// What a shell takes to measure the same.
+    fn command(&self) -> String {
+        let members: Vec<String> = self.members.iter().map(u32::to_string).collect();
+        let mut command = format!("cargo xtask bench --members {}", members.join(","));
+        if self.quick {
+            command += " --quick";
+        }
+        if let Some(rounds) = self.rounds {
+            command += &format!(" --rounds {rounds}");
+        }
+        if self.common.family == Family::V6 {
+            command += " --family v6";
+        }
+        command
     }
 }
 
@@ -59,6 +78,9 @@ struct Plan {
 }
 
 pub fn run(options: &Options, progress: &mut Progress) -> Result<Report> {
+    if let Some(file) = &options.from {
+        return Report::read(file);
+    }
     let plan = options.plan();
     ensure!(plan.rounds > 0, "--rounds 0: give at least 1");
     let mut sizes = Vec::new();
@@ -68,17 +90,30 @@ pub fn run(options: &Options, progress: &mut Progress) -> Result<Report> {
         let lab = Lab::new(options.common.family, members)?;
         sizes.push(within(lab, |lab| size(&plan, progress, lab, members))?);
     }
-    Ok(Report { family: options.common.family, rounds: plan.rounds, quick: options.quick, sizes })
+    Ok(Report {
+        origin: Origin::look(options.command()),
+        family: options.common.family.to_string(),
+        rounds: plan.rounds,
+        quick: options.quick,
+        sizes,
+    })
 }
 
 fn size(plan: &Plan, progress: &mut Progress, lab: &Lab, members: u32) -> Result<Size> {
     let series = rounds::measure(plan, progress, &lab.ways())?;
     progress.show("members that join");
     let joins = join::measure(lab)?;
-    let memory = lab.memory()?;
+    let memory_kib = lab.memory()?;
     progress.show("single packets");
     let programs = programs::measure(lab)?;
     progress.show("programs on traffic");
     let runs = traffic::measure(plan, lab)?;
-    Ok(Size { members, series, joins, memory, programs, runs })
+    Ok(Size {
+        members,
+        workloads: series.iter().map(|of| (of.metric.key.to_owned(), Series::of(of))).collect(),
+        join_ms: Figures::of(&joins),
+        memory_kib,
+        programs: programs.into_iter().map(Into::into).collect(),
+        on_traffic: runs.into_iter().map(Into::into).collect(),
+    })
 }
