@@ -100,7 +100,7 @@ pub fn run(options: &Options, progress: &mut Progress) -> Result<Report> {
 }
 
 fn size(plan: &Plan, progress: &mut Progress, lab: &Lab, members: u32) -> Result<Size> {
-    let series = rounds::measure(plan, progress, &lab.ways())?;
+    let rounds = rounds::measure(plan, progress, &lab.ways())?;
     progress.show("members that join");
     let joins = join::measure(lab)?;
     let memory_kib = lab.memory()?;
@@ -110,7 +110,8 @@ fn size(plan: &Plan, progress: &mut Progress, lab: &Lab, members: u32) -> Result
     let runs = traffic::measure(plan, lab)?;
     Ok(Size {
         members,
-        workloads: series.iter().map(|of| (of.metric.key.to_owned(), Series::of(of))).collect(),
+        workloads: rounds.series.iter().map(Series::by_key).collect(),
+        distributions: report::distributions(&rounds.trips),
         join_ms: Figures::of(&joins),
         memory_kib,
         programs: programs.into_iter().map(Into::into).collect(),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use self::origin::Origin;
-use super::{programs, rounds, traffic, workload::Metric};
+use super::{latency::Trips, programs, rounds, traffic, workload::Metric};
 use crate::report;
 
 /// Everything measured.
@@ -33,6 +33,8 @@ pub struct Size {
     pub members: u32,
     /// By the metric's key.
     pub workloads: IndexMap<String, Series>,
+    /// Of round trips, by workload and by way, over all rounds.
+    pub distributions: IndexMap<String, IndexMap<String, Distribution>>,
     /// Until a member answers.
     pub join_ms: Option<Figures>,
     /// Of each daemon.
@@ -63,6 +65,9 @@ pub struct Figures {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of_bare: Option<Spread>,
 }
+
+/// By percent of the round trips, the microseconds that they did not exceed.
+pub type Distribution = IndexMap<String, f64>;
 
 /// A program's figure for one packet.
 #[derive(Serialize, Deserialize)]
@@ -103,16 +108,18 @@ impl report::Report for Report {
 }
 
 impl Series {
-    /// Without the ways that were not measured.
-    pub fn of(series: &rounds::Series) -> Self {
+    /// The metric's key, and its figures, without the ways that were not measured.
+    pub fn by_key(series: &rounds::Series) -> (String, Self) {
         let bare = series.ways.first().map_or(&[][..], |(_, figures)| figures);
         let way = |(index, (way, figures)): (usize, &(&str, Vec<f64>))| {
-            let of_bare = (index > 0 && !bare.is_empty()).then(|| Spread::of_ratios(figures, bare));
+            let ratio = (index > 0).then(|| Spread::of_ratios(figures, bare));
+            // Not of nothing, nor by nothing: JSON has no such numbers.
+            let of_bare = ratio.filter(|ratio| ratio.min.is_finite() && ratio.max.is_finite());
             Some(((*way).to_owned(), Figures { of_bare, ..Figures::of(figures)? }))
         };
-        let Metric { name, unit, digits, .. } = *series.metric;
+        let Metric { key, name, unit, digits } = *series.metric;
         let ways = series.ways.iter().enumerate().filter_map(way).collect();
-        Self { name: name.to_owned(), unit: unit.to_owned(), digits, ways }
+        (key.to_owned(), Self { name: name.to_owned(), unit: unit.to_owned(), digits, ways })
     }
 }
 
@@ -122,6 +129,16 @@ impl Figures {
         let spread = (!values.is_empty()).then(|| Spread::of(values))?;
         Some(Self { spread, values: values.to_vec(), of_bare: None })
     }
+}
+
+/// Of all rounds.
+pub fn distributions(
+    trips: &IndexMap<&'static str, IndexMap<&'static str, Trips>>,
+) -> IndexMap<String, IndexMap<String, Distribution>> {
+    let by_way = |ways: &IndexMap<&'static str, Trips>| {
+        ways.iter().map(|(way, trips)| ((*way).to_owned(), trips.distribution())).collect()
+    };
+    trips.iter().map(|(workload, ways)| ((*workload).to_owned(), by_way(ways))).collect()
 }
 
 impl From<programs::Cost> for Cost {

@@ -2,10 +2,12 @@
 
 use anyhow::Result;
 use harness::{interrupt, progress::Progress};
+use indexmap::{IndexMap, map::Entry};
 
 use super::{
     Plan,
     lab::Way,
+    latency::Trips,
     workload::{Metric, Workload},
 };
 
@@ -16,9 +18,17 @@ pub struct Series {
     pub ways: Vec<(&'static str, Vec<f64>)>,
 }
 
+/// What all rounds give.
+pub struct Rounds {
+    pub series: Vec<Series>,
+    /// Round trips of all rounds, by workload, and by way.
+    pub trips: IndexMap<&'static str, IndexMap<&'static str, Trips>>,
+}
+
 /// Measures all rounds.
-pub fn measure(plan: &Plan, progress: &mut Progress, ways: &[Way]) -> Result<Vec<Series>> {
+pub fn measure(plan: &Plan, progress: &mut Progress, ways: &[Way]) -> Result<Rounds> {
     let mut all = Vec::new();
+    let mut trips: IndexMap<_, IndexMap<_, Trips>> = IndexMap::new();
     for workload in Workload::ALL {
         all.extend(workload.metrics().iter().map(|metric| Series {
             metric,
@@ -37,11 +47,18 @@ pub fn measure(plan: &Plan, progress: &mut Progress, ways: &[Way]) -> Result<Vec
                 let way = &ways[index];
                 progress.show(&format!("{}, {}", workload.name(), way.name));
                 interrupt::go_on()?;
-                for (series, value) in own.iter_mut().zip(workload.run(way, plan)?) {
+                let measured = workload.run(way, plan)?;
+                for (series, value) in own.iter_mut().zip(measured.figures) {
                     series.ways[index].1.push(value);
+                }
+                if let Some(more) = measured.trips {
+                    match trips.entry(workload.name()).or_default().entry(way.name) {
+                        Entry::Occupied(mut all) => all.get_mut().add(&more)?,
+                        Entry::Vacant(none) => drop(none.insert(more)),
+                    }
                 }
             }
         }
     }
-    Ok(all)
+    Ok(Rounds { series: all, trips })
 }

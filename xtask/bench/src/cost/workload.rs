@@ -13,7 +13,7 @@ use socket2::{Domain, Socket, Type};
 use super::{
     Plan,
     lab::Way,
-    latency::{datagrams, round_trips},
+    latency::{Trips, datagrams, round_trips},
     server::PORT,
 };
 use crate::iperf;
@@ -26,6 +26,14 @@ pub struct Metric {
     pub unit: &'static str,
     /// Digits after the point that mean something.
     pub digits: usize,
+}
+
+/// What a workload gives, each time.
+pub struct Measured {
+    /// Of each of its metrics.
+    pub figures: Vec<f64>,
+    /// If it is one of round trips.
+    pub trips: Option<Trips>,
 }
 
 /// Something that a client does with its server.
@@ -79,6 +87,7 @@ impl Workload {
                     &[
                         metric("tcp_round_trip_p50", "TCP round trip p50", "µs", 1),
                         metric("tcp_round_trip_p99", "TCP round trip p99", "µs", 1),
+                        metric("tcp_round_trip_p999", "TCP round trip p99.9", "µs", 1),
                     ]
                 }
             }
@@ -90,42 +99,54 @@ impl Workload {
                     &[
                         metric("udp_round_trip_p50", "UDP round trip p50", "µs", 1),
                         metric("udp_round_trip_p99", "UDP round trip p99", "µs", 1),
+                        metric("udp_round_trip_p999", "UDP round trip p99.9", "µs", 1),
                     ]
                 }
             }
             Self::SpreadRoundTrip => {
                 const {
                     &[
-                        metric("many_round_trip_p50", "with many, p50", "µs", 1),
-                        metric("many_round_trip_p99", "with many, p99", "µs", 1),
+                        metric("many_round_trip_p50", "RTT with many p50", "µs", 1),
+                        metric("many_round_trip_p99", "RTT with many p99", "µs", 1),
+                        metric("many_round_trip_p999", "RTT with many p99.9", "µs", 1),
                     ]
                 }
             }
             Self::SpreadConnections => {
-                const { &[metric("many_connections", "to many", "new ones/s", 0)] }
+                const { &[metric("many_connections", "connections to many", "new ones/s", 0)] }
             }
         }
     }
 
     /// Does it once.
-    pub fn run(self, way: &Way, plan: &Plan) -> Result<Vec<f64>> {
+    pub fn run(self, way: &Way, plan: &Plan) -> Result<Measured> {
+        let mut trips = None;
         let to = SocketAddr::new(way.address, PORT);
         let peers =
             || -> Vec<_> { way.peers.iter().map(|peer| SocketAddr::new(*peer, PORT)).collect() };
         let measured = match self {
             Self::Stream => iperf::stream(&way.client, &way.server, way.address, plan.stream)
                 .map(|rate| vec![rate]),
-            Self::RoundTrip => way.client.run(|| round_trips(&[to], plan.other)),
+            Self::RoundTrip => way
+                .client
+                .run(|| round_trips(&[to], plan.other))
+                .map(|all| trips.insert(all).figures()),
             Self::Connections => {
                 way.client.run(|| connections(&[to], plan.other)).map(|rate| vec![rate])
             }
-            Self::Datagrams => way.client.run(|| datagrams(to, plan.other)),
-            Self::SpreadRoundTrip => way.client.run(|| round_trips(&peers(), plan.other)),
+            Self::Datagrams => {
+                way.client.run(|| datagrams(to, plan.other)).map(|all| trips.insert(all).figures())
+            }
+            Self::SpreadRoundTrip => way
+                .client
+                .run(|| round_trips(&peers(), plan.other))
+                .map(|all| trips.insert(all).figures()),
             Self::SpreadConnections => {
                 way.client.run(|| connections(&peers(), plan.other)).map(|rate| vec![rate])
             }
         };
-        measured.with_context(|| format!("{}, {}", self.name(), way.name))
+        let figures = measured.with_context(|| format!("{}, {}", self.name(), way.name))?;
+        Ok(Measured { figures, trips })
     }
 }
 
