@@ -32,6 +32,12 @@ pub struct Options {
     /// Measure nothing: show the figures in this file, which an earlier run wrote with --json.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["rounds", "quick", "members", "family"])]
     from: Option<PathBuf>,
+    /// Also write a page with plots of all figures to this file.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Also write the plot that says most to this file, as SVG.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     #[command(flatten)]
     common: Common,
 }
@@ -152,6 +158,10 @@ fn arguments(options: &Options) -> Result<Vec<String>> {
             } else {
                 options.rounds.iter().for_each(|rounds| with("rounds", rounds));
                 options.members.iter().for_each(|members| with("members", members));
+            }
+            for (name, file) in [("html", &options.html), ("svg", &options.svg)] {
+                let file = file.as_deref().map(absolute).transpose()?;
+                file.iter().for_each(|file| with(name, &file.display()));
             }
             (None, options.quick, &options.common)
         }

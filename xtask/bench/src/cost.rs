@@ -40,6 +40,12 @@ pub struct Options {
     /// Measure nothing: show the figures in this file, which an earlier run wrote with --json.
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
+    /// Also write a page with plots of all figures to this file.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Also write the plot that says most to this file, as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
     #[command(flatten)]
     pub common: Common,
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use harness::statistics::Spread;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -12,6 +12,16 @@ pub trait Report {
     /// A table of 80 columns.
     fn print(&self, out: &mut dyn Write) -> Result<()>;
     fn json(&self) -> Value;
+
+    /// A page with plots, complete in itself.
+    fn html(&self) -> Result<String> {
+        bail!("these figures have no page")
+    }
+
+    /// The plot that says most, as a file of its own.
+    fn svg(&self) -> Result<String> {
+        bail!("these figures have no plot")
+    }
 }
 
 /// Where it was measured.

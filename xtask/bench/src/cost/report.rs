@@ -1,7 +1,13 @@
 //! All figures. What is shown is made of these alone, so that a file which has them can be shown again.
 
+mod look;
 mod origin;
+mod page;
+mod plot;
+mod scale;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, fs, io::Write, path::Path};
 
@@ -11,6 +17,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::look::Ways;
 pub use self::origin::Origin;
 use super::{latency::Trips, programs, rounds, traffic, workload::Metric};
 use crate::report;
@@ -105,6 +112,14 @@ impl report::Report for Report {
     fn json(&self) -> Value {
         json!(self)
     }
+
+    fn html(&self) -> Result<String> {
+        page::page(self)
+    }
+
+    fn svg(&self) -> Result<String> {
+        plot::headline(self, &Ways::of(self))
+    }
 }
 
 impl Series {
@@ -120,6 +135,16 @@ impl Series {
         let Metric { key, name, unit, digits } = *series.metric;
         let ways = series.ways.iter().enumerate().filter_map(way).collect();
         (key.to_owned(), Self { name: name.to_owned(), unit: unit.to_owned(), digits, ways })
+    }
+
+    /// Whether it is a time rather than a rate.
+    fn less_is_better(&self) -> bool {
+        self.unit == "µs"
+    }
+
+    /// The same in words.
+    fn direction(&self) -> &'static str {
+        if self.less_is_better() { "less is better" } else { "more is better" }
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Result;
 use harness::statistics::Spread;
 
-use super::{Cost, Report, Run, Series, Size};
+use super::{Cost, Report, Run, Series, Size, scale::fixed};
 
 pub fn print(report: &Report, out: &mut dyn Write) -> Result<()> {
     writeln!(
@@ -36,11 +36,11 @@ fn rows(out: &mut dyn Write, series: &Series) -> Result<()> {
     let titles = [&series.name[..], &series.unit].into_iter().chain(std::iter::repeat(""));
     for ((way, figures), title) in series.ways.iter().zip(titles) {
         let Spread { median, min, max } = figures.spread;
-        let range = format!("{min:.digits$} - {max:.digits$}");
-        write!(out, "{title:<22}{way:<13}{median:>7.digits$}{range:>16}")?;
+        let range = format!("{} - {}", fixed(min, digits), fixed(max, digits));
+        write!(out, "{title:<22}{way:<13}{:>7}{range:>16}", fixed(median, digits))?;
         if let Some(Spread { median, min, max }) = figures.of_bare {
-            let range = format!("{min:.2} - {max:.2}");
-            write!(out, "{median:>8.2}{range:>14}")?;
+            let range = format!("{} - {}", fixed(min, 2), fixed(max, 2));
+            write!(out, "{:>8}{range:>14}", fixed(median, 2))?;
         }
         writeln!(out)?;
     }
