@@ -20,6 +20,8 @@ pub struct Report {
 /// What was measured where each host knows so many others.
 pub struct Size {
     pub members: u32,
+    /// What was not measured, and why.
+    pub left_out: Vec<(&'static str, String)>,
     pub series: Vec<Series>,
     /// Milliseconds until a member answers.
     pub joins: Vec<f64>,
@@ -58,6 +60,9 @@ impl report::Report for Report {
 impl Size {
     fn print(&self, out: &mut dyn Write) -> Result<()> {
         writeln!(out, "\n{} members", self.members)?;
+        for (way, why) in &self.left_out {
+            writeln!(out, "{way} is left out: {why}")?;
+        }
         writeln!(
             out,
             "{:<19}{:<13}{:>7}{:>18}{:>9}{:>14}",
@@ -74,6 +79,7 @@ impl Size {
         let programs: Vec<Value> = self.programs.iter().map(cost_json).collect();
         json!({
             "members": self.members,
+            "left_out": self.left_out.iter().cloned().collect::<BTreeMap<_, _>>(),
             "workloads": series,
             "join_ms": with_values(Spread::of(&self.joins), &self.joins),
             "memory_kib": self.memory,

@@ -3,11 +3,7 @@
 use anyhow::Result;
 use harness::{interrupt, progress::Progress};
 
-use super::{
-    Plan,
-    lab::Way,
-    workload::{Metric, Workload},
-};
+use super::{Plan, lab::Way, workload::Metric};
 
 /// A metric's figures.
 pub struct Series {
@@ -16,19 +12,29 @@ pub struct Series {
     pub ways: Vec<(&'static str, Vec<f64>)>,
 }
 
+impl Series {
+    /// Without figures.
+    pub fn of(metric: &'static Metric) -> Self {
+        Self { metric, ways: Vec::new() }
+    }
+
+    /// Adds a round's figure. Ways stand in the order in which they come first.
+    pub fn push(&mut self, way: &'static str, value: f64) {
+        match self.ways.iter_mut().find(|(name, _)| *name == way) {
+            Some((_, figures)) => figures.push(value),
+            None => self.ways.push((way, vec![value])),
+        }
+    }
+}
+
 /// Measures all rounds.
 pub fn measure(plan: &Plan, progress: &mut Progress, ways: &[Way]) -> Result<Vec<Series>> {
-    let mut all = Vec::new();
-    for workload in Workload::ALL {
-        all.extend(workload.metrics().iter().map(|metric| Series {
-            metric,
-            ways: ways.iter().map(|way| (way.name, Vec::new())).collect(),
-        }));
-    }
+    let metrics = plan.workloads.iter().flat_map(|workload| workload.metrics());
+    let mut all: Vec<Series> = metrics.map(Series::of).collect();
     for round in 0..plan.rounds as usize {
         progress.step(&format!("round {} of {}", round + 1, plan.rounds));
         let mut series = &mut all[..];
-        for workload in Workload::ALL {
+        for workload in &plan.workloads {
             let (own, rest) = series.split_at_mut(workload.metrics().len());
             series = rest;
             // Another one begins in every round: whoever is first may meet a colder machine.
@@ -38,7 +44,7 @@ pub fn measure(plan: &Plan, progress: &mut Progress, ways: &[Way]) -> Result<Vec
                 progress.show(&format!("{}, {}", workload.name(), way.name));
                 interrupt::go_on()?;
                 for (series, value) in own.iter_mut().zip(workload.run(way, plan)?) {
-                    series.ways[index].1.push(value);
+                    series.push(way.name, value);
                 }
             }
         }

@@ -1,5 +1,9 @@
 //! What is measured in every round: real sockets, one client, one thread.
 
+mod http;
+mod packets;
+mod stream;
+
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream, UdpSocket},
@@ -10,8 +14,7 @@ use anyhow::{Context, Result};
 use harness::{family::Family, interrupt, statistics::percentile};
 use socket2::{Domain, Socket, Type};
 
-use super::{Plan, lab::Way, server::PORT};
-use crate::iperf;
+use super::{Plan, SECONDS, lab::Way, server::PORT};
 
 /// A figure that a workload gives.
 pub struct Metric {
@@ -27,33 +30,52 @@ pub struct Metric {
 #[derive(Clone, Copy)]
 pub enum Workload {
     Stream,
+    Streams,
+    LargeStream,
+    LargeStreams,
     RoundTrip,
     Connections,
     Datagrams,
+    Packets,
+    Http,
     /// Over a connection to each of the peers, in turn.
     SpreadRoundTrip,
     /// To the peers in turn.
     SpreadConnections,
+    /// To the peers in turn, from one socket.
+    SpreadPackets,
 }
 
 impl Workload {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 12] = [
         Self::Stream,
+        Self::Streams,
+        Self::LargeStream,
+        Self::LargeStreams,
         Self::RoundTrip,
         Self::Connections,
         Self::Datagrams,
+        Self::Packets,
+        Self::Http,
         Self::SpreadRoundTrip,
         Self::SpreadConnections,
+        Self::SpreadPackets,
     ];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Stream => "TCP stream",
+            Self::Streams => "8 TCP streams",
+            Self::LargeStream => "TCP stream, MTU 9000",
+            Self::LargeStreams => "8 TCP streams, MTU 9000",
             Self::RoundTrip => "TCP round trips",
             Self::Connections => "TCP connections",
             Self::Datagrams => "UDP round trips",
+            Self::Packets => "small UDP packets",
+            Self::Http => "HTTP requests",
             Self::SpreadRoundTrip => "TCP round trips with many",
             Self::SpreadConnections => "TCP connections to many",
+            Self::SpreadPackets => "small UDP packets to many",
         }
     }
 
@@ -69,6 +91,13 @@ impl Workload {
         }
         match self {
             Self::Stream => const { &[metric("tcp_stream", "TCP stream", "Gbit/s", 2)] },
+            Self::Streams => const { &[metric("tcp_streams_8", "8 TCP streams", "Gbit/s", 2)] },
+            Self::LargeStream => {
+                const { &[metric("tcp_stream_mtu_9000", "stream, MTU 9000", "Gbit/s", 2)] }
+            }
+            Self::LargeStreams => {
+                const { &[metric("tcp_streams_8_mtu_9000", "8 of MTU 9000", "Gbit/s", 2)] }
+            }
             Self::RoundTrip => {
                 const {
                     &[
@@ -88,6 +117,8 @@ impl Workload {
                     ]
                 }
             }
+            Self::Packets => const { &[metric("udp_packets", "64-byte UDP", "packets/s", 0)] },
+            Self::Http => const { &[metric("http_requests", "HTTP, kept alive", "requests/s", 0)] },
             Self::SpreadRoundTrip => {
                 const {
                     &[
@@ -99,7 +130,20 @@ impl Workload {
             Self::SpreadConnections => {
                 const { &[metric("many_connections", "to many", "new ones/s", 0)] }
             }
+            Self::SpreadPackets => {
+                const { &[metric("many_udp_packets", "UDP to many", "packets/s", 0)] }
+            }
         }
+    }
+
+    /// Whether it meets many members, and so may depend on how many there are.
+    pub fn meets_many(self) -> bool {
+        matches!(self, Self::SpreadRoundTrip | Self::SpreadConnections | Self::SpreadPackets)
+    }
+
+    /// Whether others that are like it, on both sides, tell nearly the same.
+    pub fn is_between(self) -> bool {
+        matches!(self, Self::Streams | Self::LargeStream)
     }
 
     /// Does it once.
@@ -108,16 +152,25 @@ impl Workload {
         let peers =
             || -> Vec<_> { way.peers.iter().map(|peer| SocketAddr::new(*peer, PORT)).collect() };
         let measured = match self {
-            Self::Stream => iperf::stream(&way.client, &way.server, way.address, plan.stream)
-                .map(|rate| vec![rate]),
+            Self::Stream => stream::measure(way, 1, stream::USUAL, SECONDS),
+            Self::Streams => stream::measure(way, 8, stream::USUAL, SECONDS),
+            Self::LargeStream => stream::measure(way, 1, stream::LARGE, SECONDS),
+            Self::LargeStreams => stream::measure(way, 8, stream::LARGE, SECONDS),
             Self::RoundTrip => way.client.run(|| round_trips(&[to], plan.other)),
             Self::Connections => {
                 way.client.run(|| connections(&[to], plan.other)).map(|rate| vec![rate])
             }
             Self::Datagrams => way.client.run(|| datagrams(to, plan.other)),
+            Self::Packets => packets::measure(&way.client, &way.server, &[way.address], plan.other)
+                .map(|rate| vec![rate]),
+            Self::Http => http::measure(way, SECONDS).map(|rate| vec![rate]),
             Self::SpreadRoundTrip => way.client.run(|| round_trips(&peers(), plan.other)),
             Self::SpreadConnections => {
                 way.client.run(|| connections(&peers(), plan.other)).map(|rate| vec![rate])
+            }
+            Self::SpreadPackets => {
+                packets::measure(&way.client, &way.crowd, &way.peers, plan.other)
+                    .map(|rate| vec![rate])
             }
         };
         measured.with_context(|| format!("{}, {}", self.name(), way.name))
@@ -168,7 +221,7 @@ fn ping_pong(time: Duration, mut ping: impl FnMut() -> io::Result<()>) -> Result
 }
 
 /// Connections that are made, used for a byte there and back, and closed, one after the other, to these in turn; per second.
-fn connections(to: &[SocketAddr], time: Duration) -> Result<f64> {
+pub fn connections(to: &[SocketAddr], time: Duration) -> Result<f64> {
     let mut turns = to.iter().cycle();
     let mut next = || turns.next().context("nobody to connect to").and_then(|to| converse(*to));
     for _ in 0..WARM_UP {
@@ -184,7 +237,8 @@ fn connections(to: &[SocketAddr], time: Duration) -> Result<f64> {
     Ok(f64::from(made) / begun.elapsed().as_secs_f64())
 }
 
-fn converse(to: SocketAddr) -> Result<()> {
+/// Connects, and has an answer.
+pub fn converse(to: SocketAddr) -> Result<()> {
     ping(&mut connect(to)?).context("no answer")
 }
 
