@@ -38,6 +38,8 @@ pub struct Report {
 #[derive(Serialize, Deserialize)]
 pub struct Size {
     pub members: u32,
+    /// The ways that were not measured, and why.
+    pub left_out: IndexMap<String, String>,
     /// By the metric's key.
     pub workloads: IndexMap<String, Series>,
     /// Of round trips, by workload and by way, over all rounds.
@@ -68,7 +70,7 @@ pub struct Figures {
     pub spread: Spread,
     /// By round.
     pub values: Vec<f64>,
-    /// The ratios to the way to compare with, of the same round. That way has none.
+    /// The ratios to the way to compare with, of the same round: to bare, or to what stands for it. That way has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of_bare: Option<Spread>,
 }
@@ -137,6 +139,11 @@ impl Series {
         (key.to_owned(), Self { name: name.to_owned(), unit: unit.to_owned(), digits, ways })
     }
 
+    /// The way to compare with.
+    fn baseline(&self) -> &str {
+        self.ways.keys().next().map_or("", |way| way)
+    }
+
     /// Whether it is a time rather than a rate.
     fn less_is_better(&self) -> bool {
         self.unit == "µs"
@@ -145,6 +152,11 @@ impl Series {
     /// The same in words.
     fn direction(&self) -> &'static str {
         if self.less_is_better() { "less is better" } else { "more is better" }
+    }
+
+    /// What its ratios are, in words.
+    fn ratio(&self) -> String {
+        format!("ratio to {}, {}", self.baseline(), self.direction())
     }
 }
 

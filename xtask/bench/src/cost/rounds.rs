@@ -4,18 +4,28 @@ use anyhow::Result;
 use harness::{interrupt, progress::Progress};
 use indexmap::{IndexMap, map::Entry};
 
-use super::{
-    Plan,
-    lab::Way,
-    latency::Trips,
-    workload::{Metric, Workload},
-};
+use super::{Plan, lab::Way, latency::Trips, workload::Metric};
 
 /// A metric's figures.
 pub struct Series {
     pub metric: &'static Metric,
     /// By way, the one to compare with first; by round.
     pub ways: Vec<(&'static str, Vec<f64>)>,
+}
+
+impl Series {
+    /// Without figures.
+    pub fn of(metric: &'static Metric) -> Self {
+        Self { metric, ways: Vec::new() }
+    }
+
+    /// Adds a round's figure. Ways stand in the order in which they come first.
+    pub fn push(&mut self, way: &'static str, value: f64) {
+        match self.ways.iter_mut().find(|(name, _)| *name == way) {
+            Some((_, figures)) => figures.push(value),
+            None => self.ways.push((way, vec![value])),
+        }
+    }
 }
 
 /// What all rounds give.
@@ -27,18 +37,13 @@ pub struct Rounds {
 
 /// Measures all rounds.
 pub fn measure(plan: &Plan, progress: &mut Progress, ways: &[Way]) -> Result<Rounds> {
-    let mut all = Vec::new();
+    let metrics = plan.workloads.iter().flat_map(|workload| workload.metrics());
+    let mut all: Vec<Series> = metrics.map(Series::of).collect();
     let mut trips: IndexMap<_, IndexMap<_, Trips>> = IndexMap::new();
-    for workload in Workload::ALL {
-        all.extend(workload.metrics().iter().map(|metric| Series {
-            metric,
-            ways: ways.iter().map(|way| (way.name, Vec::new())).collect(),
-        }));
-    }
     for round in 0..plan.rounds as usize {
         progress.step(&format!("round {} of {}", round + 1, plan.rounds));
         let mut series = &mut all[..];
-        for workload in Workload::ALL {
+        for workload in &plan.workloads {
             let (own, rest) = series.split_at_mut(workload.metrics().len());
             series = rest;
             // Another one begins in every round: whoever is first may meet a colder machine.
@@ -49,7 +54,7 @@ pub fn measure(plan: &Plan, progress: &mut Progress, ways: &[Way]) -> Result<Rou
                 interrupt::go_on()?;
                 let measured = workload.run(way, plan)?;
                 for (series, value) in own.iter_mut().zip(measured.figures) {
-                    series.ways[index].1.push(value);
+                    series.push(way.name, value);
                 }
                 if let Some(more) = measured.trips {
                     match trips.entry(workload.name()).or_default().entry(way.name) {

@@ -1,5 +1,9 @@
 //! What is measured in every round: real sockets, one client, one thread.
 
+mod http;
+mod packets;
+mod stream;
+
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
@@ -11,12 +15,11 @@ use harness::interrupt;
 use socket2::{Domain, Socket, Type};
 
 use super::{
-    Plan,
+    Plan, SECONDS,
     lab::Way,
     latency::{Trips, datagrams, round_trips},
     server::PORT,
 };
-use crate::iperf;
 
 /// A figure that a workload gives.
 pub struct Metric {
@@ -40,33 +43,52 @@ pub struct Measured {
 #[derive(Clone, Copy)]
 pub enum Workload {
     Stream,
+    Streams,
+    LargeStream,
+    LargeStreams,
     RoundTrip,
     Connections,
     Datagrams,
+    Packets,
+    Http,
     /// Over a connection to each of the peers, in turn.
     SpreadRoundTrip,
     /// To the peers in turn.
     SpreadConnections,
+    /// To the peers in turn, from one socket.
+    SpreadPackets,
 }
 
 impl Workload {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 12] = [
         Self::Stream,
+        Self::Streams,
+        Self::LargeStream,
+        Self::LargeStreams,
         Self::RoundTrip,
         Self::Connections,
         Self::Datagrams,
+        Self::Packets,
+        Self::Http,
         Self::SpreadRoundTrip,
         Self::SpreadConnections,
+        Self::SpreadPackets,
     ];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Stream => "TCP stream",
+            Self::Streams => "8 TCP streams",
+            Self::LargeStream => "TCP stream, MTU 9000",
+            Self::LargeStreams => "8 TCP streams, MTU 9000",
             Self::RoundTrip => "TCP round trips",
             Self::Connections => "TCP connections",
             Self::Datagrams => "UDP round trips",
+            Self::Packets => "small UDP packets",
+            Self::Http => "HTTP requests",
             Self::SpreadRoundTrip => "TCP round trips with many",
             Self::SpreadConnections => "TCP connections to many",
+            Self::SpreadPackets => "small UDP packets to many",
         }
     }
 
@@ -82,6 +104,13 @@ impl Workload {
         }
         match self {
             Self::Stream => const { &[metric("tcp_stream", "TCP stream", "Gbit/s", 2)] },
+            Self::Streams => const { &[metric("tcp_streams_8", "8 TCP streams", "Gbit/s", 2)] },
+            Self::LargeStream => {
+                const { &[metric("tcp_stream_mtu_9000", "stream, MTU 9000", "Gbit/s", 2)] }
+            }
+            Self::LargeStreams => {
+                const { &[metric("tcp_streams_8_mtu_9000", "8 of MTU 9000", "Gbit/s", 2)] }
+            }
             Self::RoundTrip => {
                 const {
                     &[
@@ -103,6 +132,8 @@ impl Workload {
                     ]
                 }
             }
+            Self::Packets => const { &[metric("udp_packets", "64-byte UDP", "packets/s", 0)] },
+            Self::Http => const { &[metric("http_requests", "HTTP, kept alive", "requests/s", 0)] },
             Self::SpreadRoundTrip => {
                 const {
                     &[
@@ -115,7 +146,20 @@ impl Workload {
             Self::SpreadConnections => {
                 const { &[metric("many_connections", "connections to many", "new ones/s", 0)] }
             }
+            Self::SpreadPackets => {
+                const { &[metric("many_udp_packets", "UDP to many", "packets/s", 0)] }
+            }
         }
+    }
+
+    /// Whether it meets many members, and so may depend on how many there are.
+    pub fn meets_many(self) -> bool {
+        matches!(self, Self::SpreadRoundTrip | Self::SpreadConnections | Self::SpreadPackets)
+    }
+
+    /// Whether others that are like it, on both sides, tell nearly the same.
+    pub fn is_between(self) -> bool {
+        matches!(self, Self::Streams | Self::LargeStream)
     }
 
     /// Does it once.
@@ -125,8 +169,10 @@ impl Workload {
         let peers =
             || -> Vec<_> { way.peers.iter().map(|peer| SocketAddr::new(*peer, PORT)).collect() };
         let measured = match self {
-            Self::Stream => iperf::stream(&way.client, &way.server, way.address, plan.stream)
-                .map(|rate| vec![rate]),
+            Self::Stream => stream::measure(way, 1, stream::USUAL, SECONDS),
+            Self::Streams => stream::measure(way, 8, stream::USUAL, SECONDS),
+            Self::LargeStream => stream::measure(way, 1, stream::LARGE, SECONDS),
+            Self::LargeStreams => stream::measure(way, 8, stream::LARGE, SECONDS),
             Self::RoundTrip => way
                 .client
                 .run(|| round_trips(&[to], plan.other))
@@ -137,12 +183,19 @@ impl Workload {
             Self::Datagrams => {
                 way.client.run(|| datagrams(to, plan.other)).map(|all| trips.insert(all).figures())
             }
+            Self::Packets => packets::measure(&way.client, &way.server, &[way.address], plan.other)
+                .map(|rate| vec![rate]),
+            Self::Http => http::measure(way, SECONDS).map(|rate| vec![rate]),
             Self::SpreadRoundTrip => way
                 .client
                 .run(|| round_trips(&peers(), plan.other))
                 .map(|all| trips.insert(all).figures()),
             Self::SpreadConnections => {
                 way.client.run(|| connections(&peers(), plan.other)).map(|rate| vec![rate])
+            }
+            Self::SpreadPackets => {
+                packets::measure(&way.client, &way.crowd, &way.peers, plan.other)
+                    .map(|rate| vec![rate])
             }
         };
         let figures = measured.with_context(|| format!("{}, {}", self.name(), way.name))?;
@@ -156,7 +209,7 @@ pub const SILENCE: Duration = Duration::from_secs(3);
 pub const WARM_UP: usize = 200;
 
 /// Connections that are made, used for a byte there and back, and closed, one after the other, to these in turn; per second.
-fn connections(to: &[SocketAddr], time: Duration) -> Result<f64> {
+pub fn connections(to: &[SocketAddr], time: Duration) -> Result<f64> {
     let mut turns = to.iter().cycle();
     let mut next = || turns.next().context("nobody to connect to").and_then(|to| converse(*to));
     for _ in 0..WARM_UP {
@@ -172,7 +225,8 @@ fn connections(to: &[SocketAddr], time: Duration) -> Result<f64> {
     Ok(f64::from(made) / begun.elapsed().as_secs_f64())
 }
 
-fn converse(to: SocketAddr) -> Result<()> {
+/// Connects, and has an answer.
+pub fn converse(to: SocketAddr) -> Result<()> {
     ping(&mut connect(to)?).context("no answer")
 }
 

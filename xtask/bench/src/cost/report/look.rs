@@ -35,10 +35,12 @@ pub const OWN: [Colour; 3] = [
     colour([0x56, 0xb4, 0xe9], [0x8c, 0xc4, 0xe8]),
 ];
 /// Of the others.
-const OTHERS: [Colour; 3] = [
+const OTHERS: [Colour; 5] = [
     colour([0xd1, 0xa8, 0x6a], [0xbf, 0x97, 0x59]),
     colour([0xb5, 0x83, 0xa8], [0xa0, 0x74, 0x95]),
     colour([0x6b, 0x76, 0x82], [0x7b, 0x86, 0x93]),
+    colour([0x8a, 0x8f, 0x4d], [0x9a, 0x9f, 0x5c]),
+    colour([0xc0, 0xc6, 0xcc], [0x55, 0x5e, 0x68]),
 ];
 
 /// Stands at points of a line.
@@ -51,6 +53,8 @@ pub enum Mark {
     Cross,
     Ring,
     Plus,
+    Bar,
+    Dash,
 }
 
 /// How a way is drawn.
@@ -62,7 +66,7 @@ pub struct Look {
     pub own: bool,
 }
 
-/// All ways of a report, the one to compare with first.
+/// All ways of a report, the one that most are compared with first.
 pub struct Ways(Vec<(String, Look)>);
 
 impl Ways {
@@ -79,8 +83,8 @@ impl Ways {
                 Look { colour: OWN[(own - 1) % 3], mark: marks[(own - 1) % 3], own: true }
             } else {
                 others += 1;
-                let marks = [Mark::Triangle, Mark::Cross, Mark::Plus];
-                let number = (others - 1) % 3;
+                let marks = [Mark::Triangle, Mark::Cross, Mark::Plus, Mark::Bar, Mark::Dash];
+                let number = (others - 1) % OTHERS.len();
                 Look { colour: OTHERS[number], mark: marks[number], own: false }
             };
             (name.clone(), looks)

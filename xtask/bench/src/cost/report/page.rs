@@ -34,8 +34,8 @@ pub fn page(report: &Report) -> Result<String> {
                     h1 { "What neti costs" }
                     p {
                         "Hosts in network namespaces of one machine, alike but for what stands between their applications "
-                        "and the wire. Everything is measured in rounds, each way in turn; a ratio is to "
-                        (bare(&ways)) " in the same round. Shown are medians of " (report.rounds)
+                        "and the wire. Everything is measured in rounds, each way in turn; a ratio is to what is compared "
+                        "with in the same round. Shown are medians of " (report.rounds)
                         " rounds, with the smallest and the greatest"
                         @if report.quick { "; these rounds were short" } "."
                     }
@@ -56,11 +56,6 @@ pub fn page(report: &Report) -> Result<String> {
         }
     };
     Ok(page.into_string())
-}
-
-/// What is compared with.
-fn bare(ways: &Ways) -> &str {
-    ways.all().next().map_or("bare", |(name, _)| name)
 }
 
 fn origin(report: &Report) -> Markup {
@@ -99,6 +94,10 @@ fn meaning(way: &str) -> Option<&'static str> {
         "iptables" => "a rule for each member in both tables, as the first Neti",
         "ipset + DNAT" => "a set, and a rule for each member, as the original Neti",
         "nftables" => "a set and a map",
+        "drop in XDP" => {
+            "a program that drops strangers and does nothing else, for what bare cannot do"
+        }
+        "drop in tcx" => "the same, where neti is on interfaces like these",
         "neti" => "on both hosts, enforcing, in tcx",
         "neti direct" => "the same hosts, dialled by real addresses",
         "neti XDP" => "in XDP and tcx, which costs a veth pair its segmentation offload",
@@ -108,17 +107,17 @@ fn meaning(way: &str) -> Option<&'static str> {
 
 fn growth(report: &Report, ways: &Ways) -> Result<Option<Markup>> {
     let mut figures = Vec::new();
-    let largest = report.sizes.iter().max_by_key(|size| size.members);
-    for (metric, series) in largest.iter().flat_map(|size| &size.workloads) {
+    let metrics = report.sizes.iter().flat_map(|size| &size.workloads);
+    for (metric, series) in metrics.collect::<IndexMap<_, _>>() {
         if let Some(plot) = plot::growth(report, metric, ways)? {
-            figures.push(figure(&series.name, series.direction(), plot));
+            figures.push(figure(&series.name, &series.ratio(), plot));
         }
     }
     Ok((!figures.is_empty()).then(|| {
         html! {
             section #growth {
                 h2 { "By the number of members" }
-                p { "Ratio to " (bare(ways)) ", by how many others each host knows." }
+                p { "By how many others each host knows." }
                 div.plots { @for figure in figures { (figure) } }
             }
         }
@@ -135,7 +134,7 @@ fn section(size: &Size, ways: &Ways) -> Result<Markup> {
     let mut bars = Vec::new();
     for series in size.workloads.values() {
         if let Some(plot) = plot::ratios(series, ways)? {
-            bars.push(figure(&series.name, series.direction(), plot));
+            bars.push(figure(&series.name, &series.ratio(), plot));
         }
     }
     let mut curves = Vec::new();
@@ -150,8 +149,9 @@ fn section(size: &Size, ways: &Ways) -> Result<Markup> {
     Ok(html! {
         section id={ "members-" (size.members) } {
             h2 { (grouped(size.members)) " members" }
+            @for (way, why) in &size.left_out { p { b { (way) } " is left out: " (why) } }
             (ratios(size, ways))
-            h3 { "Ratio to " (bare(ways)) }
+            h3 { "Ratios" }
             div.plots { @for figure in bars { (figure) } }
             @if !curves.is_empty() {
                 h3 { "Round trips of all rounds" }
@@ -174,16 +174,16 @@ fn section(size: &Size, ways: &Ways) -> Result<Markup> {
 fn ratios(size: &Size, ways: &Ways) -> Markup {
     let cell = |series: &Series, way: &str| {
         let Some(Figures { spread, of_bare, .. }) = series.ways.get(way) else {
-            return "not measured".to_owned();
+            return html! { span aria-label="not measured" { "–" } };
         };
         match of_bare {
-            Some(ratio) => fixed(ratio.median, 2),
-            None => format!("{} {}", fixed(spread.median, series.digits), series.unit),
+            Some(ratio) => html! { (fixed(ratio.median, 2)) },
+            None => html! { (fixed(spread.median, series.digits)) " " (series.unit) },
         }
     };
     html! {
         div.wide { table {
-            caption { "Medians: of " (bare(ways)) " itself, of the others the ratio to it" }
+            caption { "Medians: of what is compared with itself, of the others the ratio to it" }
             thead { tr {
                 th scope="col" { "Metric" }
                 @for (way, look) in ways.all() { th scope="col" .own[look.own] { (way) } }

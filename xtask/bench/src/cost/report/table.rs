@@ -14,7 +14,10 @@ pub fn print(report: &Report, out: &mut dyn Write) -> Result<()> {
          bare: nothing between. iptables: a rule for each member in both tables, as the\n\
          first Neti. ipset + DNAT: as the original one. nftables: a set and a map. neti:\n\
          on both hosts, enforcing (tcx, or XDP and tcx), dialled by overlay address, or\n\
-         direct. With many: one host has up to 1,000 members' addresses, dialled in turn.",
+         direct. With many: one host has up to 1,000 members' addresses, dialled in turn.\n\
+         Strangers' SYNs: sent, taken in and dropped by one processor; the first figure,\n\
+         which stands for bare's, is that of a program that does nothing else. Let in: by\n\
+         the last of as many rules, a stranger by its address, a member by its name.",
         report.family, report.rounds
     )?;
     report.sizes.iter().try_for_each(|size| one(size, out))
@@ -22,6 +25,9 @@ pub fn print(report: &Report, out: &mut dyn Write) -> Result<()> {
 
 fn one(size: &Size, out: &mut dyn Write) -> Result<()> {
     writeln!(out, "\n{} members", size.members)?;
+    for (way, why) in &size.left_out {
+        writeln!(out, "{way} is left out: {why}")?;
+    }
     writeln!(
         out,
         "{:<22}{:<13}{:>7}{:>16}{:>8}{:>14}",

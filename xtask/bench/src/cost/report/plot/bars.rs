@@ -28,7 +28,7 @@ pub fn ratios(series: &Series, ways: &Ways) -> Result<Option<Markup>> {
     if rows.is_empty() {
         return Ok(None);
     }
-    let words = format!("{}: ratio to bare by way", series.name);
+    let words = format!("{}: ratio to {} by way", series.name, series.baseline());
     plot(&words, (WIDTH, height(rows.len())), |area| draw(area, &rows)).map(Some)
 }
 

@@ -12,7 +12,7 @@ use plotters::{
 
 use super::{Area, SMALL, WIDTH, axis::Axis, mark, plain, plot};
 use crate::cost::report::{
-    Report,
+    Report, Series,
     look::{FAINT, GRID, INK, Look, Ways},
     scale::{Extent, count, short},
 };
@@ -25,7 +25,7 @@ pub fn growth(report: &Report, metric: &str, ways: &Ways) -> Result<Option<Marku
     let series =
         || report.sizes.iter().filter_map(|size| Some((size.members, size.workloads.get(metric)?)));
     let line = |(name, look): (&str, Look)| {
-        let point = |(members, series): (u32, &crate::cost::report::Series)| {
+        let point = |(members, series): (u32, &Series)| {
             Some((f64::from(members), series.ways.get(name)?.of_bare?.median))
         };
         (look, series().filter_map(point).collect())
@@ -35,10 +35,11 @@ pub fn growth(report: &Report, metric: &str, ways: &Ways) -> Result<Option<Marku
     let x = Extent::around(points().map(|(members, _)| *members));
     let y = Extent::around(points().map(|(_, ratio)| *ratio).chain([0.9, 1.1]));
     let (Some((_, first)), Some(x), Some(y)) = (series().next(), x, y) else { return Ok(None) };
-    if report.sizes.len() < 2 {
+    if series().count() < 2 {
         return Ok(None);
     }
-    let words = format!("{}: ratio to bare by the number of members", first.name);
+    let (name, baseline) = (&first.name, first.baseline());
+    let words = format!("{name}: ratio to {baseline} by the number of members");
     let sizes: Vec<f64> = report.sizes.iter().map(|size| f64::from(size.members)).collect();
     plot(&words, (WIDTH, 420), |area| draw(area, &lines, &sizes, x, y)).map(Some)
 }

@@ -38,6 +38,8 @@ pub fn mark(area: &Area<'_>, look: Look, (x, y): (i32, i32)) -> Result<()> {
             path([(-9, 0), (9, 0)])?;
             path([(0, -9), (0, 9)])?;
         }
+        Mark::Bar => path([(0, -10), (0, 10)])?,
+        Mark::Dash => path([(-10, -4), (10, -4)])?,
     }
     Ok(())
 }

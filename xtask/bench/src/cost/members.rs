@@ -1,0 +1,65 @@
+//! The members that a fleet has beside the measured pair. They exist in the registry, and some of them as addresses of one
+//! host.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use harness::{family::Family, rivals::Member};
+use ipnet::{IpNet, Ipv4Net};
+
+/// So many of the members are talked to, spread over all of them.
+const PEERS: u32 = 1000;
+
+/// So many of one family.
+pub struct Fleetmates {
+    pub family: Family,
+    pub count: u32,
+}
+
+impl Fleetmates {
+    pub fn all(&self) -> impl Iterator<Item = Member> {
+        (0..self.count).map(|number| self.member(number))
+    }
+
+    /// Those that are talked to.
+    pub fn peers(&self) -> impl Iterator<Item = Member> {
+        let count = self.count.min(PEERS);
+        (0..count).map(move |number| {
+            self.member((u64::from(number) * u64::from(self.count) / u64::from(count)) as u32)
+        })
+    }
+
+    fn member(&self, number: u32) -> Member {
+        let number = number + 1;
+        match self.family {
+            // From the middle of the range on, which hosts take addresses from the beginning of.
+            Family::V4 => (
+                Ipv4Addr::from_bits(Ipv4Addr::new(100, 96, 0, 0).to_bits() + number).into(),
+                Ipv4Addr::from_bits(Ipv4Addr::new(10, 64, 0, 0).to_bits() + number).into(),
+            ),
+            Family::V6 => {
+                let IpAddr::V6(overlay) = self.range().addr() else { unreachable!() };
+                let real = Ipv6Addr::new(0xfd00, 0, 0, 1, 1, 0, 0, 0);
+                let after = |base: Ipv6Addr, far: u128| {
+                    Ipv6Addr::from_bits(base.to_bits() + far + u128::from(number)).into()
+                };
+                (after(overlay, 1 << 64), after(real, 0))
+            }
+        }
+    }
+
+    /// The overlay range that all of them are in.
+    pub fn range(&self) -> IpNet {
+        match self.family {
+            Family::V4 => Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10).into(),
+            Family::V6 => self.family.range(),
+        }
+    }
+
+    /// The range of their real addresses.
+    pub fn reals(&self) -> &'static str {
+        match self.family {
+            Family::V4 => "10.64.0.0/10",
+            Family::V6 => "fd00:0:0:1:1::/80",
+        }
+    }
+}
