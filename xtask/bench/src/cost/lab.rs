@@ -63,7 +63,7 @@ pub struct Lab {
     /// Rivals that are too slow to be measured with so many members, and why.
     pub left_out: Vec<(&'static str, String)>,
     pub bare: Pair,
-    members: Fleetmates,
+    pub members: Fleetmates,
 }
 
 /// A pair with neti, attached in one way.
@@ -161,8 +161,19 @@ impl lab::Lab for Lab {
     }
 }
 
+impl lab::Lab for Neti {
+    fn hosts(&self) -> Vec<&Host> {
+        vec![&self.left, &self.right]
+    }
+
+    fn traces(&self) -> Traces {
+        Traces::of(&self.fleet, [&self.left, &self.right])
+    }
+}
+
 impl Neti {
-    fn new(attach: &str, members: &Fleetmates) -> Result<Self> {
+    /// Their programs are attached in this way.
+    pub fn new(attach: &str, members: &Fleetmates) -> Result<Self> {
         let family = members.family;
         let pair = Pair::new("ec2", members)?;
         let fleet = Fleet::new(family, settings(members.range()))?;

@@ -22,7 +22,12 @@ impl Fleetmates {
 
     /// Those that are talked to.
     pub fn peers(&self) -> impl Iterator<Item = Member> {
-        let count = self.count.min(PEERS);
+        self.spread(PEERS)
+    }
+
+    /// So many at the most, spread over all of them.
+    pub fn spread(&self, most: u32) -> impl Iterator<Item = Member> {
+        let count = self.count.min(most);
         (0..count).map(move |number| {
             self.member((u64::from(number) * u64::from(self.count) / u64::from(count)) as u32)
         })

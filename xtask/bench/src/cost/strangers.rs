@@ -65,7 +65,7 @@ impl Case {
                 const {
                     &pair(
                         ["strangers_dropped", "strangers_dropped_1000_rules"],
-                        ["strangers' SYNs", "... by 1,000 rules"],
+                        ["strangers' SYNs", "SYNs, 1,000 rules"],
                         "dropped/s, a core",
                     )
                 }
@@ -74,7 +74,7 @@ impl Case {
                 const {
                     &pair(
                         ["stranger_connections", "stranger_connections_1000_rules"],
-                        ["stranger let in", "... by 1,000 rules"],
+                        ["stranger let in", "stranger, 1,000 rules"],
                         "new ones/s",
                     )
                 }
@@ -83,7 +83,7 @@ impl Case {
                 const {
                     &pair(
                         ["member_connections", "member_connections_1000_rules"],
-                        ["member let in", "... by 1,000 rules"],
+                        ["member let in", "member, 1,000 rules"],
                         "new ones/s",
                     )
                 }

@@ -6,11 +6,12 @@ use indexmap::IndexMap;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
-    Cost, Distribution, Figures, Report, Series, Size,
+    Distribution, Figures, Report, Series, Size,
     look::{OWN, Ways, stylesheet},
     plot::{self, Row},
     scale::{count, fixed, time},
 };
+use crate::programs::Cost;
 
 /// The whole page.
 pub fn page(report: &Report) -> Result<String> {
@@ -161,7 +162,7 @@ fn section(size: &Size, ways: &Ways) -> Result<Markup> {
             }
             h3 { "In the kernel, above an empty program" }
             div.plots {
-                @if let Some(plot) = packets { (figure("One packet", "of BPF_PROG_TEST_RUN", plot)) }
+                @if let Some(plot) = packets { (figure("One packet", "hot: again and again; cold: each of another peer", plot)) }
                 @if let Some(plot) = traffic { (figure("A run on traffic", "by the kernel's count", plot)) }
             }
             (once(size))
@@ -269,9 +270,10 @@ fn all(size: &Size) -> Markup {
 
 /// What is drawn of the programs: single packets, and traffic.
 fn costs(size: &Size) -> [Vec<Row>; 2] {
-    let packet = |cost: &Cost| Row {
-        name: format!("{}: {}", cost.program, cost.packet),
-        bars: vec![(cost.ns, String::new(), OWN[0])],
+    let packet = |cost: &Cost| {
+        let cold = cost.cold.map(|cold| (cold, "cold".to_owned(), OWN[2]));
+        let bars = [(cost.hot, "hot".to_owned(), OWN[0])].into_iter().chain(cold).collect();
+        Row { name: format!("{}: {}", cost.program, cost.packet), bars }
     };
     let mut traffic: IndexMap<&str, Vec<_>> = IndexMap::new();
     for run in &size.on_traffic {
