@@ -35,8 +35,8 @@ pub fn page(report: &Report) -> Result<String> {
                     h1 { "What neti costs" }
                     p {
                         "Hosts in network namespaces of one machine, alike but for what stands between their applications "
-                        "and the wire. Everything is measured in rounds, each way in turn; a ratio is to what is compared "
-                        "with in the same round. Shown are medians of " (report.rounds)
+                        "and the wire. Everything is measured in rounds, each way in turn. A ratio is to bare, or to what "
+                        "stands for it, in the same round. Shown are medians of " (report.rounds)
                         " rounds, with the smallest and the greatest"
                         @if report.quick { "; these rounds were short" } "."
                     }
@@ -118,7 +118,7 @@ fn growth(report: &Report, ways: &Ways) -> Result<Option<Markup>> {
         html! {
             section #growth {
                 h2 { "By the number of members" }
-                p { "By how many others each host knows." }
+                p { "Ratios, against how many others each host knows." }
                 div.plots { @for figure in figures { (figure) } }
             }
         }
@@ -183,7 +183,7 @@ fn ratios(size: &Size, ways: &Ways) -> Markup {
         }
     };
     html! {
-        div.wide { table {
+        div.wide tabindex="0" { table {
             caption { "Medians: of what is compared with itself, of the others the ratio to it" }
             thead { tr {
                 th scope="col" { "Metric" }
@@ -203,7 +203,7 @@ fn percentiles(workload: &str, by_way: &IndexMap<String, Distribution>) -> Marku
     html! {
         details {
             summary { (workload) ": times" }
-            div.wide { table {
+            div.wide tabindex="0" { table {
                 caption { (workload) ", of all rounds" }
                 thead { tr {
                     th scope="col" { "Way" }
@@ -249,7 +249,7 @@ fn all(size: &Size) -> Markup {
     html! {
         details {
             summary { "All figures with " (grouped(size.members)) " members" }
-            div.wide { table {
+            div.wide tabindex="0" { table {
                 caption { "All figures with " (grouped(size.members)) " members" }
                 thead { tr { @for head in ["Metric", "Way", "Median", "Min – max", "Ratio", "Min – max"] {
                     th scope="col" { (head) }
