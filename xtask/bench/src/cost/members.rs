@@ -3,8 +3,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use harness::{family::Family, rivals::Member};
+use anyhow::Result;
+use harness::{family::Family, host::Fleet, rivals::Member};
 use ipnet::{IpNet, Ipv4Net};
+
+use super::lab::{NETWORK, settings};
 
 /// So many of the members are talked to, spread over all of them.
 const PEERS: u32 = 1000;
@@ -45,6 +48,17 @@ impl Fleetmates {
                 (after(overlay, 1 << 64), after(real, 0))
             }
         }
+    }
+
+    /// Two fleets, each of which has all of them.
+    pub fn fleets(&self) -> Result<[Fleet; 2]> {
+        let fleet = || Fleet::new(self.family, settings(self.range()));
+        let (fleet, other) = (fleet()?, fleet()?);
+        let ids: Vec<String> = (0..self.count).map(|number| format!("host-{number}")).collect();
+        let named = ids.iter().zip(self.all());
+        fleet.populate(named.map(|(id, (overlay, real))| (&id[..], overlay, real)), NETWORK)?;
+        other.populate_like(&fleet)?;
+        Ok([fleet, other])
     }
 
     /// The overlay range that all of them are in.

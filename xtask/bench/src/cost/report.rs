@@ -39,7 +39,10 @@ impl report::Report for Report {
              bare: nothing between. iptables: a rule for each member in both tables, as the\n\
              first Neti. ipset + DNAT: as the original one. nftables: a set and a map. neti:\n\
              on both hosts, enforcing (tcx, or XDP and tcx), dialled by overlay address, or\n\
-             direct. With many: one host has up to 1,000 members' addresses, dialled in turn.",
+             direct. With many: one host has up to 1,000 members' addresses, dialled in turn.\n\
+             Strangers' SYNs: sent, taken in and dropped by one processor; the first figure,\n\
+             which stands for bare's, is that of a program that does nothing else. Let in: by\n\
+             the last of as many rules, a stranger by its address, a member by its name.",
             self.family, self.rounds
         )?;
         self.sizes.iter().try_for_each(|size| size.print(out))
