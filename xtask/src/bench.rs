@@ -2,7 +2,7 @@
 
 use std::{
     os::unix::process::CommandExt as _,
-    path::{self, PathBuf},
+    path::{self, Path, PathBuf},
     process::Command,
 };
 
@@ -32,6 +32,15 @@ pub struct Options {
     /// 8,8000].
     #[arg(long, value_delimiter = ',', value_parser = value_parser!(u32).range(1..=1_000_000))]
     members: Vec<u32>,
+    /// Measure nothing: show the figures in this file, which an earlier run wrote with --json.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["rounds", "quick", "members", "family"])]
+    from: Option<PathBuf>,
+    /// Also write a page with plots of all figures to this file.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Also write the plot that says most to this file, as SVG.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     #[command(flatten)]
     common: Common,
 }
@@ -128,13 +137,14 @@ enum Workload {
 
 /// Builds and measures.
 pub fn run(options: &Options) -> Result<()> {
-    setup::run(Extent::Basic)?;
-    let neti = build::neti(true)?;
-    shown(build::progress(&mut cargo(&["build", "--package", "neti-bench"])))?;
     let mut command = Command::new(target_dir()?.join("debug").join("neti-bench"));
-    command.args(arguments(options)?).env("NETI_BIN", neti).current_dir(root());
     // A registry of a million files, which some disks take a quarter of an hour to forget.
-    command.env("TMPDIR", "/dev/shm");
+    command.args(arguments(options)?).env("TMPDIR", "/dev/shm").current_dir(root());
+    if options.from.is_none() {
+        setup::run(Extent::Basic)?;
+        command.env("NETI_BIN", build::neti(true)?);
+    }
+    shown(build::progress(&mut cargo(&["build", "--package", "neti-bench"])))?;
     // In our place, so that Ctrl-C meets one process, which cleans up before the shell's prompt is back.
     Err(command.exec()).context("run the benchmark")
 }
@@ -147,8 +157,16 @@ fn arguments(options: &Options) -> Result<Vec<String>> {
     };
     let (name, quick, common) = match &options.workload {
         None => {
-            options.rounds.iter().for_each(|rounds| with("rounds", rounds));
-            options.members.iter().for_each(|members| with("members", members));
+            if let Some(file) = &options.from {
+                with("from", &absolute(file)?.display());
+            } else {
+                options.rounds.iter().for_each(|rounds| with("rounds", rounds));
+                options.members.iter().for_each(|members| with("members", members));
+            }
+            for (name, file) in [("html", &options.html), ("svg", &options.svg)] {
+                let file = file.as_deref().map(absolute).transpose()?;
+                file.iter().for_each(|file| with(name, &file.display()));
+            }
             (None, options.quick, &options.common)
         }
         Some(Workload::Connections { connections, tracked, common }) => {
@@ -175,14 +193,16 @@ fn arguments(options: &Options) -> Result<Vec<String>> {
     };
     with("family", &common.family);
     if let Some(file) = &common.json {
-        // Relative to where we were called.
-        let file =
-            path::absolute(file).with_context(|| format!("find where {} is", file.display()))?;
-        with("json", &file.display());
+        with("json", &absolute(file)?.display());
     }
     if quick {
         words.push("--quick".to_owned());
     }
     words.splice(0..0, name.map(str::to_owned));
     Ok(words)
+}
+
+/// Relative to where we were called.
+fn absolute(file: &Path) -> Result<PathBuf> {
+    path::absolute(file).with_context(|| format!("find where {} is", file.display()))
 }

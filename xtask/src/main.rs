@@ -81,14 +81,22 @@ enum Task {
     /// single packets cost in the programs, and what a run of them takes on traffic. Figures of a busy machine wander;
     /// look at min - max.
     ///
-    /// The subcommands, which a plain run leaves out, measure how much it stands (`connections`, `flood`), and how soon it hears.
+    /// `--html` writes all of it, with plots, into one page that needs nothing else; `--from` makes one of the figures
+    /// that `--json` wrote.
+    ///
+    /// The subcommands, which a plain run leaves out, measure how much it stands (`connections`, `flood`), and how soon
+    /// it hears.
     ///
     /// It needs root, works in network namespaces of its own and leaves nothing behind. The exit status says whether
     /// everything worked; no figure is ever judged.
     ///
     /// Examples:
-    ///   cargo xtask bench --quick
-    ///   cargo xtask bench --members 100000 --family v6 --json figures.json
+    ///
+    /// cargo xtask bench --quick
+    ///
+    /// cargo xtask bench --members 100000 --family v6 --json figures.json
+    ///
+    /// cargo xtask bench --from figures.json --html figures.html --svg figures.svg
     Bench(bench::Options),
     /// Put one real host into a large fleet, whose other members exist in the registry alone.
     ///

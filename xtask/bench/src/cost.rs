@@ -5,6 +5,7 @@
 
 mod join;
 mod lab;
+mod latency;
 mod members;
 mod programs;
 mod report;
@@ -14,15 +15,15 @@ mod strangers;
 mod traffic;
 mod workload;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use harness::{figures::available_memory, progress::Progress};
+use harness::{family::Family, figures::available_memory, progress::Progress};
 
 use self::{
     lab::Lab,
-    report::{Report, Size},
+    report::{Figures, Origin, Report, Series, Size},
     workload::Workload,
 };
 use crate::{Common, lab::within};
@@ -39,6 +40,15 @@ pub struct Options {
     /// How many other members each host knows; several sizes are measured one after the other.
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     members: Vec<u32>,
+    /// Measure nothing: show the figures in this file, which an earlier run wrote with --json.
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// Also write a page with plots of all figures to this file.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Also write the plot that says most to this file, as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
     #[command(flatten)]
     pub common: Common,
 }
@@ -69,6 +79,22 @@ impl Options {
             policy: milliseconds(policy),
         }
     }
+
+    /// What a shell takes to measure the same.
+    fn command(&self) -> String {
+        let members: Vec<String> = self.sizes().iter().map(u32::to_string).collect();
+        let mut command = format!("cargo xtask bench --members {}", members.join(","));
+        if self.quick {
+            command += " --quick";
+        }
+        if let Some(rounds) = self.rounds {
+            command += &format!(" --rounds {rounds}");
+        }
+        if self.common.family == Family::V6 {
+            command += " --family v6";
+        }
+        command
+    }
 }
 
 /// What is measured with one size, and for how long.
@@ -87,6 +113,9 @@ const SECONDS: u32 = 1;
 const MEMORY: u64 = 16 << 10;
 
 pub fn run(options: &Options, progress: &mut Progress) -> Result<Report> {
+    if let Some(file) = &options.from {
+        return Report::read(file);
+    }
     ensure!(options.rounds != Some(0), "--rounds 0: give at least 1");
     let most = options.sizes().iter().max().copied().unwrap_or_default();
     let (needed, available) = (u64::from(most) * MEMORY, available_memory()?);
@@ -106,19 +135,33 @@ pub fn run(options: &Options, progress: &mut Progress) -> Result<Report> {
         let lab = Lab::new(options.common.family, members)?;
         sizes.push(within(lab, |lab| size(&plan, progress, lab, members))?);
     }
-    Ok(Report { family: options.common.family, rounds, quick: options.quick, sizes })
+    Ok(Report {
+        origin: Origin::look(options.command()),
+        family: options.common.family.to_string(),
+        rounds,
+        quick: options.quick,
+        sizes,
+    })
 }
 
 fn size(plan: &Plan, progress: &mut Progress, lab: &Lab, members: u32) -> Result<Size> {
-    let mut series = rounds::measure(plan, progress, &lab.ways())?;
-    series.extend(strangers::measure(plan, progress, lab)?);
+    let mut rounds = rounds::measure(plan, progress, &lab.ways())?;
+    rounds.series.extend(strangers::measure(plan, progress, lab)?);
     progress.show("members that join");
     let joins = join::measure(lab)?;
-    let memory = lab.memory()?;
+    let memory_kib = lab.memory()?;
     progress.show("single packets");
     let programs = programs::measure(lab)?;
     progress.show("programs on traffic");
     let runs = traffic::measure(plan, lab)?;
-    let left_out = lab.left_out.clone();
-    Ok(Size { members, left_out, series, joins, memory, programs, runs })
+    Ok(Size {
+        members,
+        left_out: lab.left_out.iter().map(|(way, why)| ((*way).to_owned(), why.clone())).collect(),
+        workloads: rounds.series.iter().map(Series::by_key).collect(),
+        distributions: report::distributions(&rounds.trips),
+        join_ms: Figures::of(&joins),
+        memory_kib,
+        programs: programs.into_iter().map(Into::into).collect(),
+        on_traffic: runs.into_iter().map(Into::into).collect(),
+    })
 }

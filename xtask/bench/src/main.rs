@@ -15,7 +15,11 @@ mod ranges;
 mod reload;
 mod report;
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
@@ -95,22 +99,30 @@ fn run(arguments: &Arguments) -> Result<()> {
         Some(Workload::Ranges(options)) => &options.common,
         Some(Workload::Reload(options)) => &options.common,
     };
-    if let Some(file) = &common.json {
+    let cost::Options { html, svg, .. } = &arguments.cost;
+    for (option, file) in [("json", &common.json), ("html", html), ("svg", svg)] {
+        let Some(file) = file else { continue };
         // Rather than after minutes.
         let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
         let exists = directory.is_none_or(|directory| directory.is_dir());
-        ensure!(exists, "--json {}: no such directory", file.display());
+        ensure!(exists, "--{option} {}: no such directory", file.display());
     }
     let mut progress = Progress::start();
     let measured = measure(arguments, &mut progress);
     progress.done();
     let report = measured?;
     report.print(&mut std::io::stdout().lock()).or_else(unless_closed)?;
-    match &common.json {
-        Some(file) => fs::write(file, format!("{:#}\n", report.json()))
-            .with_context(|| format!("write {}", file.display())),
-        None => Ok(()),
-    }
+    write(common.json.as_deref(), || Ok(format!("{:#}\n", report.json())))?;
+    write(html.as_deref(), || report.html())?;
+    write(svg.as_deref(), || report.svg())
+}
+
+/// Writes a file that was asked for.
+fn write(file: Option<&Path>, text: impl FnOnce() -> Result<String>) -> Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    text()
+        .and_then(|text| Ok(fs::write(file, text)?))
+        .with_context(|| format!("write {}", file.display()))
 }
 
 fn measure(arguments: &Arguments, progress: &mut Progress) -> Result<Box<dyn Report>> {

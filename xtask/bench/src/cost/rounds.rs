@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 use harness::{interrupt, progress::Progress};
+use indexmap::{IndexMap, map::Entry};
 
-use super::{Plan, lab::Way, workload::Metric};
+use super::{Plan, lab::Way, latency::Trips, workload::Metric};
 
 /// A metric's figures.
 pub struct Series {
@@ -27,10 +28,18 @@ impl Series {
     }
 }
 
+/// What all rounds give.
+pub struct Rounds {
+    pub series: Vec<Series>,
+    /// Round trips of all rounds, by workload, and by way.
+    pub trips: IndexMap<&'static str, IndexMap<&'static str, Trips>>,
+}
+
 /// Measures all rounds.
-pub fn measure(plan: &Plan, progress: &mut Progress, ways: &[Way]) -> Result<Vec<Series>> {
+pub fn measure(plan: &Plan, progress: &mut Progress, ways: &[Way]) -> Result<Rounds> {
     let metrics = plan.workloads.iter().flat_map(|workload| workload.metrics());
     let mut all: Vec<Series> = metrics.map(Series::of).collect();
+    let mut trips: IndexMap<_, IndexMap<_, Trips>> = IndexMap::new();
     for round in 0..plan.rounds as usize {
         progress.step(&format!("round {} of {}", round + 1, plan.rounds));
         let mut series = &mut all[..];
@@ -43,11 +52,18 @@ pub fn measure(plan: &Plan, progress: &mut Progress, ways: &[Way]) -> Result<Vec
                 let way = &ways[index];
                 progress.show(&format!("{}, {}", workload.name(), way.name));
                 interrupt::go_on()?;
-                for (series, value) in own.iter_mut().zip(workload.run(way, plan)?) {
+                let measured = workload.run(way, plan)?;
+                for (series, value) in own.iter_mut().zip(measured.figures) {
                     series.push(way.name, value);
+                }
+                if let Some(more) = measured.trips {
+                    match trips.entry(workload.name()).or_default().entry(way.name) {
+                        Entry::Occupied(mut all) => all.get_mut().add(&more)?,
+                        Entry::Vacant(none) => drop(none.insert(more)),
+                    }
                 }
             }
         }
     }
-    Ok(all)
+    Ok(Rounds { series: all, trips })
 }

@@ -6,15 +6,20 @@ mod stream;
 
 use std::{
     io::{self, Read, Write},
-    net::{SocketAddr, TcpStream, UdpSocket},
+    net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
-use harness::{family::Family, interrupt, statistics::percentile};
+use harness::interrupt;
 use socket2::{Domain, Socket, Type};
 
-use super::{Plan, SECONDS, lab::Way, server::PORT};
+use super::{
+    Plan, SECONDS,
+    lab::Way,
+    latency::{Trips, datagrams, round_trips},
+    server::PORT,
+};
 
 /// A figure that a workload gives.
 pub struct Metric {
@@ -24,6 +29,14 @@ pub struct Metric {
     pub unit: &'static str,
     /// Digits after the point that mean something.
     pub digits: usize,
+}
+
+/// What a workload gives, each time.
+pub struct Measured {
+    /// Of each of its metrics.
+    pub figures: Vec<f64>,
+    /// If it is one of round trips.
+    pub trips: Option<Trips>,
 }
 
 /// Something that a client does with its server.
@@ -103,6 +116,7 @@ impl Workload {
                     &[
                         metric("tcp_round_trip_p50", "TCP round trip p50", "µs", 1),
                         metric("tcp_round_trip_p99", "TCP round trip p99", "µs", 1),
+                        metric("tcp_round_trip_p999", "TCP round trip p99.9", "µs", 1),
                     ]
                 }
             }
@@ -114,6 +128,7 @@ impl Workload {
                     &[
                         metric("udp_round_trip_p50", "UDP round trip p50", "µs", 1),
                         metric("udp_round_trip_p99", "UDP round trip p99", "µs", 1),
+                        metric("udp_round_trip_p999", "UDP round trip p99.9", "µs", 1),
                     ]
                 }
             }
@@ -122,13 +137,14 @@ impl Workload {
             Self::SpreadRoundTrip => {
                 const {
                     &[
-                        metric("many_round_trip_p50", "with many, p50", "µs", 1),
-                        metric("many_round_trip_p99", "with many, p99", "µs", 1),
+                        metric("many_round_trip_p50", "RTT with many p50", "µs", 1),
+                        metric("many_round_trip_p99", "RTT with many p99", "µs", 1),
+                        metric("many_round_trip_p999", "RTT with many p99.9", "µs", 1),
                     ]
                 }
             }
             Self::SpreadConnections => {
-                const { &[metric("many_connections", "to many", "new ones/s", 0)] }
+                const { &[metric("many_connections", "connections to many", "new ones/s", 0)] }
             }
             Self::SpreadPackets => {
                 const { &[metric("many_udp_packets", "UDP to many", "packets/s", 0)] }
@@ -147,7 +163,8 @@ impl Workload {
     }
 
     /// Does it once.
-    pub fn run(self, way: &Way, plan: &Plan) -> Result<Vec<f64>> {
+    pub fn run(self, way: &Way, plan: &Plan) -> Result<Measured> {
+        let mut trips = None;
         let to = SocketAddr::new(way.address, PORT);
         let peers =
             || -> Vec<_> { way.peers.iter().map(|peer| SocketAddr::new(*peer, PORT)).collect() };
@@ -156,15 +173,23 @@ impl Workload {
             Self::Streams => stream::measure(way, 8, stream::USUAL, SECONDS),
             Self::LargeStream => stream::measure(way, 1, stream::LARGE, SECONDS),
             Self::LargeStreams => stream::measure(way, 8, stream::LARGE, SECONDS),
-            Self::RoundTrip => way.client.run(|| round_trips(&[to], plan.other)),
+            Self::RoundTrip => way
+                .client
+                .run(|| round_trips(&[to], plan.other))
+                .map(|all| trips.insert(all).figures()),
             Self::Connections => {
                 way.client.run(|| connections(&[to], plan.other)).map(|rate| vec![rate])
             }
-            Self::Datagrams => way.client.run(|| datagrams(to, plan.other)),
+            Self::Datagrams => {
+                way.client.run(|| datagrams(to, plan.other)).map(|all| trips.insert(all).figures())
+            }
             Self::Packets => packets::measure(&way.client, &way.server, &[way.address], plan.other)
                 .map(|rate| vec![rate]),
             Self::Http => http::measure(way, SECONDS).map(|rate| vec![rate]),
-            Self::SpreadRoundTrip => way.client.run(|| round_trips(&peers(), plan.other)),
+            Self::SpreadRoundTrip => way
+                .client
+                .run(|| round_trips(&peers(), plan.other))
+                .map(|all| trips.insert(all).figures()),
             Self::SpreadConnections => {
                 way.client.run(|| connections(&peers(), plan.other)).map(|rate| vec![rate])
             }
@@ -173,52 +198,15 @@ impl Workload {
                     .map(|rate| vec![rate])
             }
         };
-        measured.with_context(|| format!("{}, {}", self.name(), way.name))
+        let figures = measured.with_context(|| format!("{}, {}", self.name(), way.name))?;
+        Ok(Measured { figures, trips })
     }
 }
 
 /// After so long a peer that says nothing is gone. Where nothing is lost, only a broken way comes to this.
-const SILENCE: Duration = Duration::from_secs(3);
+pub const SILENCE: Duration = Duration::from_secs(3);
 /// What a connection or a socket does before it is measured.
-const WARM_UP: usize = 200;
-
-/// A byte there and back over a connection to each of these, in turn; p50 and p99 in microseconds.
-fn round_trips(to: &[SocketAddr], time: Duration) -> Result<Vec<f64>> {
-    let mut streams = to.iter().map(|to| connect(*to)).collect::<Result<Vec<_>>>()?;
-    let mut turn = 0;
-    ping_pong(time, || {
-        turn = (turn + 1) % streams.len();
-        ping(&mut streams[turn])
-    })
-}
-
-/// A byte there and back in datagrams of one socket; p50 and p99 in microseconds.
-fn datagrams(to: SocketAddr, time: Duration) -> Result<Vec<f64>> {
-    let socket = UdpSocket::bind((Family::of(to.ip()).any(), 0))?;
-    socket.set_read_timeout(Some(SILENCE))?;
-    socket.connect(to)?;
-    ping_pong(time, || {
-        let mut byte = [0];
-        socket.send(&byte)?;
-        socket.recv(&mut byte).map(drop)
-    })
-}
-
-fn ping_pong(time: Duration, mut ping: impl FnMut() -> io::Result<()>) -> Result<Vec<f64>> {
-    for _ in 0..WARM_UP {
-        ping().context("no answer")?;
-    }
-    let mut trips = Vec::new();
-    let begun = Instant::now();
-    while begun.elapsed() < time {
-        let sent = Instant::now();
-        ping().with_context(|| format!("no answer after {} round trips", trips.len()))?;
-        trips.push(sent.elapsed().as_secs_f64() * 1e6);
-        interrupt::go_on()?;
-    }
-    trips.sort_by(f64::total_cmp);
-    Ok(vec![percentile(&trips, 50), percentile(&trips, 99)])
-}
+pub const WARM_UP: usize = 200;
 
 /// Connections that are made, used for a byte there and back, and closed, one after the other, to these in turn; per second.
 pub fn connections(to: &[SocketAddr], time: Duration) -> Result<f64> {
@@ -243,7 +231,7 @@ pub fn converse(to: SocketAddr) -> Result<()> {
 }
 
 /// A connection that is reset when dropped: ports in TIME_WAIT would run out within one measurement.
-fn connect(to: SocketAddr) -> Result<TcpStream> {
+pub fn connect(to: SocketAddr) -> Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_linger(Some(Duration::ZERO))?;
@@ -254,7 +242,8 @@ fn connect(to: SocketAddr) -> Result<TcpStream> {
     Ok(socket.into())
 }
 
-fn ping(stream: &mut TcpStream) -> io::Result<()> {
+/// A byte there and back.
+pub fn ping(stream: &mut TcpStream) -> io::Result<()> {
     let mut byte = [0];
     stream.write_all(&byte)?;
     stream.read_exact(&mut byte)
