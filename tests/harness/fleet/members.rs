@@ -22,19 +22,26 @@ impl Fleet {
         let mut pairs = Vec::new();
         for (id, overlay, real) in members {
             let record = record(id, overlay, network, real);
-            let hosts = if overlay.is_ipv4() { "hosts" } else { "hosts6" };
-            pairs.push((format!("overlays/{overlay}"), id.to_owned()));
-            pairs.push((format!("{hosts}/{id}"), overlay.to_string()));
+            pairs.extend(claim(id, overlay));
             pairs.push((format!("members/{id}"), record.to_string()));
         }
+        self.put_all(&pairs)
+    }
+
+    /// Claims an address for a host, which takes it when it starts.
+    pub fn claim(&self, id: &str, overlay: IpAddr) -> Result<()> {
+        self.put_all(&claim(id, overlay))
+    }
+
+    fn put_all(&self, pairs: &[(String, String)]) -> Result<()> {
         match &self.served {
-            Some(served) => served.operator.put_all(&pairs),
+            Some(served) => served.operator.put_all(pairs),
             None => pairs.iter().try_for_each(|(key, value)| self.put(key, value)),
         }
     }
 
-    /// Adds very many members to a directory that no host looks at yet: none can see half of a record. Nobody has claimed
-    /// their addresses.
+    /// Adds very many members to a directory that no host looks at yet: none can see half of a record. Nobody claims their
+    /// addresses: a host of this fleet should have one of its own ([`Fleet::claim`]), or it may take one of theirs.
     pub fn populate<'a>(
         &self,
         members: impl IntoIterator<Item = (&'a str, IpAddr, IpAddr)>,
@@ -67,6 +74,12 @@ impl Fleet {
         let path = self.registry().join("members").join(id);
         fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))
     }
+}
+
+/// The keys that give a host its address.
+fn claim(id: &str, overlay: IpAddr) -> [(String, String); 2] {
+    let hosts = if overlay.is_ipv4() { "hosts" } else { "hosts6" };
+    [(format!("overlays/{overlay}"), id.to_owned()), (format!("{hosts}/{id}"), overlay.to_string())]
 }
 
 /// What a member says of itself.

@@ -7,10 +7,13 @@ use anyhow::Result;
 use harness::{family::Family, host::Fleet, rivals::Member};
 use ipnet::{IpNet, Ipv4Net};
 
-use super::lab::{NETWORK, settings};
+use super::lab::{LEFT, NETWORK, RIGHT, settings};
 
 /// So many of the members are talked to, spread over all of them.
 const PEERS: u32 = 1000;
+
+/// The hosts that run neti, by the numbers of their addresses.
+const HOSTS: [(&str, u8); 3] = [("left", LEFT), ("right", RIGHT), ("xdp", 13)];
 
 /// So many of one family.
 pub struct Fleetmates {
@@ -34,7 +37,7 @@ impl Fleetmates {
     fn member(&self, number: u32) -> Member {
         let number = number + 1;
         match self.family {
-            // From the middle of the range on, which hosts take addresses from the beginning of.
+            // From the middle of the range on: those of hosts are at its beginning.
             Family::V4 => (
                 Ipv4Addr::from_bits(Ipv4Addr::new(100, 96, 0, 0).to_bits() + number).into(),
                 Ipv4Addr::from_bits(Ipv4Addr::new(10, 64, 0, 0).to_bits() + number).into(),
@@ -52,7 +55,13 @@ impl Fleetmates {
 
     /// Two fleets, each of which has all of them.
     pub fn fleets(&self) -> Result<[Fleet; 2]> {
-        let fleet = || Fleet::new(self.family, settings(self.range()));
+        let fleet = || -> Result<Fleet> {
+            let fleet = Fleet::new(self.family, settings(self.range()))?;
+            for (host, last) in HOSTS {
+                fleet.claim(host, self.family.ghost(last))?;
+            }
+            Ok(fleet)
+        };
         let (fleet, other) = (fleet()?, fleet()?);
         let ids: Vec<String> = (0..self.count).map(|number| format!("host-{number}")).collect();
         let named = ids.iter().zip(self.all());
