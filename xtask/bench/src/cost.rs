@@ -18,7 +18,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use harness::{family::Family, progress::Progress};
+use harness::{family::Family, figures::available_memory, progress::Progress};
 
 use self::{
     lab::Lab,
@@ -108,11 +108,22 @@ struct Plan {
 /// Seconds of each TCP stream, and of HTTP requests: the least that iperf3 and wrk take.
 const SECONDS: u32 = 1;
 
+/// Bytes of memory that the hosts of all ways and their registry take for each member, at most.
+const MEMORY: u64 = 16 << 10;
+
 pub fn run(options: &Options, progress: &mut Progress) -> Result<Report> {
     if let Some(file) = &options.from {
         return Report::read(file);
     }
     ensure!(options.rounds != Some(0), "--rounds 0: give at least 1");
+    let most = options.sizes().iter().max().copied().unwrap_or_default();
+    let (needed, available) = (u64::from(most) * MEMORY, available_memory()?);
+    ensure!(
+        needed < available,
+        "{most} members take {} MiB of memory, {} MiB are available: give fewer with --members",
+        needed >> 20,
+        available >> 20
+    );
     let mut sizes = Vec::new();
     let mut rounds = 0;
     for &members in options.sizes() {

@@ -42,7 +42,7 @@ pub fn run(options: &Options, progress: &mut Progress) -> Result<Report> {
     for &count in &options.members {
         progress.step(&format!("{count} members"));
         let members = Fleetmates { family, count };
-        let neti = Neti::new("tcx", &members)?;
+        let neti = Neti::new("tcx", members.fleet()?, &members)?;
         let costs = within(neti, |neti| measure(neti, &members))?;
         sizes.push(Size { members: count, costs });
     }

@@ -32,6 +32,8 @@ use super::{
 };
 use crate::lab::{self, host_options};
 
+/// The network of all members.
+pub const NETWORK: &str = "ec2";
 /// A rival whose connections take longer is not measured: the other workloads would take minutes.
 const SLOWEST: Duration = Duration::from_millis(5);
 
@@ -112,8 +114,9 @@ impl Lab {
                 rivals.push((rival, pair));
             }
         }
-        let neti = Neti::new("tcx", &members)?;
-        let xdp = Neti::new("xdp", &members)?;
+        let [fleet, other] = members.fleets()?;
+        let neti = Neti::new("tcx", fleet, &members)?;
+        let xdp = Neti::new("xdp", other, &members)?;
         Ok(Self { family, neti, xdp, rivals, left_out, bare, members })
     }
 
@@ -172,27 +175,21 @@ impl lab::Lab for Neti {
 }
 
 impl Neti {
-    /// Their programs are attached in this way.
-    pub fn new(attach: &str, members: &Fleetmates) -> Result<Self> {
-        let family = members.family;
-        let pair = Pair::new("ec2", members)?;
-        let fleet = Fleet::new(family, settings(members.range()))?;
-        let named: Vec<(String, Member)> = members
-            .all()
-            .enumerate()
-            .map(|(number, member)| (format!("host-{number}"), member))
-            .collect();
-        let named = named.iter().map(|(id, (overlay, real))| (&id[..], *overlay, *real));
-        fleet.add_members(named, pair.left.network)?;
+    /// Hosts of a fleet that has these members. Their programs are attached in this way.
+    pub fn new(attach: &str, fleet: Fleet, members: &Fleetmates) -> Result<Self> {
+        let pair = Pair::new(NETWORK, members)?;
         let options = options(attach);
         let mut left = fleet.host_with("left", &pair.left, &options)?;
         let mut right = fleet.host_with("right", &pair.right, &options)?;
-        left.start()?;
-        right.start()?;
+        left.launch()?;
+        right.launch()?;
+        let patience = PATIENCE + Duration::from_micros(300) * members.count;
+        left.wait_ready_for(patience)?;
+        right.wait_ready_for(patience)?;
         for host in [&left, &right] {
             let wanted = json!(members.count + 1);
             let knows = || host.show("status").is_ok_and(|status| status["members"] == wanted);
-            ensure!(within(PATIENCE, knows), "{} does not know {wanted} members", host.name);
+            ensure!(within(patience, knows), "{} does not know {wanted} members", host.name);
         }
         Ok(Self { left, right, fleet, pair })
     }

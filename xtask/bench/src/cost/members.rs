@@ -3,11 +3,17 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use harness::{family::Family, rivals::Member};
+use anyhow::Result;
+use harness::{family::Family, host::Fleet, rivals::Member};
 use ipnet::{IpNet, Ipv4Net};
+
+use super::lab::{LEFT, NETWORK, RIGHT, settings};
 
 /// So many of the members are talked to, spread over all of them.
 const PEERS: u32 = 1000;
+
+/// The hosts that run neti, by the numbers of their addresses.
+const HOSTS: [(&str, u8); 3] = [("left", LEFT), ("right", RIGHT), ("xdp", 13)];
 
 /// So many of one family.
 pub struct Fleetmates {
@@ -36,7 +42,7 @@ impl Fleetmates {
     fn member(&self, number: u32) -> Member {
         let number = number + 1;
         match self.family {
-            // From the middle of the range on, which hosts take addresses from the beginning of.
+            // From the middle of the range on: those of hosts are at its beginning.
             Family::V4 => (
                 Ipv4Addr::from_bits(Ipv4Addr::new(100, 96, 0, 0).to_bits() + number).into(),
                 Ipv4Addr::from_bits(Ipv4Addr::new(10, 64, 0, 0).to_bits() + number).into(),
@@ -50,6 +56,31 @@ impl Fleetmates {
                 (after(overlay, 1 << 64), after(real, 0))
             }
         }
+    }
+
+    /// A fleet that has all of them.
+    pub fn fleet(&self) -> Result<Fleet> {
+        let fleet = self.empty()?;
+        let ids: Vec<String> = (0..self.count).map(|number| format!("host-{number}")).collect();
+        let named = ids.iter().zip(self.all());
+        fleet.populate(named.map(|(id, (overlay, real))| (&id[..], overlay, real)), NETWORK)?;
+        Ok(fleet)
+    }
+
+    /// Two such fleets.
+    pub fn fleets(&self) -> Result<[Fleet; 2]> {
+        let (fleet, other) = (self.fleet()?, self.empty()?);
+        other.populate_like(&fleet)?;
+        Ok([fleet, other])
+    }
+
+    /// A fleet without them, in which the pair's hosts have claimed their addresses.
+    fn empty(&self) -> Result<Fleet> {
+        let fleet = Fleet::new(self.family, settings(self.range()))?;
+        for (host, last) in HOSTS {
+            fleet.claim(host, self.family.ghost(last))?;
+        }
+        Ok(fleet)
     }
 
     /// The overlay range that all of them are in.

@@ -114,13 +114,12 @@ pub fn measure(plan: &Plan, progress: &mut Progress, lab: &Lab) -> Result<Vec<Se
         Case::ALL.into_iter().flat_map(Case::metrics).map(Series::of).collect();
     for round in 0..plan.rounds as usize {
         progress.step(&format!("a policy, round {} of {}", round + 1, plan.rounds));
-        for turn in 0..gates.len() {
-            let index = (round + turn) % gates.len();
-            let gate = &mut gates[index];
-            for (size, rules) in RULES.into_iter().enumerate() {
+        for (size, rules) in RULES.into_iter().enumerate() {
+            gates.iter_mut().try_for_each(|gate| gate.allow(rules))?;
+            for turn in 0..gates.len() {
+                let gate = &gates[(round + turn) % gates.len()];
                 progress.show(&format!("{rules} rules, {}", gate.name));
                 interrupt::go_on()?;
-                gate.allow(rules)?;
                 for (case, series) in Case::ALL.into_iter().zip(all.chunks_mut(RULES.len())) {
                     if let Some(rate) = case.measure(gate, plan.policy)? {
                         series[size].push(gate.name, rate);
