@@ -48,44 +48,34 @@ impl Case {
 
     /// By each number of [`RULES`].
     fn metrics(self) -> &'static [Metric; RULES.len()] {
-        const fn pair(
-            keys: [&'static str; 2],
-            names: [&'static str; 2],
-            unit: &'static str,
-        ) -> [Metric; 2] {
-            let [key, of_many] = keys;
-            let [name, with_many] = names;
-            [
-                Metric { key, name, unit, digits: 0 },
-                Metric { key: of_many, name: with_many, unit, digits: 0 },
-            ]
+        const fn metric(key: &'static str, name: &'static str, unit: &'static str) -> Metric {
+            Metric { key, name, unit, digits: 0 }
         }
+        const DROPPED: &str = "dropped/s, a core";
+        const MADE: &str = "new ones/s";
         match self {
             Self::Refused => {
-                const {
-                    &pair(
-                        ["strangers_dropped", "strangers_dropped_1000_rules"],
-                        ["strangers' SYNs", "SYNs, 1,000 rules"],
-                        "dropped/s, a core",
-                    )
+                &const {
+                    [
+                        metric("strangers_dropped", "strangers' SYNs", DROPPED),
+                        metric("strangers_dropped_1000_rules", "SYNs, 1,000 rules", DROPPED),
+                    ]
                 }
             }
             Self::Stranger => {
-                const {
-                    &pair(
-                        ["stranger_connections", "stranger_connections_1000_rules"],
-                        ["stranger let in", "stranger, 1,000 rules"],
-                        "new ones/s",
-                    )
+                &const {
+                    [
+                        metric("stranger_connections", "stranger let in", MADE),
+                        metric("stranger_connections_1000_rules", "stranger, 1,000 rules", MADE),
+                    ]
                 }
             }
             Self::Member => {
-                const {
-                    &pair(
-                        ["member_connections", "member_connections_1000_rules"],
-                        ["member let in", "member, 1,000 rules"],
-                        "new ones/s",
-                    )
+                &const {
+                    [
+                        metric("member_connections", "member let in", MADE),
+                        metric("member_connections_1000_rules", "member, 1,000 rules", MADE),
+                    ]
                 }
             }
         }
@@ -157,6 +147,7 @@ fn dropped(gate: &Gate<'_>, time: Duration) -> Result<f64> {
     let (after, lasted) = (counts()?, begun.elapsed().as_secs_f64());
     flood.stop()?;
     let (came, answered) = (after.0 - before.0, after.1 - before.1);
-    ensure!(answered * 100 <= came, "{answered} of {came} strangers were answered");
+    // What else a host sends by itself is not much, whatever the rate.
+    ensure!(answered * 10 < came, "{answered} of {came} strangers were answered");
     Ok((came - answered) as f64 / lasted)
 }

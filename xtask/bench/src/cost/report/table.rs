@@ -18,7 +18,7 @@ pub fn print(report: &Report, out: &mut dyn Write) -> Result<()> {
          direct. With many: one host has up to 1,000 members' addresses, dialled in turn.\n\
          Strangers' SYNs: sent, taken in and dropped by one processor; the first figure,\n\
          which stands for bare's, is that of a program that does nothing else. Let in: by\n\
-         the last of as many rules, a stranger by its address, a member by its name.",
+         the only rule, or by the last one of 1,000; a member's is about its name.",
         report.family, report.rounds
     )?;
     report.sizes.iter().try_for_each(|size| one(size, out))
