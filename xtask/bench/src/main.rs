@@ -5,6 +5,7 @@
 
 mod alone;
 mod connections;
+mod control;
 mod cost;
 mod flood;
 mod in_force;
@@ -45,6 +46,8 @@ struct Arguments {
 enum Workload {
     /// More connections at once than connection tracking has room for.
     Connections(connections::Options),
+    /// How soon a host knows a fleet, and what changes in it.
+    Control(control::Options),
     /// A TCP stream between members while strangers flood one of them.
     Flood(flood::Options),
     /// What a policy of very many ranges of addresses costs.
@@ -88,14 +91,15 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let common = match &arguments.workload {
-        None => &arguments.cost.common,
-        Some(Workload::Connections(options)) => &options.common,
-        Some(Workload::Flood(options)) => &options.common,
-        Some(Workload::Ranges(options)) => &options.common,
-        Some(Workload::Reload(options)) => &options.common,
+    let json = match &arguments.workload {
+        None => &arguments.cost.common.json,
+        Some(Workload::Connections(options)) => &options.common.json,
+        Some(Workload::Control(options)) => &options.json,
+        Some(Workload::Flood(options)) => &options.common.json,
+        Some(Workload::Ranges(options)) => &options.common.json,
+        Some(Workload::Reload(options)) => &options.common.json,
     };
-    if let Some(file) = &common.json {
+    if let Some(file) = json {
         // Rather than after minutes.
         let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
         let exists = directory.is_none_or(|directory| directory.is_dir());
@@ -106,7 +110,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     progress.done();
     let report = measured?;
     report.print(&mut std::io::stdout().lock()).or_else(unless_closed)?;
-    match &common.json {
+    match json {
         Some(file) => fs::write(file, format!("{:#}\n", report.json()))
             .with_context(|| format!("write {}", file.display())),
         None => Ok(()),
@@ -117,6 +121,7 @@ fn measure(arguments: &Arguments, progress: &mut Progress) -> Result<Box<dyn Rep
     Ok(match &arguments.workload {
         None => Box::new(cost::run(&arguments.cost, progress)?),
         Some(Workload::Connections(options)) => Box::new(connections::run(options, progress)?),
+        Some(Workload::Control(options)) => Box::new(control::run(options, progress)?),
         Some(Workload::Flood(options)) => Box::new(flood::run(options, progress)?),
         Some(Workload::Ranges(options)) => Box::new(ranges::run(options, progress)?),
         Some(Workload::Reload(options)) => Box::new(reload::run(options, progress)?),
