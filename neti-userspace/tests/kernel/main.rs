@@ -6,6 +6,7 @@ mod interfaces;
 mod names;
 mod network;
 mod reverse;
+mod room;
 mod size;
 mod store;
 mod support;

@@ -5,6 +5,7 @@
 
 mod alone;
 mod connections;
+mod control;
 mod cost;
 mod flood;
 mod in_force;
@@ -50,6 +51,8 @@ struct Arguments {
 enum Workload {
     /// More connections at once than connection tracking has room for.
     Connections(connections::Options),
+    /// How soon a host knows a fleet, and what changes in it.
+    Control(control::Options),
     /// A TCP stream between members while strangers flood one of them.
     Flood(flood::Options),
     /// What one packet costs in each program.
@@ -95,16 +98,17 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let common = match &arguments.workload {
-        None => &arguments.cost.common,
-        Some(Workload::Connections(options)) => &options.common,
-        Some(Workload::Flood(options)) => &options.common,
-        Some(Workload::Programs(options)) => &options.common,
-        Some(Workload::Ranges(options)) => &options.common,
-        Some(Workload::Reload(options)) => &options.common,
+    let json = match &arguments.workload {
+        None => &arguments.cost.common.json,
+        Some(Workload::Connections(options)) => &options.common.json,
+        Some(Workload::Control(options)) => &options.json,
+        Some(Workload::Flood(options)) => &options.common.json,
+        Some(Workload::Programs(options)) => &options.common.json,
+        Some(Workload::Ranges(options)) => &options.common.json,
+        Some(Workload::Reload(options)) => &options.common.json,
     };
     let cost::Options { html, svg, .. } = &arguments.cost;
-    for (option, file) in [("json", &common.json), ("html", html), ("svg", svg)] {
+    for (option, file) in [("json", json), ("html", html), ("svg", svg)] {
         let Some(file) = file else { continue };
         // Rather than after minutes.
         let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -116,7 +120,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     progress.done();
     let report = measured?;
     report.print(&mut std::io::stdout().lock()).or_else(unless_closed)?;
-    write(common.json.as_deref(), || Ok(format!("{:#}\n", report.json())))?;
+    write(json.as_deref(), || Ok(format!("{:#}\n", report.json())))?;
     write(html.as_deref(), || report.html())?;
     write(svg.as_deref(), || report.svg())
 }
@@ -133,6 +137,7 @@ fn measure(arguments: &Arguments, progress: &mut Progress) -> Result<Box<dyn Rep
     Ok(match &arguments.workload {
         None => Box::new(cost::run(&arguments.cost, progress)?),
         Some(Workload::Connections(options)) => Box::new(connections::run(options, progress)?),
+        Some(Workload::Control(options)) => Box::new(control::run(options, progress)?),
         Some(Workload::Flood(options)) => Box::new(flood::run(options, progress)?),
         Some(Workload::Programs(options)) => Box::new(programs::run(options, progress)?),
         Some(Workload::Ranges(options)) => Box::new(ranges::run(options, progress)?),
