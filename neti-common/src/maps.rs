@@ -36,6 +36,9 @@ pub const CLASS_WORDS: u32 = service::COUNT / 4;
 /// Words of one set, and of one slot of [`name::SETS`]: bit `n % 64` of word `n / 64` is class `n`.
 pub const SET_WORDS: u32 = CLASSES / 64;
 pub const SLOT_SETS_WORDS: u32 = SETS * SET_WORDS;
+/// Real addresses of members, and overlay addresses, of each family: 131,000 members with a private and a public address.
+/// Hosts of larger fleets make larger maps of them.
+pub const MEMBERS_KEPT: u32 = 262_144;
 /// Sources between which the rules of one host can tell, markers included: see [`Range`].
 pub const RANGES_KEPT: u32 = 262_144;
 /// Roles and hosts that the rules of one host name.

@@ -14,17 +14,14 @@ use neti_common::{
     family::{Family, V4, V6},
     headers::Ip,
     maps::{
-        CLASS_WORDS, Counter, DROPS, DropKey, Dropped, Flow, Fragment, FragmentKey, Hint, Member,
-        Notes, Path, RANGES_KEPT, Range, RangeKey, SLOT_SETS_WORDS, SUBJECTS_KEPT, Settings,
-        SubjectKey, TwinIn, TwinOut, VLAN_WORDS, bloom, name::PROGRAMS,
+        CLASS_WORDS, Counter, DROPS, DropKey, Dropped, Flow, Fragment, FragmentKey, Hint,
+        MEMBERS_KEPT, Member, Notes, Path, RANGES_KEPT, Range, RangeKey, SLOT_SETS_WORDS,
+        SUBJECTS_KEPT, Settings, SubjectKey, TwinIn, TwinOut, VLAN_WORDS, bloom, name::PROGRAMS,
     },
     tables::{Class, Place},
     verdict::{COUNTERS as COUNTER_SLOTS, Hook, Verdict, counter_index},
 };
 
-/// 100,000 members with a private and a public address each, and then some. Elements are allocated when they are put: a
-/// small fleet pays for the empty buckets, 4 MiB a map, and not for values that it does not have.
-const MEMBERS: u32 = 262_144;
 const HINTS: u32 = 16_384;
 const FRAGMENTS: u32 = 8_192;
 const TWINS: u32 = 8_192;
@@ -118,14 +115,16 @@ macro_rules! family_maps {
 
             #[map(name = $settings)]
             static SETTINGS: Array<Settings<$family>> = Array::with_max_entries(2, 0);
+            // Elements are allocated when they are put: a small fleet pays for the empty buckets, 4 MiB a map, and not
+            // for values that it does not have.
             #[map(name = $members)]
             static MEMBER: HashMap<Addr, Member<$family>> =
-                HashMap::with_max_entries(MEMBERS, BPF_F_NO_PREALLOC);
+                HashMap::with_max_entries(MEMBERS_KEPT, BPF_F_NO_PREALLOC);
             #[map(name = $bloom)]
             static BLOOM: Array<u64> = Array::with_max_entries(bloom::WORDS, 0);
             #[map(name = $overlays)]
             static OVERLAYS: HashMap<Addr, Path<$family>> =
-                HashMap::with_max_entries(MEMBERS, BPF_F_NO_PREALLOC);
+                HashMap::with_max_entries(MEMBERS_KEPT, BPF_F_NO_PREALLOC);
             #[map(name = $ranges)]
             static RANGES: HashMap<RangeKey<$family>, Range> =
                 HashMap::with_max_entries(SLOTS * RANGES_KEPT, BPF_F_NO_PREALLOC);

@@ -8,6 +8,7 @@ pub mod attach;
 pub mod bpf;
 pub mod permission;
 pub mod pins;
+pub mod room;
 pub mod shape;
 mod trace;
 

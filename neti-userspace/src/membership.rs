@@ -1,13 +1,14 @@
 //! The members of the fleet as the registry has them.
 
+mod labels;
+
 use std::{
     borrow::Borrow,
-    collections::BTreeMap,
     fmt,
     net::IpAddr,
     str::FromStr,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use imbl::OrdMap;
@@ -15,6 +16,7 @@ use neti_common::maps::OVERLAYS;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use self::labels::Labels;
 use crate::{
     addresses::{self, Addresses, IpFamily, NoHost},
     fleet::FleetSettings,
@@ -126,7 +128,7 @@ pub struct MemberRecord {
     #[serde(default)]
     pub role: String,
     #[serde(default)]
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// Of its daemon.
     #[serde(default)]
     pub version: String,
@@ -184,7 +186,7 @@ pub enum RecordError {
 impl MemberRecord {
     /// Parses and validates the record stored under `key`.
     pub fn parse(key: &str, bytes: &[u8]) -> Result<Self, RecordError> {
-        let record = match serde_json::from_slice::<Self>(bytes) {
+        let mut record = match serde_json::from_slice::<Self>(bytes) {
             // What we cannot read may be so because it is of another format.
             Err(error) => return Err(later_format(bytes).unwrap_or(error.into())),
             Ok(record) if record.format > FORMAT => return Err(RecordError::Format(record.format)),
@@ -194,6 +196,8 @@ impl MemberRecord {
             return Err(RecordError::Id(record.id.to_string(), key.to_owned()));
         }
         record.validate()?;
+        // All of them are kept, and few change.
+        record.overlays.shrink_to_fit();
         Ok(record)
     }
 
@@ -315,6 +319,9 @@ pub struct Membership {
     pub fleet: Arc<FleetSettings>,
     /// What `fleet` was parsed from.
     pub fleet_text: Arc<str>,
+    /// When this host first heard of something that is otherwise than in the snapshot before; `None` if it did not
+    /// hear of it but looked.
+    pub heard: Option<Instant>,
     /// The members that are alive, our own host among them.
     pub members: Members,
     pub problems: Vec<Problem>,

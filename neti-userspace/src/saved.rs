@@ -182,6 +182,7 @@ fn parse(file: impl BufRead, owner: &Owner) -> Result<Option<Saved>> {
     let fleet = FleetSettings::parse("settings", header.settings.as_bytes())?;
     let membership = Membership {
         revision: 0,
+        heard: None,
         fleet: Arc::new(fleet),
         fleet_text: header.settings.into(),
         members,

@@ -114,17 +114,12 @@ pub fn peers(me: &Me, view: &View) -> MapState {
 /// The peers in `F`. A real address of a peer that has no overlay address in `F` is entered all the
 /// same: it is let in, and nothing is translated.
 fn family<F: Family>(me: &Me, view: &View) -> FamilyState<F> {
-    let mut members = BTreeMap::new();
-    let mut overlays = BTreeMap::new();
-    for peer in view.peers.values() {
-        for real in of::<F>(&peer.reals) {
-            members.insert(real, member(peer, real));
-        }
-        for overlay in of::<F>(&peer.overlays) {
-            overlays.insert(overlay, path(me, peer, overlay));
-        }
-    }
-    FamilyState { members, overlays, ..FamilyState::empty() }
+    let peers = || view.peers.values();
+    let members =
+        peers().flat_map(|peer| of::<F>(&peer.reals).map(|real| (real, member(peer, real))));
+    let overlays = peers()
+        .flat_map(|peer| of::<F>(&peer.overlays).map(|overlay| (overlay, path(me, peer, overlay))));
+    FamilyState { members: members.collect(), overlays: overlays.collect(), ..FamilyState::empty() }
 }
 
 /// With the addresses that overlay addresses of the settings lead to. No member has any of them

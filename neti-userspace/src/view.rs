@@ -6,7 +6,8 @@ mod homeward;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    mem,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -82,29 +83,31 @@ pub struct Peer {
 /// each other: the view of all is the union of the views of such parts, each with our own record.
 pub fn view(me: &Me, fleet: &FleetSettings, members: &Members) -> View {
     let own = members.get(&me.id);
-    let mut others: Vec<&MemberRecord> =
-        members.values().map(Arc::as_ref).filter(|m| m.id != me.id).collect();
     let mut problems = BTreeSet::new();
-    others.retain(|member| is_listed(fleet, member, &mut problems));
+    let others = members.values().map(Arc::as_ref).filter(|member| member.id != me.id);
+    let listed = others.filter(|member| is_listed(fleet, member, &mut problems));
+    // By id, in which order a sort leaves those that are equal to it.
+    let mut listed: Vec<Listed> = listed.map(Listed::of).collect();
 
     let own_overlays = own.into_iter().flat_map(|own| own.overlays.iter().copied());
-    let mut overlays = Claims::new("overlay", &me.id, own_overlays.chain(me.overlays.clone()));
-    others.sort_by_key(|m| (Reverse(m.generation), m.since, &m.id));
-    let mut named: Vec<_> = others
-        .into_iter()
-        .map(|member| {
-            let carried = carried(fleet, member, &mut problems);
-            (member, overlays.grant(member, carried, &mut problems))
-        })
-        .filter(|(_, overlays)| !overlays.is_empty())
-        .collect();
+    let own_overlays = own_overlays.chain(me.overlays.iter().copied());
+    let mut overlays = Claims::new("overlay", &me.id, own_overlays, listed.len());
+    let mut order: Vec<&mut Listed> = listed.iter_mut().collect();
+    order.sort_by_cached_key(|listed| (Reverse(listed.member.generation), listed.member.since));
+    for Listed { member, overlays: named, .. } in order {
+        let carried = carried(fleet, member, &mut problems);
+        *named = overlays.grant(member, carried, &mut problems);
+    }
 
     let own_reals = own.into_iter().flat_map(|own| own.private.iter().chain(own.public.iter()));
-    let mut reals = Claims::new("real", &me.id, own_reals.chain(me.reals.iter().copied()));
-    named.sort_by_key(|(m, _)| (m.since, &m.id));
-    let mut peers = BTreeMap::new();
+    let own_reals = own_reals.chain(me.reals.iter().copied());
+    let mut reals = Claims::new("real", &me.id, own_reals, listed.len() * 2);
+    let named = listed.iter_mut().filter(|listed| !listed.overlays.is_empty());
+    let mut order: Vec<&mut Listed> = named.collect();
+    order.sort_by_cached_key(|listed| listed.member.since);
     let numbers = Named::of(&fleet.policy);
-    for (member, mut overlays) in named {
+    for Listed { member, overlays, peer } in order {
+        let mut overlays = mem::take(overlays);
         let visible = visible(me, &fleet.networks, member);
         problems.extend(unreachable(me, member, &overlays, &visible));
         let visible = outside(fleet, member, visible, &mut problems);
@@ -117,11 +120,27 @@ pub fn view(me: &Me, fleet: &FleetSettings, members: &Members) -> View {
         if !reals.is_empty() {
             let host = numbers.host(&member.id);
             let role = unmistaken(&numbers, member, &mut problems);
-            let peer = Peer { overlays, reals, host, role, generation: member.generation };
-            peers.insert(member.id.clone(), peer);
+            let generation = member.generation;
+            *peer = Some(Peer { overlays, reals, host, role, generation });
         }
     }
+    let seen = listed.into_iter().filter_map(|Listed { member, peer, .. }| Some((member, peer?)));
+    let peers = seen.map(|(member, peer)| (member.id.clone(), peer)).collect();
     View { peers, problems }
+}
+
+/// A member of a network that the fleet's settings list, and what has come of it so far.
+struct Listed<'a> {
+    member: &'a MemberRecord,
+    /// Those of its overlay addresses that it has.
+    overlays: Vec<IpAddr>,
+    peer: Option<Peer>,
+}
+
+impl<'a> Listed<'a> {
+    fn of(member: &'a MemberRecord) -> Self {
+        Self { member, overlays: Vec::new(), peer: None }
+    }
 }
 
 /// The addresses for which `member` may contend with others in the view of `me`: what another
@@ -266,12 +285,20 @@ fn has_family(addresses: &[IpAddr], family: IpFamily) -> bool {
 /// Who has which address.
 struct Claims<'a> {
     kind: &'static str,
-    owners: BTreeMap<IpAddr, &'a HostId>,
+    owners: HashMap<IpAddr, &'a HostId>,
 }
 
 impl<'a> Claims<'a> {
-    fn new(kind: &'static str, me: &'a HostId, own: impl Iterator<Item = IpAddr>) -> Self {
-        Self { kind, owners: own.map(|address| (address, me)).collect() }
+    /// With room for so many addresses of others, beside our `own`.
+    fn new(
+        kind: &'static str,
+        me: &'a HostId,
+        own: impl Iterator<Item = IpAddr>,
+        room: usize,
+    ) -> Self {
+        let mut owners = HashMap::with_capacity(room);
+        owners.extend(own.map(|address| (address, me)));
+        Self { kind, owners }
     }
 
     /// Gives `member` those of `addresses` that nobody has.

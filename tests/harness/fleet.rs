@@ -1,5 +1,7 @@
 //! Fleets: a registry and the configuration of the hosts in it.
 
+mod members;
+
 use std::{
     fmt::Write as _,
     fs,
@@ -175,35 +177,6 @@ impl Fleet {
         fs::rename(&draft, &path).with_context(|| format!("write {}", path.display()))
     }
 
-    /// Adds a member that runs no neti: its record is written, and stays until its ttl is over.
-    pub fn add_member(&self, id: &str, overlay: IpAddr, network: &str, real: IpAddr) -> Result<()> {
-        self.add_members([(id, overlay, real)], network)
-    }
-
-    /// The same with many, each with an id, an overlay and a real address.
-    pub fn add_members<'a>(
-        &self,
-        members: impl IntoIterator<Item = (&'a str, IpAddr, IpAddr)>,
-        network: &str,
-    ) -> Result<()> {
-        let mut pairs = Vec::new();
-        for (id, overlay, real) in members {
-            let record = json!({
-                "id": id, "overlays": [overlay], "private": real, "public": null,
-                "network": network, "role": "", "labels": {}, "version": "0.1.0",
-                "generation": 1, "state": "up",
-            });
-            let hosts = if overlay.is_ipv4() { "hosts" } else { "hosts6" };
-            pairs.push((format!("overlays/{overlay}"), id.to_owned()));
-            pairs.push((format!("{hosts}/{id}"), overlay.to_string()));
-            pairs.push((format!("members/{id}"), record.to_string()));
-        }
-        match &self.served {
-            Some(served) => served.operator.put_all(&pairs),
-            None => pairs.iter().try_for_each(|(key, value)| self.put(key, value)),
-        }
-    }
-
     /// Claims all addresses of a range for hosts that do not exist, but for the first few, which it returns. The first
     /// and the last address of a range are no host's.
     pub fn fill(&self, range: IpNet, free: usize) -> Result<Vec<IpAddr>> {
@@ -216,15 +189,6 @@ impl Fleet {
             fs::write(directory.join(address.to_string()), format!("other-{number}"))?;
         }
         Ok(free)
-    }
-
-    /// Removes a member's record.
-    pub fn remove_member(&self, id: &str) -> Result<()> {
-        if let Some(served) = &self.served {
-            return served.operator.delete(&format!("members/{id}"));
-        }
-        let path = self.registry().join("members").join(id);
-        fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))
     }
 
     /// A host of this fleet at `site`; neti is not started.

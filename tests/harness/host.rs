@@ -5,6 +5,7 @@ use std::{
     net::IpAddr,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Output, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -81,12 +82,17 @@ impl Host {
     /// # Errors
     /// If it ends, or says nothing; the message has what it printed.
     pub fn wait_ready(&mut self) -> Result<()> {
+        self.wait_ready_for(PATIENCE)
+    }
+
+    /// The same where the fleet is so large that it may take longer.
+    pub fn wait_ready_for(&mut self, limit: Duration) -> Result<()> {
         let daemon = self.daemon.as_mut().context("neti was not launched")?;
         let (log, start) = (self.log.clone(), self.log_start);
         let said = || fs::read_to_string(&log).unwrap_or_default().get(start..).map(str::to_owned);
         let mut ended = None;
         let mut overlays = None;
-        within(PATIENCE, || {
+        within(limit, || {
             // First the end, then the text: what was printed before the end is then complete.
             ended = daemon.ended();
             overlays = said().as_deref().and_then(ready_overlays);
@@ -98,7 +104,7 @@ impl Host {
             bail!("neti on {name} ended ({status}):\n{text}");
         }
         self.overlays = overlays
-            .with_context(|| format!("neti on {name} is not ready after {PATIENCE:?}:\n{text}"))?;
+            .with_context(|| format!("neti on {name} is not ready after {limit:?}:\n{text}"))?;
         Ok(())
     }
 

@@ -224,14 +224,24 @@ impl Netns {
 
     /// How many packets have come by an interface.
     pub fn received(&self, interface: &str) -> Result<u64> {
+        self.count(interface, 1)
+    }
+
+    /// How many packets have left by an interface.
+    pub fn sent(&self, interface: &str) -> Result<u64> {
+        self.count(interface, 9)
+    }
+
+    /// One of the counts of /proc/net/dev.
+    fn count(&self, interface: &str, column: usize) -> Result<u64> {
         // /proc/net is the namespace of the process, whatever that of the thread.
         let path = "/proc/thread-self/net/dev";
         let text = self.run(|| fs::read_to_string(path)).with_context(|| format!("read {path}"))?;
         let line = text
             .lines()
             .find_map(|line| line.trim_start().strip_prefix(interface)?.strip_prefix(':'));
-        let packets = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
-        packets.with_context(|| format!("{} has no {interface}", self.name))
+        let count = line.and_then(|line| line.split_whitespace().nth(column)?.parse().ok());
+        count.with_context(|| format!("{} has no {interface}", self.name))
     }
 
     /// Runs a command line (split at blanks) to its end, with this input.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -76,6 +77,16 @@ pub fn prefer(by: i32) -> io::Result<()> {
     // SAFETY: plain integers; 0 is the calling thread.
     let set = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -by) };
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Keeps the calling thread, and what it starts, on one of the processors that it may use.
+pub fn stay() -> nix::Result<()> {
+    let myself = Pid::from_raw(0);
+    let may = sched_getaffinity(myself)?;
+    let mut one = CpuSet::new();
+    let first = (0..CpuSet::count()).find(|processor| may.is_set(*processor).unwrap_or(false));
+    one.set(first.ok_or(nix::errno::Errno::EINVAL)?)?;
+    sched_setaffinity(myself, &one)
 }
 
 /// Runs `start` on the one thread that starts all programs.

@@ -4,11 +4,15 @@
 use std::{fmt::Write as _, net::IpAddr};
 
 use anyhow::Result;
+use ipnet::IpNet;
 
 use crate::{family::Family, netns::Netns};
 
 /// A member: its overlay and its real address.
 pub type Member = (IpAddr, IpAddr);
+
+/// Whom a rule lets in to which TCP port.
+pub type Rule = (IpNet, u16);
 
 /// A way to do it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +63,40 @@ impl Rival {
             Self::Tables => netns.nft(&nftables(family, members)?),
         }
     }
+
+    /// Lets in these too, after members and replies, and nobody whom rules before let in.
+    pub fn allow(self, netns: &Netns, family: Family, rules: &[Rule]) -> Result<()> {
+        let mut text = String::new();
+        match self {
+            Self::Rules | Self::Sets => {
+                // A chain that is named is emptied.
+                writeln!(text, "*filter\n:rules - [0:0]")?;
+                for (from, port) in rules {
+                    writeln!(text, "-A rules -s {from} -p tcp --dport {port} -j ACCEPT")?;
+                }
+                writeln!(text, "COMMIT")?;
+                netns.feed(&format!("{} --noflush", restore(family)), &text)
+            }
+            Self::Tables => {
+                let ip = family.nft();
+                writeln!(text, "flush chain {ip} neti rules")?;
+                for (from, port) in rules {
+                    writeln!(
+                        text,
+                        "add rule {ip} neti rules {ip} saddr {from} tcp dport {port} accept"
+                    )?;
+                }
+                netns.nft(&text)
+            }
+        }
+    }
+}
+
+fn restore(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "iptables-legacy-restore",
+        Family::V6 => "ip6tables-legacy-restore",
+    }
 }
 
 fn iptables(
@@ -67,19 +105,20 @@ fn iptables(
     members: &[Member],
     let_in: impl FnOnce(&mut String) -> Result<()>,
 ) -> Result<()> {
-    let (restore, icmp) = match family {
-        Family::V4 => ("iptables-legacy-restore", "icmp"),
-        Family::V6 => ("ip6tables-legacy-restore", "ipv6-icmp"),
+    let icmp = match family {
+        Family::V4 => "icmp",
+        Family::V6 => "ipv6-icmp",
     };
     let mut rules = "*nat\n:OUTPUT ACCEPT\n".to_owned();
     for (overlay, real) in members {
         writeln!(rules, "-A OUTPUT -d {overlay} -j DNAT --to-destination {real}")?;
     }
-    writeln!(rules, "COMMIT\n*filter\n:INPUT DROP")?;
+    writeln!(rules, "COMMIT\n*filter\n:INPUT DROP\n:rules -")?;
     writeln!(rules, "-A INPUT -i lo -j ACCEPT\n-A INPUT -p {icmp} -j ACCEPT")?;
     let_in(&mut rules)?;
-    writeln!(rules, "-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT\nCOMMIT")?;
-    netns.feed(restore, &rules)
+    writeln!(rules, "-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT")?;
+    writeln!(rules, "-A INPUT -j rules\nCOMMIT")?;
+    netns.feed(restore(family), &rules)
 }
 
 fn nftables(family: Family, members: &[Member]) -> Result<String> {
@@ -93,9 +132,10 @@ fn nftables(family: Family, members: &[Member]) -> Result<String> {
          set members {{ type {kind}\n }}\n\
          map overlays {{ type {kind} : {kind}\n }}\n\
          chain out {{ type nat hook output priority -100\n dnat to {ip} daddr map @overlays\n }}\n\
+         chain rules {{\n }}\n\
          chain in {{ type filter hook input priority 0; policy drop\n\
          iif lo accept\n meta l4proto {icmp} accept\n {ip} saddr @members accept\n\
-         ct state established,related accept\n }}\n\
+         ct state established,related accept\n jump rules\n }}\n\
          }}\n"
     );
     // One statement for all of them takes a message that is larger than the kernel reads.

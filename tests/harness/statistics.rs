@@ -1,9 +1,10 @@
 //! Medians: robust against the rounds in which the machine did something else.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// What is said of some figures.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     pub median: f64,
     pub min: f64,

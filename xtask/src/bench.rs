@@ -2,7 +2,7 @@
 
 use std::{
     os::unix::process::CommandExt as _,
-    path::{self, PathBuf},
+    path::{self, Path, PathBuf},
     process::Command,
 };
 
@@ -20,15 +20,27 @@ use crate::{
 pub struct Options {
     #[command(subcommand)]
     workload: Option<Workload>,
-    /// How often everything is measured [default: 7].
+    /// How often everything is measured [default: 5].
     #[arg(long, value_parser = value_parser!(u32).range(1..))]
     rounds: Option<u32>,
-    /// Three short rounds, for a first look: three minutes instead of twelve.
+    /// Two short rounds with two sizes, for a first look: three minutes instead of thirty. The streams are then one with
+    /// an MTU of 1500 and eight with one of 9000, and with the second size there is only what meets many members.
     #[arg(long)]
     quick: bool,
-    /// How many other members each host knows; several sizes are measured one after the other.
-    #[arg(long, value_delimiter = ',', default_values_t = [8, 8000], value_parser = value_parser!(u32).range(1..=200_000))]
+    /// How many other members each host knows; several sizes are measured one after the other, the first and the last
+    /// one with everything, those between with what meets many members [default: 8,8000,100000,1000000; with --quick
+    /// 8,8000].
+    #[arg(long, value_delimiter = ',', value_parser = value_parser!(u32).range(1..=1_000_000))]
     members: Vec<u32>,
+    /// Measure nothing: show the figures in this file, which an earlier run wrote with --json.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["rounds", "quick", "members", "family"])]
+    from: Option<PathBuf>,
+    /// Also write a page with plots of all figures to this file.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Also write the plot that says most to this file, as SVG.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     #[command(flatten)]
     common: Common,
 }
@@ -63,6 +75,29 @@ enum Workload {
         tracked: u64,
         #[command(flatten)]
         common: Common,
+    },
+    /// Measure how soon a host knows a fleet, and what changes in it.
+    ///
+    /// One real host and a real registry, with members that exist there alone. The first load: how long it takes to read
+    /// the registry, and from there until all members are in the kernel's maps; the processor time of the whole start;
+    /// the daemon's memory, and the kernel's for each member. Then members move, one after the other and a thousand at
+    /// once: how long it takes until the kernel's maps know, from the daemon's hearing of it, by its own word, and from
+    /// the registry's acknowledgement, as seen from outside. A fleet of a million takes 6 GiB of memory and three minutes.
+    ///
+    /// Example: cargo xtask bench control --members 8000,100000 --quick
+    Control {
+        /// How many members the fleet has; several sizes are measured one after the other.
+        #[arg(long, value_delimiter = ',', default_values_t = [8, 8_000, 100_000, 1_000_000], value_parser = value_parser!(u32).range(8..=1_000_000))]
+        members: Vec<u32>,
+        /// Where the fleet is registered.
+        #[arg(long, default_value = "etcd", value_parser = ["etcd", "zookeeper", "directory"])]
+        registry: String,
+        /// One start and fewer changes, for a first look.
+        #[arg(long)]
+        quick: bool,
+        /// Also write all figures to this file, as JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
     },
     /// Measure a TCP stream between members while strangers flood its receiver.
     ///
@@ -138,11 +173,18 @@ enum Workload {
 
 /// Builds and measures.
 pub fn run(options: &Options) -> Result<()> {
-    setup::run(Extent::Basic)?;
-    let neti = build::neti(true)?;
-    shown(build::progress(&mut cargo(&["build", "--package", "neti-bench"])))?;
     let mut command = Command::new(target_dir()?.join("debug").join("neti-bench"));
-    command.args(arguments(options)?).env("NETI_BIN", neti).current_dir(root());
+    // A registry of a million files, which some disks take a quarter of an hour to forget.
+    command.args(arguments(options)?).env("TMPDIR", "/dev/shm").current_dir(root());
+    if options.from.is_none() {
+        let extent = match options.workload {
+            Some(Workload::Control { .. }) => Extent::Registries,
+            _ => Extent::Basic,
+        };
+        setup::run(extent)?;
+        command.env("NETI_BIN", build::neti(true)?);
+    }
+    shown(build::progress(&mut cargo(&["build", "--package", "neti-bench"])))?;
     // In our place, so that Ctrl-C meets one process, which cleans up before the shell's prompt is back.
     Err(command.exec()).context("run the benchmark")
 }
@@ -153,48 +195,63 @@ fn arguments(options: &Options) -> Result<Vec<String>> {
     let mut with = |name: &str, value: &dyn ToString| {
         words.extend([format!("--{name}"), value.to_string()]);
     };
-    let (name, quick, common) = match &options.workload {
+    let (name, quick, common, json) = match &options.workload {
         None => {
-            options.rounds.iter().for_each(|rounds| with("rounds", rounds));
-            options.members.iter().for_each(|members| with("members", members));
-            (None, options.quick, &options.common)
+            if let Some(file) = &options.from {
+                with("from", &absolute(file)?.display());
+            } else {
+                options.rounds.iter().for_each(|rounds| with("rounds", rounds));
+                options.members.iter().for_each(|members| with("members", members));
+            }
+            for (name, file) in [("html", &options.html), ("svg", &options.svg)] {
+                let file = file.as_deref().map(absolute).transpose()?;
+                file.iter().for_each(|file| with(name, &file.display()));
+            }
+            (None, options.quick, Some(&options.common), &options.common.json)
         }
         Some(Workload::Connections { connections, tracked, common }) => {
             with("connections", connections);
             with("tracked", tracked);
-            (Some("connections"), false, common)
+            (Some("connections"), false, Some(common), &common.json)
+        }
+        Some(Workload::Control { members, registry, quick, json }) => {
+            members.iter().for_each(|members| with("members", members));
+            with("registry", registry);
+            (Some("control"), *quick, None, json)
         }
         Some(Workload::Flood { rate, rounds, quick, common }) => {
             with("rate", rate);
             rounds.iter().for_each(|rounds| with("rounds", rounds));
-            (Some("flood"), *quick, common)
+            (Some("flood"), *quick, Some(common), &common.json)
         }
         Some(Workload::Programs { members, common }) => {
             members.iter().for_each(|members| with("members", members));
-            (Some("programs"), false, common)
+            (Some("programs"), false, Some(common), &common.json)
         }
         Some(Workload::Ranges { ranges, rounds, common }) => {
             with("ranges", ranges);
             with("rounds", rounds);
-            (Some("ranges"), false, common)
+            (Some("ranges"), false, Some(common), &common.json)
         }
         Some(Workload::Reload { members, rules, reloads, common }) => {
             with("members", members);
             with("rules", rules);
             with("reloads", reloads);
-            (Some("reload"), false, common)
+            (Some("reload"), false, Some(common), &common.json)
         }
     };
-    with("family", &common.family);
-    if let Some(file) = &common.json {
-        // Relative to where we were called.
-        let file =
-            path::absolute(file).with_context(|| format!("find where {} is", file.display()))?;
-        with("json", &file.display());
+    common.iter().for_each(|common| with("family", &common.family));
+    if let Some(file) = json {
+        with("json", &absolute(file)?.display());
     }
     if quick {
         words.push("--quick".to_owned());
     }
     words.splice(0..0, name.map(str::to_owned));
     Ok(words)
+}
+
+/// Relative to where we were called.
+fn absolute(file: &Path) -> Result<PathBuf> {
+    path::absolute(file).with_context(|| format!("find where {} is", file.display()))
 }

@@ -70,20 +70,33 @@ enum Task {
     /// Pairs of hosts on networks of their own talk with nothing between ("bare"), by iptables with two rules for each
     /// member (the first Neti), by iptables and an ipset (the original one), by nftables with a map and a set, and by
     /// neti: by overlay address ("neti"), by real address ("neti direct"), and by overlay address with the filter in XDP.
-    /// A TCP stream (iperf3), TCP and UDP round trips of one byte, new TCP connections; and the last two with up to 1,000
-    /// other members in turn. They take turns in every round, and each figure is compared with bare's of the same round.
+    /// TCP streams (iperf3), one and eight, with an MTU of 1500 and of 9000; TCP and UDP round trips of one byte; new TCP
+    /// connections; small UDP packets, as many as one thread can send, counted where they arrive; HTTP requests over 32
+    /// connections that stay open (wrk, nginx); and round trips, connections and UDP packets with up to 1,000 other
+    /// members in turn. Then policies of one rule and of 1,000: how many SYNs of strangers a second one processor
+    /// sends, takes in and drops, next to programs that only drop them, and the new connections of a stranger and of a
+    /// member that the last rule lets in. They take turns in every round, and each figure is compared with the first
+    /// one's of the same round. A rival that is too slow with many members is left out, and the report says so.
     /// Then, once: how long it takes from a member's file in the registry to its first answer, the daemons' memory, what
     /// single packets cost in the programs, and what a run of them takes on traffic. Figures of a busy machine wander;
     /// look at min - max.
     ///
-    /// The subcommands measure how much it stands, and how soon it hears.
+    /// `--html` writes all of it, with plots, into one page that needs nothing else; `--from` makes one of the figures
+    /// that `--json` wrote.
+    ///
+    /// The subcommands, which a plain run leaves out, measure how much it stands (`connections`, `flood`), and how soon
+    /// it hears.
     ///
     /// It needs root, works in network namespaces of its own and leaves nothing behind. The exit status says whether
     /// everything worked; no figure is ever judged.
     ///
     /// Examples:
-    ///   cargo xtask bench --quick
-    ///   cargo xtask bench --members 100000 --family v6 --json figures.json
+    ///
+    /// cargo xtask bench --quick
+    ///
+    /// cargo xtask bench --members 100000 --family v6 --json figures.json
+    ///
+    /// cargo xtask bench --from figures.json --html figures.html --svg figures.svg
     Bench(bench::Options),
     /// Put one real host into a large fleet, whose other members exist in the registry alone.
     ///

@@ -28,7 +28,7 @@ use crate::{
     cli::Run,
     config::Config,
     interfaces::Interfaces,
-    loader::{self, Options, attach, permission, pins, pins::Pins},
+    loader::{self, Options, attach, permission, pins, pins::Pins, room},
     membership::MemberRecord,
     mixed::Mixed,
     notrack,
@@ -125,6 +125,9 @@ async fn start(
     let me = Me { reverse, ..me };
 
     let first = !pins.maps().exists();
+    if let Some(snapshot) = &joined.snapshot {
+        room::provide(pins, &snapshot.members)?;
+    }
     let xdp = attach::wants_xdp(&uplink, config.attach);
     let mut ebpf = loader::load(pins, Options { trace: args.trace_drops, xdp }).await?;
     // The fleet may have other ranges than at the last start, and the uplink another family. As in

@@ -111,20 +111,35 @@ pub fn is_absent(error: &MapError) -> bool {
     matches!(error, MapError::KeyNotFound) || is_errno(error, libc::ENOENT)
 }
 
-/// Inserts or overwrites all `keys` with `values` in one call.
+/// So many elements or fewer are put by one thread: some 50 ms.
+const PART: usize = 65_536;
+/// Threads that put more.
+const THREADS: usize = 4;
+
+/// Inserts or overwrites all `keys` with `values`. After an error others than those before it may be there.
 pub fn update_batch<K: Pod, V: Pod>(map: &MapData, keys: &[K], values: &[V]) -> io::Result<()> {
     if keys.len() != values.len() {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
-    if keys.is_empty() {
-        return Ok(());
-    }
-    let mut batch = Batch {
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS);
+    let part = keys.len().div_ceil(threads).max(PART);
+    let parts = keys.chunks(part).zip(values.chunks(part)).map(|(keys, values)| Batch {
         keys: keys.as_ptr() as u64,
         values: values.as_ptr() as u64,
         ..Batch::of(map, keys.len())
-    };
-    batch.call(BPF_MAP_UPDATE_BATCH)
+    });
+    let mut parts: Vec<Batch> = parts.collect();
+    let Some((last, others)) = parts.split_last_mut() else { return Ok(()) };
+    thread::scope(|scope| {
+        let put = |batch: &mut Batch| batch.call(BPF_MAP_UPDATE_BATCH);
+        let others: Vec<_> = others.iter_mut().map(|one| scope.spawn(move || put(one))).collect();
+        let panicked = |_| Err(io::Error::other("putting elements panicked"));
+        let last = put(last);
+        others.into_iter().fold(last, |so_far, one| {
+            let one = one.join().unwrap_or_else(panicked);
+            so_far.and(one)
+        })
+    })
 }
 
 /// Removes all `keys`; those that are not there are passed over.

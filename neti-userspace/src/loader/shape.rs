@@ -5,9 +5,9 @@ use std::{fmt, path::Path};
 
 use anyhow::{Context, Result, bail};
 use aya::maps::MapInfo;
-use aya_obj::{EbpfSectionKind, Object};
+use aya_obj::{EbpfSectionKind, Map, Object};
 
-use super::pins::Pins;
+use super::{pins::Pins, room};
 
 /// aya-log's ring buffer: it belongs to one daemon and is not pinned.
 const LOG: &str = "AYA_LOGS";
@@ -19,7 +19,7 @@ pub struct Declared {
     shape: Shape,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Shape {
     /// `enum bpf_map_type`.
     kind: u32,
@@ -50,8 +50,14 @@ pub fn pinned_maps(object: &[u8]) -> Result<Vec<Declared>> {
             let declared = [EbpfSectionKind::Maps, EbpfSectionKind::BtfMaps];
             declared.contains(&map.section_kind()) && name.as_str() != LOG
         })
-        .map(|(name, map)| Declared {
-            name: name.clone(),
+        .map(|(name, map)| Declared::of(name, map))
+        .collect())
+}
+
+impl Declared {
+    pub fn of(name: &str, map: &Map) -> Self {
+        Self {
+            name: name.to_owned(),
             shape: Shape {
                 kind: map.map_type(),
                 key: map.key_size(),
@@ -59,11 +65,11 @@ pub fn pinned_maps(object: &[u8]) -> Result<Vec<Declared>> {
                 entries: map.max_entries(),
                 flags: map.map_flags(),
             },
-        })
-        .collect())
+        }
+    }
 }
 
-/// Errors if `declared` is pinned in another shape.
+/// Errors if `declared` is pinned in another shape; those of members may be larger.
 pub fn check(pins: &Pins, declared: &Declared) -> Result<()> {
     let path = pins.map(&declared.name);
     if !path.exists() {
@@ -71,13 +77,17 @@ pub fn check(pins: &Pins, declared: &Declared) -> Result<()> {
     }
     let pinned = pinned_shape(&path)
         .with_context(|| format!("map {}: reading {}", declared.name, path.display()))?;
-    if pinned != declared.shape {
+    let mut wanted = declared.shape;
+    if room::MAPS.contains(&declared.name.as_str()) {
+        wanted.entries = wanted.entries.max(pinned.entries);
+    }
+    if pinned != wanted {
         bail!(
             "map {}: {} is pinned with {pinned}, but must have {}; `neti down --instance {}` \
              removes it",
             declared.name,
             path.display(),
-            declared.shape,
+            wanted,
             pins.instance(),
         );
     }

@@ -2,7 +2,6 @@
 //! the same in IPv6 ([`said`]).
 
 use std::{
-    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
@@ -14,7 +13,7 @@ use proptest::prelude::*;
 use crate::{
     addresses::{Addresses, IpFamily},
     fleet::FleetSettings,
-    membership::{FORMAT, HostId, MemberRecord, MemberState, Membership},
+    membership::{FORMAT, HostId, Labels, MemberRecord, MemberState, Membership},
     reverse::{Hop, ReversePath},
     view::Me,
 };
@@ -140,7 +139,7 @@ pub fn record(name: &str, overlays: &str, network: &str) -> MemberRecord {
         public: Addresses::default(),
         network: network.to_owned(),
         role: String::new(),
-        labels: BTreeMap::new(),
+        labels: Labels::default(),
         version: String::new(),
         generation: 1,
         since: 0,
@@ -185,6 +184,7 @@ impl MemberRecord {
 pub fn membership(records: impl IntoIterator<Item = MemberRecord>) -> Membership {
     let range = "100.64.0.0/16";
     Membership {
+        heard: None,
         revision: 1,
         fleet: Arc::new(fleet(&[range, &said(IpFamily::V6, range)])),
         fleet_text: "".into(),

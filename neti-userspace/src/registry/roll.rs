@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use tracing::{info, warn};
@@ -25,6 +25,7 @@ pub struct Roll {
     outages: u64,
     confirmed: Option<Confirmation>,
     revision: u64,
+    heard: Option<Instant>,
 }
 
 impl Roll {
@@ -39,6 +40,7 @@ impl Roll {
             outages: 0,
             confirmed: None,
             revision: 0,
+            heard: None,
         })
     }
 
@@ -151,6 +153,11 @@ impl Roll {
         stale.is_some()
     }
 
+    /// Notes when this host heard of something that has changed the fleet.
+    pub fn heard(&mut self, at: Instant) {
+        self.heard.get_or_insert(at);
+    }
+
     /// The settings in force.
     pub fn fleet(&self) -> &Arc<FleetSettings> {
         &self.fleet
@@ -163,6 +170,7 @@ impl Roll {
             |(key, what): (&String, &String)| Problem { key: key.clone(), what: what.clone() };
         Arc::new(Membership {
             revision: self.revision,
+            heard: self.heard.take(),
             fleet: self.fleet.clone(),
             fleet_text: self.fleet_text.clone(),
             members: self.members.clone(),

@@ -195,14 +195,17 @@ fn put<K: Pod, V: Pod>(
     key: impl Fn(&V) -> K,
 ) -> Result<()> {
     let keys: Vec<K> = values.iter().map(key).collect();
-    bpf::update_batch(map.map(), &keys, values).map_err(|error| full(name, map, error.into()))
+    bpf::update_batch(map.map(), &keys, values).map_err(|error| {
+        full(name, map, error.into(), "; neti makes a larger one when it is started again")
+    })
 }
 
-/// Says that a map is full where the kernel says E2BIG or ENOSPC.
+/// Says that a map is full where the kernel says E2BIG or ENOSPC, and what becomes of that.
 fn full<K, V>(
     name: &'static str,
     map: &impl IterableMap<K, V>,
     error: anyhow::Error,
+    then: &str,
 ) -> anyhow::Error
 where
     K: Pod,
@@ -212,7 +215,7 @@ where
     let entries = map.map().info().map(|info| info.max_entries()).unwrap_or(0);
     match errno {
         Some(libc::E2BIG | libc::ENOSPC) => {
-            anyhow!("map {name}: full; it has room for {entries} entries")
+            anyhow!("map {name}: full; it has room for {entries} entries{then}")
         }
         _ => error.context(format!("map {name}")),
     }

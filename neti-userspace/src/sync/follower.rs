@@ -10,6 +10,7 @@ use std::{
     mem,
     net::IpAddr,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
@@ -67,11 +68,12 @@ impl<S: Store> Follower<S> {
     /// Brings the store to what `me` must see of `membership`. After an error a part of the changes
     /// may have been made; the next step begins with what the store then holds.
     pub fn step(&mut self, me: &Me, membership: &Membership) -> Result<Status> {
+        let begun = Instant::now();
         self.tell(&membership.problems);
         let in_step = mem::replace(&mut self.in_step, false);
         let seen = match &mut self.seen {
             Some(seen) if in_step && seen.is_of(me) && seen.fleet == membership.fleet => {
-                seen.follow(me, membership, &mut self.store)?;
+                seen.follow(me, membership, begun, &mut self.store)?;
                 seen
             }
             before => {
@@ -81,13 +83,17 @@ impl<S: Store> Follower<S> {
                     }
                     _ => self.store.read()?,
                 };
-                let seen = Seen::afresh(me, membership, before.as_ref());
-                let changed = before.as_ref().is_none_or(|before| before.fleet != seen.fleet);
+                let Membership { fleet, members, .. } = membership;
+                let changed = before.as_ref().is_none_or(|before| before.fleet != *fleet);
+                let filter = filter(me, fleet, before.as_ref());
+                let view = own_view(me, fleet, members);
                 let known = before.take().map(|before| before.view.problems).unwrap_or_default();
-                warn_of(seen.view.problems.difference(&known));
-                let want = state(me, &seen.fleet, &seen.filter, &seen.view);
-                let seen = before.insert(seen);
-                apply(&mut self.store, &diff(&have, &want), membership.revision)?;
+                warn_of(view.problems.difference(&known));
+                let want = state(me, fleet, &filter, &view);
+                let applied = apply(&mut self.store, &diff(&have, &want), membership, begun);
+                // What it takes to go on from there can wait until it is in force.
+                let seen = before.insert(Seen::of(me, membership, filter, view));
+                applied?;
                 if changed {
                     for warning in fleet::warnings(&seen.fleet, &seen.members) {
                         warn!("fleet: {warning}");
@@ -111,22 +117,15 @@ impl<S: Store> Follower<S> {
 }
 
 impl Seen {
-    fn afresh(me: &Me, membership: &Membership, before: Option<&Self>) -> Self {
+    fn of(me: &Me, membership: &Membership, filter: Arc<FilterState>, view: View) -> Self {
         let Membership { fleet, members, .. } = membership;
-        let mut view = view(me, fleet, members);
-        // None of a member's, so that it stays when a part of the view is made again.
-        if let Err(what) = fleet.policy.check_role(&me.role) {
-            view.problems.insert(Problem { key: "role".to_owned(), what });
-        }
-        let same = before.filter(|before| before.fleet == *fleet && before.me.role == me.role);
-        let filter = same.map(|before| before.filter.clone());
         Self {
             me: me.clone(),
             fleet: fleet.clone(),
-            filter: filter.unwrap_or_else(|| FilterState::of(me, fleet)),
+            filter,
             members: members.clone(),
             claimants: Claimants::of(me, fleet, members),
-            names: names(&view).collect(),
+            names: in_order(names(&view)).collect(),
             view,
         }
     }
@@ -138,7 +137,13 @@ impl Seen {
 
     /// Sees again those members whom the difference between the snapshots may matter to, or that
     /// between the routes.
-    fn follow(&mut self, me: &Me, membership: &Membership, store: &mut impl Store) -> Result<()> {
+    fn follow(
+        &mut self,
+        me: &Me,
+        membership: &Membership,
+        begun: Instant,
+        store: &mut impl Store,
+    ) -> Result<()> {
         let rerouted = self.reroute(&me.reverse, &membership.members);
         let affected = self.claimants.note(&self.members, &membership.members, rerouted);
         if affected.is_empty() {
@@ -155,7 +160,7 @@ impl Seen {
         self.view.peers.extend(now.peers);
         self.view.problems.extend(now.problems);
         self.members = membership.members.clone();
-        apply(store, &changes, membership.revision)
+        apply(store, &changes, membership, begun)
     }
 
     /// Takes over where the routes lead, and answers with those whom that matters to.
@@ -182,19 +187,47 @@ impl Seen {
     }
 }
 
-/// Applies what there is to apply.
-fn apply(store: &mut impl Store, changes: &Changes, revision: u64) -> Result<()> {
+/// What the filter must hold: as before, if it comes from the same.
+fn filter(me: &Me, fleet: &Arc<FleetSettings>, before: Option<&Seen>) -> Arc<FilterState> {
+    let same = before.filter(|before| before.fleet == *fleet && before.me.role == me.role);
+    same.map_or_else(|| FilterState::of(me, fleet), |before| before.filter.clone())
+}
+
+/// The whole view, and what is wrong with ourselves, which is none of a member's problems: it stays when a
+/// part of the view is made again.
+fn own_view(me: &Me, fleet: &FleetSettings, members: &Members) -> View {
+    let mut view = view(me, fleet, members);
+    if let Err(what) = fleet.policy.check_role(&me.role) {
+        view.problems.insert(Problem { key: "role".to_owned(), what });
+    }
+    view
+}
+
+/// Applies what there is to apply, and tells how long it took since it was `begun` and since this host heard of it.
+fn apply(
+    store: &mut impl Store,
+    changes: &Changes,
+    membership: &Membership,
+    begun: Instant,
+) -> Result<()> {
     if changes.is_empty() {
         return Ok(());
     }
     store.apply(changes)?;
     info!(
-        revision,
+        revision = membership.revision,
         put = changes.v4.put_members.len() + changes.v6.put_members.len(),
         removed = changes.v4.remove_members.len() + changes.v6.remove_members.len(),
+        took_ms = milliseconds(begun.elapsed()),
+        heard_ms = membership.heard.map(|heard| milliseconds(heard.elapsed())),
         "maps changed"
     );
     Ok(())
+}
+
+/// To the microsecond.
+fn milliseconds(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1e3
 }
 
 /// Takes the part of a view out of it that is about these members.
@@ -216,6 +249,13 @@ fn take(view: &mut View, ids: &BTreeSet<HostId>) -> View {
 fn names(view: &View) -> impl Iterator<Item = (IpAddr, HostId)> {
     let peers = view.peers.iter();
     peers.flat_map(|(id, peer)| peer.overlays.iter().map(move |overlay| (*overlay, id.clone())))
+}
+
+/// In ascending order: a map that is made so does not look all over itself.
+fn in_order<T: Ord>(items: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+    let mut items: Vec<T> = items.collect();
+    items.sort_unstable();
+    items.into_iter()
 }
 
 /// Changes the names from those of one part of the view to those of another. What stays as it is

@@ -7,6 +7,7 @@ mod mixed;
 mod names;
 mod network;
 mod reverse;
+mod room;
 mod size;
 mod store;
 mod support;

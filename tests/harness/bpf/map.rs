@@ -73,6 +73,11 @@ impl Map {
         }
     }
 
+    /// How many entries it has room for.
+    pub fn room(&self) -> io::Result<u64> {
+        self.fact("max_entries")
+    }
+
     /// The memory it takes, in bytes.
     pub fn memory(&self) -> io::Result<u64> {
         self.fact("memlock")

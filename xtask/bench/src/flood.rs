@@ -24,7 +24,7 @@ use self::{
     lab::{Arm, Lab},
     report::{Report, Row},
 };
-use crate::{Common, iperf, lab::within};
+use crate::{Common, iperf::Streams, lab::within};
 
 /// Of `flood`.
 #[derive(Args)]
@@ -99,14 +99,16 @@ pub struct Figures {
 }
 
 fn measure(arm: &mut Arm, kinds: &[Kind], rate: u32, seconds: u32) -> Result<Figures> {
+    let (client, server, to) = (arm.client.clone(), arm.server.clone(), arm.to);
+    let streams = Streams { client: &client, server: &server, to, number: 1, seconds };
     if kinds.is_empty() {
-        let stream = iperf::stream(&arm.client, &arm.server, arm.to, seconds)?;
+        let stream = streams.rate()?;
         return Ok(Figures { stream, offered: 0.0, dropped: 0.0 });
     }
     let flood = Flood { kinds: kinds.to_vec(), rate: Some(rate), ..arm.flood.clone() }.start();
     sleep(SETTLING);
     let (before, begun) = ((flood.taken(), arm.dropped()?), Instant::now());
-    let stream = iperf::stream(&arm.client, &arm.server, arm.to, seconds)?;
+    let stream = streams.rate()?;
     let (after, lasted) = ((flood.taken(), arm.dropped()?), begun.elapsed().as_secs_f64());
     flood.stop()?;
     let per_second = |before: u64, after: u64| (after - before) as f64 / lasted;

@@ -1,15 +1,19 @@
 //! When a host judges by settings that were changed.
 
 use std::{
+    slice,
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
-use harness::{PATIENCE, bpf::Map, host::Host, interrupt};
+use harness::{
+    PATIENCE,
+    bpf::Map,
+    host::{Fleet, Host},
+    interrupt,
+};
 use serde_json::Value;
-
-use crate::alone::Alone;
 
 /// Between two looks at what is in force: what the figures are exact to.
 const PERIOD: Duration = Duration::from_micros(50);
@@ -29,11 +33,18 @@ impl Slot {
     }
 
     /// Commits other settings than those that are in force; milliseconds from then on until the host judges by them.
-    pub fn follows(&mut self, lab: &Alone, settings: Value) -> Result<f64> {
-        let before = self.number()?;
-        lab.fleet.set(settings)?;
-        let committed = Instant::now();
-        while self.number()? == before {
+    pub fn follows(&mut self, fleet: &Fleet, settings: Value) -> Result<f64> {
+        all_follow(slice::from_mut(self), fleet, settings)
+    }
+}
+
+/// The same of several hosts, until the last of them does.
+pub fn all_follow(slots: &mut [Slot], fleet: &Fleet, settings: Value) -> Result<f64> {
+    let before = slots.iter_mut().map(Slot::number).collect::<Result<Vec<_>>>()?;
+    fleet.set(settings)?;
+    let committed = Instant::now();
+    for (slot, before) in slots.iter_mut().zip(before) {
+        while slot.number()? == before {
             interrupt::go_on()?;
             ensure!(
                 committed.elapsed() < PATIENCE,
@@ -41,6 +52,6 @@ impl Slot {
             );
             sleep(PERIOD);
         }
-        Ok(committed.elapsed().as_secs_f64() * 1e3)
     }
+    Ok(committed.elapsed().as_secs_f64() * 1e3)
 }

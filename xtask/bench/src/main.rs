@@ -5,6 +5,7 @@
 
 mod alone;
 mod connections;
+mod control;
 mod cost;
 mod flood;
 mod in_force;
@@ -16,7 +17,11 @@ mod ranges;
 mod reload;
 mod report;
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
@@ -46,6 +51,8 @@ struct Arguments {
 enum Workload {
     /// More connections at once than connection tracking has room for.
     Connections(connections::Options),
+    /// How soon a host knows a fleet, and what changes in it.
+    Control(control::Options),
     /// A TCP stream between members while strangers flood one of them.
     Flood(flood::Options),
     /// What one packet costs in each program.
@@ -91,36 +98,46 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let common = match &arguments.workload {
-        None => &arguments.cost.common,
-        Some(Workload::Connections(options)) => &options.common,
-        Some(Workload::Flood(options)) => &options.common,
-        Some(Workload::Programs(options)) => &options.common,
-        Some(Workload::Ranges(options)) => &options.common,
-        Some(Workload::Reload(options)) => &options.common,
+    let json = match &arguments.workload {
+        None => &arguments.cost.common.json,
+        Some(Workload::Connections(options)) => &options.common.json,
+        Some(Workload::Control(options)) => &options.json,
+        Some(Workload::Flood(options)) => &options.common.json,
+        Some(Workload::Programs(options)) => &options.common.json,
+        Some(Workload::Ranges(options)) => &options.common.json,
+        Some(Workload::Reload(options)) => &options.common.json,
     };
-    if let Some(file) = &common.json {
+    let cost::Options { html, svg, .. } = &arguments.cost;
+    for (option, file) in [("json", json), ("html", html), ("svg", svg)] {
+        let Some(file) = file else { continue };
         // Rather than after minutes.
         let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
         let exists = directory.is_none_or(|directory| directory.is_dir());
-        ensure!(exists, "--json {}: no such directory", file.display());
+        ensure!(exists, "--{option} {}: no such directory", file.display());
     }
     let mut progress = Progress::start();
     let measured = measure(arguments, &mut progress);
     progress.done();
     let report = measured?;
     report.print(&mut std::io::stdout().lock()).or_else(unless_closed)?;
-    match &common.json {
-        Some(file) => fs::write(file, format!("{:#}\n", report.json()))
-            .with_context(|| format!("write {}", file.display())),
-        None => Ok(()),
-    }
+    write(json.as_deref(), || Ok(format!("{:#}\n", report.json())))?;
+    write(html.as_deref(), || report.html())?;
+    write(svg.as_deref(), || report.svg())
+}
+
+/// Writes a file that was asked for.
+fn write(file: Option<&Path>, text: impl FnOnce() -> Result<String>) -> Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    text()
+        .and_then(|text| Ok(fs::write(file, text)?))
+        .with_context(|| format!("write {}", file.display()))
 }
 
 fn measure(arguments: &Arguments, progress: &mut Progress) -> Result<Box<dyn Report>> {
     Ok(match &arguments.workload {
         None => Box::new(cost::run(&arguments.cost, progress)?),
         Some(Workload::Connections(options)) => Box::new(connections::run(options, progress)?),
+        Some(Workload::Control(options)) => Box::new(control::run(options, progress)?),
         Some(Workload::Flood(options)) => Box::new(flood::run(options, progress)?),
         Some(Workload::Programs(options)) => Box::new(programs::run(options, progress)?),
         Some(Workload::Ranges(options)) => Box::new(ranges::run(options, progress)?),

@@ -4,18 +4,24 @@
 mod cases;
 mod report;
 
+use std::borrow::Cow;
+
 use anyhow::{Context, Result};
 use clap::Args;
 use harness::{bpf::Kind, progress::Progress};
+use serde::{Deserialize, Serialize};
 
-pub use self::report::{json, print};
+pub use self::report::print;
 use self::{
     cases::Cases,
     report::{Report, Size},
 };
 use crate::{
     Common,
-    cost::lab::{Fleetmates, Neti, options},
+    cost::{
+        lab::{Neti, options},
+        members::Fleetmates,
+    },
     lab::within,
     packet::Attached,
 };
@@ -36,7 +42,7 @@ pub fn run(options: &Options, progress: &mut Progress) -> Result<Report> {
     for &count in &options.members {
         progress.step(&format!("{count} members"));
         let members = Fleetmates { family, count };
-        let neti = Neti::new("tcx", &members)?;
+        let neti = Neti::new("tcx", members.fleet()?, &members)?;
         let costs = within(neti, |neti| measure(neti, &members))?;
         sizes.push(Size { members: count, costs });
     }
@@ -44,14 +50,18 @@ pub fn run(options: &Options, progress: &mut Progress) -> Result<Report> {
 }
 
 /// A program's figures for one kind of packet, in nanoseconds above an empty program.
+#[derive(Serialize, Deserialize)]
 pub struct Cost {
-    pub program: &'static str,
-    pub packet: &'static str,
+    pub program: Cow<'static, str>,
+    pub packet: Cow<'static, str>,
     /// The same packet again and again.
+    #[serde(rename = "hot_ns")]
     pub hot: f64,
     /// Each packet of another peer, where there are packets of many.
+    #[serde(rename = "cold_ns")]
     pub cold: Option<f64>,
     /// What an empty program takes.
+    #[serde(rename = "empty_ns")]
     pub empty: f64,
 }
 

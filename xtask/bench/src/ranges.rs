@@ -51,7 +51,7 @@ pub fn run(options: &Options, progress: &mut Progress) -> Result<Report> {
         for round in 1..=options.rounds {
             progress.show(&format!("round {round} of {}", options.rounds));
             for row in &mut rows {
-                row.loads.push(slot.follows(lab, settings(row.ranges)?)?);
+                row.loads.push(slot.follows(&lab.fleet, settings(row.ranges)?)?);
                 for (packets, costs) in &mut row.packets {
                     let frames = packets.frames(row.ranges, &lab.host, RUNS)?;
                     let frames = frames.iter().map(Vec::as_slice);

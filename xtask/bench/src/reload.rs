@@ -1,6 +1,6 @@
 //! How long it takes from a policy's commit to the registry until a host's programs judge by it.
 
-mod policies;
+pub mod policies;
 mod report;
 
 use std::{thread::sleep, time::Duration};
@@ -50,7 +50,7 @@ pub fn run(options: &Options, progress: &mut Progress) -> Result<Report> {
             for number in 1..=options.reloads {
                 progress.show(&format!("{number} of {}", options.reloads));
                 sleep(PAUSE);
-                latencies.push(slot.follows(lab, settings(family, rules, change, number))?);
+                latencies.push(slot.follows(&lab.fleet, settings(family, rules, change, number))?);
             }
             latencies.sort_by(f64::total_cmp);
             rows.push(Row { change, latencies });

@@ -15,9 +15,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use harness::interrupt;
+use neti_simulate::{arrival::Maps, lab::Lab, registry::Writer, synthetic::Member};
 use tokio::time::sleep_until;
-
-use crate::{arrival::Maps, lab::Lab, registry::Writer, synthetic::Member};
 
 /// Between two looks into the maps: what the figures are exact to.
 const PERIOD: Duration = Duration::from_micros(100);

@@ -4,13 +4,9 @@
 //! No figure is ever judged. The exit status tells whether everything worked: that every member and every change arrived
 //! in the kernel's maps.
 
-mod arrival;
 mod churn;
-mod lab;
-mod registry;
 mod report;
 mod stages;
-mod synthetic;
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
@@ -21,8 +17,7 @@ use harness::{
     progress::Progress,
     unless_closed,
 };
-use lab::Lab;
-use registry::Kind;
+use neti_simulate::{lab::Lab, registry::Kind};
 
 /// Simulate a large fleet. `cargo xtask simulate --help` says more.
 #[derive(Parser)]

@@ -134,6 +134,20 @@ impl Writer {
         }
     }
 
+    /// Writes the records of members that are there, in as few transactions as that takes.
+    pub async fn change_all(&self, members: &[Member]) -> Result<()> {
+        for some in members.chunks(self.at_once()) {
+            match self {
+                Self::Directory(path) => {
+                    some.iter().try_for_each(|member| directory::replace(path, member))?;
+                }
+                Self::Etcd(client) => etcd::create(client, some).await?,
+                Self::ZooKeeper(client) => zookeeper::set_all(client, some).await?,
+            }
+        }
+        Ok(())
+    }
+
     /// How many records are written in one transaction.
     fn at_once(&self) -> usize {
         match self {

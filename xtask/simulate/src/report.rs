@@ -4,9 +4,10 @@ use std::{io::Write, time::Duration};
 
 use anyhow::Result;
 use harness::{figures::Memory, statistics::percentile};
+use neti_simulate::registry::Kind;
 use serde_json::{Value, json};
 
-use crate::{churn::Plan, registry::Kind};
+use crate::churn::Plan;
 
 /// Of a start.
 pub struct Times {

@@ -12,13 +12,12 @@ use harness::{
     interrupt,
     progress::Progress,
 };
+use neti_simulate::{arrival, lab::Lab, synthetic::Member};
 
 use crate::{
-    Arguments, arrival,
+    Arguments,
     churn::{self, Plan},
-    lab::Lab,
     report::{Report, Times},
-    synthetic::Member,
 };
 
 /// What a start leaves behind is done by then.

@@ -73,7 +73,7 @@ const fn module(name: &'static str, package: &'static str) -> Tool {
 }
 
 /// Everything that the build, the demo and most tests use.
-const TOOLS: [Tool; 13] = [
+const TOOLS: [Tool; 14] = [
     tool("conntrack", "conntrack"),
     tool("curl", "curl"),
     tool("ip", "iproute2"),
@@ -86,6 +86,7 @@ const TOOLS: [Tool; 13] = [
     tool("ping", "iputils-ping"),
     tool("tcpdump", "tcpdump"),
     tool("traceroute", "traceroute"),
+    tool("wrk", "wrk"),
     // etcd's client is generated from its protocol when it is built.
     tool("protoc", "protobuf-compiler"),
     file("/usr/include/google/protobuf/descriptor.proto", "libprotobuf-dev"),

@@ -151,7 +151,7 @@ pub fn record(config: &Config, me: &Me) -> MemberRecord {
         public: config.public,
         network: me.network.clone(),
         role: config.role.clone(),
-        labels: config.labels.clone(),
+        labels: config.labels.clone().into(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         generation: first_generation(),
         since: 0,

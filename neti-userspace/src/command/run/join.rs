@@ -93,7 +93,11 @@ async fn ask(seeker: &Seeker<'_>) -> registry::Result<Asked> {
     let fleet = registry.fleet().await?;
     let families = check(seeker, &fleet).await?;
     let overlays = registry.claim(&config.host, &fleet, &families).await?;
-    Ok(Asked { overlays, watch: registry.watch().await? })
+    let begun = Instant::now();
+    let watch = registry.watch().await?;
+    let took_ms = begun.elapsed().as_millis();
+    tracing::info!(members = watch.borrow().members.len(), took_ms, "registry read");
+    Ok(Asked { overlays, watch })
 }
 
 /// Sees to it that we fit into the fleet, and says in which families.

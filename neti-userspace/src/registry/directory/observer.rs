@@ -93,6 +93,9 @@ impl Observer {
                 }
             };
             if changed {
+                if let Some(heard) = touched.heard {
+                    self.observed.roster().roll.heard(heard);
+                }
                 self.observed.publish();
             }
         }

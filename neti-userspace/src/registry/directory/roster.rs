@@ -34,6 +34,8 @@ pub struct Roster {
     pub roll: Roll,
     ttl: Duration,
     entries: BTreeMap<String, Entry>,
+    /// Until then nobody expires: whoever shows a sign of life expires later.
+    quiet: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -49,7 +51,7 @@ struct Entry {
 
 impl Roster {
     pub fn new(ttl: Duration, roll: Roll) -> Self {
-        Self { roll, ttl, entries: BTreeMap::new() }
+        Self { roll, ttl, entries: BTreeMap::new(), quiet: None }
     }
 
     /// Whether the file is as it was when last seen, so that it need not be read.
@@ -101,14 +103,23 @@ impl Roster {
 
     /// Counts those as gone who showed no sign of life for too long.
     pub fn expire(&mut self, now: Now) -> bool {
+        if self.quiet.is_some_and(|until| now.monotonic < until) {
+            return false;
+        }
+        let mut quiet = now.monotonic + self.ttl;
         let mut changed = false;
         for (name, entry) in &mut self.entries {
-            if entry.expires.is_some_and(|expires| expires <= now.monotonic) {
-                entry.expires = None;
-                // What is broken stays reported until it is mended or removed.
-                changed |= !entry.broken && self.roll.gone(name);
+            match entry.expires {
+                Some(expires) if expires <= now.monotonic => {
+                    entry.expires = None;
+                    // What is broken stays reported until it is mended or removed.
+                    changed |= !entry.broken && self.roll.gone(name);
+                }
+                Some(expires) => quiet = quiet.min(expires),
+                None => {}
             }
         }
+        self.quiet = Some(quiet);
         changed
     }
 

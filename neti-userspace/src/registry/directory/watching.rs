@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
@@ -18,7 +18,7 @@ pub struct Watching {
     tree: Tree,
     /// What the watched paths were when the watch began.
     nodes: [Node; 2],
-    events: Receiver<notify::Result<Event>>,
+    events: Receiver<Heard>,
     _watcher: RecommendedWatcher,
 }
 
@@ -31,7 +31,12 @@ pub struct Touched {
     pub fleet: bool,
     /// Anything may have changed.
     pub everything: bool,
+    /// When the first of it was heard of.
+    pub heard: Option<Instant>,
 }
+
+/// An event, and when it came.
+type Heard = (Instant, notify::Result<Event>);
 
 /// A file's device and inode.
 type Node = (u64, u64);
@@ -44,7 +49,7 @@ impl Watching {
             // Opening and reading are reported as well, our own not excepted.
             if !matches!(event, Ok(Event { kind: EventKind::Access(_), .. })) {
                 // Nobody listens any more: the watcher is about to be dropped.
-                let _ = sender.send(event);
+                let _ = sender.send((Instant::now(), event));
             }
         })?;
         for path in [&tree.root, &tree.members] {
@@ -79,7 +84,8 @@ impl Watching {
         touched
     }
 
-    fn note(&self, event: notify::Result<Event>, touched: &mut Touched) {
+    fn note(&self, (at, event): Heard, touched: &mut Touched) {
+        touched.heard.get_or_insert(at);
         let Ok(event) = event else {
             touched.everything = true;
             return;

@@ -202,10 +202,14 @@ impl Follower {
             let due = out.due();
             tokio::select! {
                 response = stream.next() => {
+                    let heard = Instant::now();
                     let changed = match response {
                         Ok(response) => self.take_up(&response),
                         Err(failure) => return failure,
                     };
+                    if changed {
+                        self.followed.roll.heard(heard.into_std());
+                    }
                     out.note(changed);
                     if stream.is_open() {
                         out.reached(&mut self.followed.roll, self.connection.name());

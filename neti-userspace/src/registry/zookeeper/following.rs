@@ -147,6 +147,7 @@ async fn keep_up(
             },
             () = sleep_until(next_list) => changes.everything = true,
         }
+        let heard = Instant::now();
         sleep_until(ready).await;
         if let Err(error) = following.watching.drain(&mut changes) {
             return lost(error);
@@ -157,6 +158,7 @@ async fn keep_up(
         match following.read(place, changes).await {
             Ok(news) => {
                 if news.tell(place, roll) {
+                    roll.heard(heard.into_std());
                     publish.send_replace(roll.snapshot());
                     ready = Instant::now() + APART;
                 }

@@ -1,6 +1,9 @@
 //! What goes beyond what all registries have in common, against real servers.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
 use nix::sys::signal::Signal;
@@ -249,7 +252,7 @@ async fn a_fleet_of_large_records_is_read_whole() {
     for n in 0..COUNT {
         let overlay = format!("100.64.{}.{}", 1 + n / 250, 1 + n % 250);
         let mut record = record(&format!("h{n}"), &overlay, "ec2").private("10.0.0.11");
-        record.labels.insert("text".to_owned(), "x".repeat(3000));
+        record.labels = BTreeMap::from([("text".to_owned(), "x".repeat(3000))]).into();
         let path = registry.place.tree.path(&format!("members/{}", record.id));
         let data = serde_json::to_vec(&record).unwrap();
         let (client, options) = (client.clone(), options.clone());

@@ -142,7 +142,8 @@ fn entries<K: Pod, L: Ord, V: Pod + Eq>(
     let changed = || want.iter().filter(|(k, value)| have.get(k) != Some(value));
     let keys: Vec<K> = changed().map(|(k, _)| key(k)).collect();
     let values: Vec<V> = changed().map(|(_, value)| *value).collect();
-    bpf::update_batch(map.map(), &keys, &values).map_err(|error| full(name, map, error.into()))
+    let put = bpf::update_batch(map.map(), &keys, &values);
+    put.map_err(|error| full(name, map, error.into(), ""))
 }
 
 /// Brings the words from `first` on from `have` to `want`; the shorter of the two goes on with zeros.

@@ -131,7 +131,9 @@ fn who_shares_nothing_with_the_change_is_not_looked_at() {
 #[test]
 fn only_those_are_seen_again_to_whom_a_route_leads() {
     let membership = membership(crowd(200));
-    let mut seen = Seen::afresh(&me(), &membership, None);
+    let Membership { fleet, members, .. } = &membership;
+    let (filter, view) = (FilterState::of(&me(), fleet), view(&me(), fleet, members));
+    let mut seen = Seen::of(&me(), &membership, filter, view);
     let docker = [("10.1.0.7/32", "docker0")];
     let bridge = [("10.1.0.7/32", "br-1"), ("10.1.0.20/30", "br-1"), ("10.9.0.0/16", "br-1")];
     for (routes, expected) in [

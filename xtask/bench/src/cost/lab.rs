@@ -4,7 +4,9 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    iter,
+    net::IpAddr,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -20,24 +22,37 @@ use harness::{
     traffic::TcpEcho,
     within,
 };
-use ipnet::{IpNet, Ipv4Net};
-use serde_json::json;
+use ipnet::IpNet;
+use serde_json::{Value, json};
 
-use super::server::{PORT, Servers};
+use super::{
+    members::Fleetmates,
+    server::{PORT, Servers},
+    workload::converse,
+};
 use crate::lab::{self, host_options};
 
-/// So many of the members are talked to, spread over all of them.
-const PEERS: u32 = 1000;
+/// The network of all members.
+pub const NETWORK: &str = "ec2";
+/// A rival whose connections take longer is not measured: the other workloads would take minutes.
+const SLOWEST: Duration = Duration::from_millis(20);
+
+/// The host numbers of a pair's client and its server.
+pub const LEFT: u8 = 10;
+pub const RIGHT: u8 = 11;
 
 /// How a client reaches its servers.
 pub struct Way {
     pub name: &'static str,
     pub client: Netns,
     pub server: Netns,
+    /// The network of both.
+    pub lan: Lan,
     /// The server's address, as it is dialled.
     pub address: IpAddr,
     /// Those of other members, all of them served by one host that has nothing between.
     pub peers: Vec<IpAddr>,
+    pub crowd: Netns,
 }
 
 /// Everything. Dropped in this order: hosts undo themselves while their fleet still exists.
@@ -45,9 +60,11 @@ pub struct Lab {
     /// The family of all addresses.
     pub family: Family,
     pub neti: Neti,
-    xdp: Neti,
-    rivals: Vec<(Rival, Pair)>,
-    bare: Pair,
+    pub xdp: Neti,
+    pub rivals: Vec<(Rival, Pair)>,
+    /// Rivals that are too slow to be measured with so many members, and why.
+    pub left_out: Vec<(&'static str, String)>,
+    pub bare: Pair,
     pub members: Fleetmates,
 }
 
@@ -59,12 +76,15 @@ pub struct Neti {
     pub pair: Pair,
 }
 
-/// Two hosts, and one that is all other members that are talked to.
+/// Two hosts, one that is all other members that are talked to, and one that is none.
 pub struct Pair {
     /// Their network.
     pub lan: Lan,
-    left: Site,
-    right: Site,
+    pub left: Site,
+    pub right: Site,
+    crowd: Site,
+    /// On the same network, and no member.
+    pub stranger: Site,
     _servers: Servers,
     _crowd: TcpEcho,
 }
@@ -74,10 +94,10 @@ impl Lab {
     pub fn new(family: Family, members: u32) -> Result<Self> {
         let members = Fleetmates { family, count: members };
         let bare = Pair::new("bare", &members)?;
-        let mut rivals = Vec::new();
+        let (mut rivals, mut left_out) = (Vec::new(), Vec::new());
         for rival in Rival::ALL {
             let pair = Pair::new("rival", &members)?;
-            let ends = [10, 11].map(|last| (family.ghost(last), LAN.host(family, last)));
+            let ends = [LEFT, RIGHT].map(|last| (family.ghost(last), LAN.host(family, last)));
             // The pair in the middle: of rules that are asked one after the other the first are the fastest.
             let mut known: Vec<Member> = members.all().collect();
             let middle = known.len() / 2;
@@ -87,11 +107,17 @@ impl Lab {
                 installed
                     .with_context(|| format!("{} with {} members", rival.name(), members.count))?;
             }
-            rivals.push((rival, pair));
+            let taken = pair.connection(family.ghost(RIGHT)).with_context(|| rival.name())?;
+            if taken > SLOWEST {
+                left_out.push((rival.name(), format!("one connection takes {taken:.1?}")));
+            } else {
+                rivals.push((rival, pair));
+            }
         }
-        let neti = Neti::new("tcx", &members)?;
-        let xdp = Neti::new("xdp", &members)?;
-        Ok(Self { family, neti, xdp, rivals, bare, members })
+        let [fleet, other] = members.fleets()?;
+        let neti = Neti::new("tcx", fleet, &members)?;
+        let xdp = Neti::new("xdp", other, &members)?;
+        Ok(Self { family, neti, xdp, rivals, left_out, bare, members })
     }
 
     /// What is compared; the first is what the others are compared with.
@@ -101,7 +127,7 @@ impl Lab {
         let overlay = || self.members.peers().map(|(overlay, _)| overlay).collect::<Vec<_>>();
         let mut ways = vec![self.bare.way("bare", self.bare.right.real(family), real())];
         for (rival, pair) in &self.rivals {
-            ways.push(pair.way(rival.name(), family.ghost(11), overlay()));
+            ways.push(pair.way(rival.name(), family.ghost(RIGHT), overlay()));
         }
         let neti = |name, Neti { pair, right, .. }: &Neti| {
             pair.way(name, right.overlay(family), overlay())
@@ -110,6 +136,11 @@ impl Lab {
         ways.push(self.neti.pair.way("neti direct", self.neti.right.real(family), real()));
         ways.push(neti("neti XDP", &self.xdp));
         ways
+    }
+
+    /// The range of all overlay addresses.
+    pub fn range(&self) -> IpNet {
+        self.members.range()
     }
 
     /// Resident memory of each daemon of the first pair, in KiB.
@@ -144,33 +175,29 @@ impl lab::Lab for Neti {
 }
 
 impl Neti {
-    /// Their programs are attached in this way.
-    pub fn new(attach: &str, members: &Fleetmates) -> Result<Self> {
-        let family = members.family;
-        let pair = Pair::new("ec2", members)?;
-        let settings = json!({
-            "mode": "enforce", "identity": "overlay", "overlay": [members.range()],
-        });
-        let fleet = Fleet::new(family, settings)?;
-        let named: Vec<(String, Member)> = members
-            .all()
-            .enumerate()
-            .map(|(number, member)| (format!("host-{number}"), member))
-            .collect();
-        let named = named.iter().map(|(id, (overlay, real))| (&id[..], *overlay, *real));
-        fleet.add_members(named, pair.left.network)?;
+    /// Hosts of a fleet that has these members. Their programs are attached in this way.
+    pub fn new(attach: &str, fleet: Fleet, members: &Fleetmates) -> Result<Self> {
+        let pair = Pair::new(NETWORK, members)?;
         let options = options(attach);
         let mut left = fleet.host_with("left", &pair.left, &options)?;
         let mut right = fleet.host_with("right", &pair.right, &options)?;
-        left.start()?;
-        right.start()?;
+        left.launch()?;
+        right.launch()?;
+        let patience = PATIENCE + Duration::from_micros(300) * members.count;
+        left.wait_ready_for(patience)?;
+        right.wait_ready_for(patience)?;
         for host in [&left, &right] {
             let wanted = json!(members.count + 1);
             let knows = || host.show("status").is_ok_and(|status| status["members"] == wanted);
-            ensure!(within(PATIENCE, knows), "{} does not know {wanted} members", host.name);
+            ensure!(within(patience, knows), "{} does not know {wanted} members", host.name);
         }
         Ok(Self { left, right, fleet, pair })
     }
+}
+
+/// The settings of a fleet without rules.
+pub fn settings(range: IpNet) -> Value {
+    json!({ "mode": "enforce", "identity": "overlay", "overlay": [range] })
 }
 
 /// How neti is configured here: the other members show no sign of life after they were written.
@@ -182,8 +209,9 @@ impl Pair {
     fn new(network: &'static str, members: &Fleetmates) -> Result<Self> {
         let family = members.family;
         let lan = Lan::new(network, family)?;
-        let (left, right) = (lan.attach("left", 10)?, lan.attach("right", 11)?);
+        let (left, right) = (lan.attach("left", LEFT)?, lan.attach("right", RIGHT)?);
         let crowd = lan.attach("crowd", 12)?;
+        let stranger = lan.attach("stranger", 66)?;
         let mac = crowd.netns.mac(UPLINK)?;
         let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
         let (mut own, mut near) = (String::new(), String::new());
@@ -204,71 +232,25 @@ impl Pair {
             lan,
             left,
             right,
+            crowd,
+            stranger,
         })
+    }
+
+    /// How long it takes to connect to the server and to have an answer: the best of a few times.
+    fn connection(&self, to: IpAddr) -> Result<Duration> {
+        let time = || -> Result<Duration> {
+            let begun = Instant::now();
+            self.left.netns.run(|| converse((to, PORT).into()))?;
+            Ok(begun.elapsed())
+        };
+        let times = iter::repeat_with(time).take(5).collect::<Result<Vec<_>>>()?;
+        times.into_iter().min().context("it was tried")
     }
 
     fn way(&self, name: &'static str, address: IpAddr, peers: Vec<IpAddr>) -> Way {
-        let (client, server) = (self.left.netns.clone(), self.right.netns.clone());
-        Way { name, client, server, address, peers }
-    }
-}
-
-/// The members beside the pair.
-pub struct Fleetmates {
-    pub family: Family,
-    pub count: u32,
-}
-
-impl Fleetmates {
-    fn all(&self) -> impl Iterator<Item = Member> {
-        (0..self.count).map(|number| self.member(number))
-    }
-
-    /// Those that are talked to.
-    pub fn peers(&self) -> impl Iterator<Item = Member> {
-        self.spread(PEERS)
-    }
-
-    /// So many at the most, spread over all of them.
-    pub fn spread(&self, most: u32) -> impl Iterator<Item = Member> {
-        let count = self.count.min(most);
-        (0..count).map(move |number| {
-            self.member((u64::from(number) * u64::from(self.count) / u64::from(count)) as u32)
-        })
-    }
-
-    fn member(&self, number: u32) -> Member {
-        let number = number + 1;
-        match self.family {
-            // From the middle of the range on, which hosts take addresses from the beginning of.
-            Family::V4 => (
-                Ipv4Addr::from_bits(Ipv4Addr::new(100, 96, 0, 0).to_bits() + number).into(),
-                Ipv4Addr::from_bits(Ipv4Addr::new(10, 64, 0, 0).to_bits() + number).into(),
-            ),
-            Family::V6 => {
-                let IpAddr::V6(overlay) = self.range().addr() else { unreachable!() };
-                let real = Ipv6Addr::new(0xfd00, 0, 0, 1, 1, 0, 0, 0);
-                let after = |base: Ipv6Addr, far: u128| {
-                    Ipv6Addr::from_bits(base.to_bits() + far + u128::from(number)).into()
-                };
-                (after(overlay, 1 << 64), after(real, 0))
-            }
-        }
-    }
-
-    /// The overlay range that all of them are in.
-    fn range(&self) -> IpNet {
-        match self.family {
-            Family::V4 => Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10).into(),
-            Family::V6 => self.family.range(),
-        }
-    }
-
-    /// The range of their real addresses.
-    fn reals(&self) -> &'static str {
-        match self.family {
-            Family::V4 => "10.64.0.0/10",
-            Family::V6 => "fd00:0:0:1:1::/80",
-        }
+        let [client, server, crowd] =
+            [&self.left, &self.right, &self.crowd].map(|site| site.netns.clone());
+        Way { name, client, server, lan: self.lan.clone(), address, peers, crowd }
     }
 }

@@ -1,147 +1,177 @@
-//! All figures: a table of 80 columns, or JSON.
+//! All figures. What is shown is made of these alone, so that a file which has them can be shown again.
 
-use std::{collections::BTreeMap, io::Write};
+mod look;
+mod origin;
+mod page;
+mod plot;
+mod scale;
+mod table;
+#[cfg(test)]
+mod tests;
 
-use anyhow::Result;
-use harness::{family::Family, statistics::Spread};
-use serde_json::{Map, Value, json};
+use std::{collections::BTreeMap, fs, io::Write, path::Path};
 
-use super::{rounds::Series, traffic::Run};
-use crate::{
-    programs::{self, Cost},
-    report::{self, with_values},
-};
+use anyhow::{Context, Result};
+use harness::statistics::Spread;
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use self::look::Ways;
+pub use self::origin::Origin;
+use super::{latency::Trips, rounds, traffic, workload::Metric};
+use crate::{programs::Cost, report};
 
 /// Everything measured.
+#[derive(Serialize, Deserialize)]
 pub struct Report {
-    pub family: Family,
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// Of all addresses.
+    pub family: String,
     pub rounds: u32,
     pub quick: bool,
     pub sizes: Vec<Size>,
 }
 
 /// What was measured where each host knows so many others.
+#[derive(Serialize, Deserialize)]
 pub struct Size {
     pub members: u32,
-    pub series: Vec<Series>,
-    /// Milliseconds until a member answers.
-    pub joins: Vec<f64>,
-    /// KiB of each daemon.
-    pub memory: BTreeMap<String, u64>,
+    /// The ways that were not measured, and why.
+    pub left_out: IndexMap<String, String>,
+    /// By the metric's key.
+    pub workloads: IndexMap<String, Series>,
+    /// Of round trips, by workload and by way, over all rounds.
+    pub distributions: IndexMap<String, IndexMap<String, Distribution>>,
+    /// Until a member answers.
+    pub join_ms: Option<Figures>,
+    /// Of each daemon.
+    pub memory_kib: BTreeMap<String, u64>,
     pub programs: Vec<Cost>,
-    pub runs: Vec<Run>,
+    pub on_traffic: Vec<Run>,
+}
+
+/// A metric's figures.
+#[derive(Serialize, Deserialize)]
+pub struct Series {
+    pub name: String,
+    pub unit: String,
+    /// Digits after the point that mean something.
+    pub digits: usize,
+    /// By way, the one to compare with first; without those that were not measured.
+    pub ways: IndexMap<String, Figures>,
+}
+
+/// Figures of one thing.
+#[derive(Serialize, Deserialize)]
+pub struct Figures {
+    #[serde(flatten)]
+    pub spread: Spread,
+    /// By round.
+    pub values: Vec<f64>,
+    /// The ratios to the way to compare with, of the same round: to bare, or to what stands for it. That way has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of_bare: Option<Spread>,
+}
+
+/// By percent of the round trips, the microseconds that they did not exceed.
+pub type Distribution = IndexMap<String, f64>;
+
+/// A program's figure for one kind of traffic.
+#[derive(Serialize, Deserialize)]
+pub struct Run {
+    pub program: String,
+    pub traffic: String,
+    /// Above an empty program.
+    pub ns: f64,
+    pub runs: u64,
+}
+
+impl Report {
+    /// What an earlier run wrote with `--json`.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+        serde_json::from_slice(&text)
+            .with_context(|| format!("{}: not what this version's --json writes", path.display()))
+    }
 }
 
 impl report::Report for Report {
     fn print(&self, out: &mut dyn Write) -> Result<()> {
-        writeln!(
-            out,
-            "{}. Rounds: {}, of one client on one machine. Of bare: of the same round.\n\
-             bare: nothing between. iptables: a rule for each member in both tables, as the\n\
-             first Neti. ipset + DNAT: as the original one. nftables: a set and a map. neti:\n\
-             on both hosts, enforcing (tcx, or XDP and tcx), dialled by overlay address, or\n\
-             direct. With many: one host has up to 1,000 members' addresses, dialled in turn.",
-            self.family, self.rounds
-        )?;
-        self.sizes.iter().try_for_each(|size| size.print(out))
+        table::print(self, out)
     }
 
     fn json(&self) -> Value {
-        let sizes: Vec<Value> = self.sizes.iter().map(Size::json).collect();
-        json!({
-            "machine": report::machine(),
-            "family": self.family.to_string(),
-            "rounds": self.rounds,
-            "quick": self.quick,
-            "sizes": sizes,
-        })
+        json!(self)
+    }
+
+    fn html(&self) -> Result<String> {
+        page::page(self)
+    }
+
+    fn svg(&self) -> Result<String> {
+        plot::headline(self, &Ways::of(self))
     }
 }
 
-impl Size {
-    fn print(&self, out: &mut dyn Write) -> Result<()> {
-        writeln!(out, "\n{} members", self.members)?;
-        writeln!(
-            out,
-            "{:<19}{:<13}{:>7}{:>18}{:>9}{:>14}",
-            "", "", "median", "min - max", "of bare", "min - max"
-        )?;
-        for series in &self.series {
-            rows(out, series)?;
-        }
-        self.once(out)
-    }
-
-    fn json(&self) -> Value {
-        let series: Map<String, Value> = self.series.iter().map(series_json).collect();
-        json!({
-            "members": self.members,
-            "workloads": series,
-            "join_ms": with_values(Spread::of(&self.joins), &self.joins),
-            "memory_kib": self.memory,
-            "programs": programs::json(&self.programs),
-            "on_traffic": self.runs.iter().map(run_json).collect::<Vec<_>>(),
-        })
-    }
-
-    fn once(&self, out: &mut dyn Write) -> Result<()> {
-        let joins = Spread::of(&self.joins);
-        writeln!(
-            out,
-            "\nA member's file is written -> it answers by its overlay address:\n  \
-             median {:.1} ms, at most {:.1} ms, of {}",
-            joins.median,
-            joins.max,
-            self.joins.len()
-        )?;
-        let mib = |kib: &u64| format!("{:.1} MiB", *kib as f64 / 1024.0);
-        let memory: Vec<String> = self.memory.values().map(mib).collect();
-        writeln!(out, "Resident memory of each daemon: {}", memory.join(", "))?;
-        programs::print(out, &self.programs)?;
-        writeln!(out, "A run on traffic, by the kernel's count, above an empty program:")?;
-        for run in &self.runs {
-            let Run { program, traffic, nanoseconds, .. } = run;
-            writeln!(out, "  {program:<14}{traffic:<38}{nanoseconds:>6.0} ns")?;
-        }
-        Ok(())
-    }
-}
-
-fn rows(out: &mut dyn Write, series: &Series) -> Result<()> {
-    let digits = series.metric.digits;
-    let Some((_, bare)) = series.ways.first() else { return Ok(()) };
-    for (index, (way, figures)) in series.ways.iter().enumerate() {
-        let title = match index {
-            0 => series.metric.name,
-            1 => series.metric.unit,
-            _ => "",
+impl Series {
+    /// The metric's key, and its figures, without the ways that were not measured.
+    pub fn by_key(series: &rounds::Series) -> (String, Self) {
+        let bare = series.ways.first().map_or(&[][..], |(_, figures)| figures);
+        let way = |(index, (way, figures)): (usize, &(&str, Vec<f64>))| {
+            let ratio = (index > 0).then(|| Spread::of_ratios(figures, bare));
+            // Not of nothing, nor by nothing: JSON has no such numbers.
+            let of_bare = ratio.filter(|ratio| ratio.min.is_finite() && ratio.max.is_finite());
+            Some(((*way).to_owned(), Figures { of_bare, ..Figures::of(figures)? }))
         };
-        let Spread { median, min, max } = Spread::of(figures);
-        let range = format!("{min:.digits$} - {max:.digits$}");
-        write!(out, "{title:<19}{way:<13}{median:>7.digits$}{range:>18}")?;
-        if index > 0 {
-            let Spread { median, min, max } = Spread::of_ratios(figures, bare);
-            let range = format!("{min:.2} - {max:.2}");
-            write!(out, "{median:>9.2}{range:>14}")?;
-        }
-        writeln!(out)?;
+        let Metric { key, name, unit, digits } = *series.metric;
+        let ways = series.ways.iter().enumerate().filter_map(way).collect();
+        (key.to_owned(), Self { name: name.to_owned(), unit: unit.to_owned(), digits, ways })
     }
-    Ok(())
+
+    /// The way to compare with.
+    fn baseline(&self) -> &str {
+        self.ways.keys().next().map_or("", |way| way)
+    }
+
+    /// Whether it is a time rather than a rate.
+    fn less_is_better(&self) -> bool {
+        self.unit == "µs"
+    }
+
+    /// The same in words.
+    fn direction(&self) -> &'static str {
+        if self.less_is_better() { "less is better" } else { "more is better" }
+    }
+
+    /// What its ratios are, in words.
+    fn ratio(&self) -> String {
+        format!("ratio to {}, {}", self.baseline(), self.direction())
+    }
 }
 
-fn series_json(series: &Series) -> (String, Value) {
-    let bare = series.ways.first().map_or(&[][..], |(_, figures)| figures);
-    let way = |(index, (way, figures)): (usize, &(&str, Vec<f64>))| {
-        let mut value = with_values(Spread::of(figures), figures);
-        if index > 0 {
-            value["of_bare"] = Spread::of_ratios(figures, bare).json();
-        }
-        ((*way).to_owned(), value)
+impl Figures {
+    /// Of at least one.
+    pub fn of(values: &[f64]) -> Option<Self> {
+        let spread = (!values.is_empty()).then(|| Spread::of(values))?;
+        Some(Self { spread, values: values.to_vec(), of_bare: None })
+    }
+}
+
+/// Of all rounds.
+pub fn distributions(
+    trips: &IndexMap<&'static str, IndexMap<&'static str, Trips>>,
+) -> IndexMap<String, IndexMap<String, Distribution>> {
+    let by_way = |ways: &IndexMap<&'static str, Trips>| {
+        ways.iter().map(|(way, trips)| ((*way).to_owned(), trips.distribution())).collect()
     };
-    let ways: Map<String, Value> = series.ways.iter().enumerate().map(way).collect();
-    (series.metric.key.to_owned(), json!({ "unit": series.metric.unit, "ways": ways }))
+    trips.iter().map(|(workload, ways)| ((*workload).to_owned(), by_way(ways))).collect()
 }
 
-fn run_json(run: &Run) -> Value {
-    json!({ "program": run.program, "traffic": run.traffic, "ns": run.nanoseconds, "runs": run.runs })
+impl From<traffic::Run> for Run {
+    fn from(run: traffic::Run) -> Self {
+        let traffic::Run { program, traffic, nanoseconds, runs } = run;
+        Self { program: program.to_owned(), traffic: traffic.to_owned(), ns: nanoseconds, runs }
+    }
 }

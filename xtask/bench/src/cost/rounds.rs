@@ -2,12 +2,9 @@
 
 use anyhow::Result;
 use harness::{interrupt, progress::Progress};
+use indexmap::{IndexMap, map::Entry};
 
-use super::{
-    Plan,
-    lab::Way,
-    workload::{Metric, Workload},
-};
+use super::{Plan, lab::Way, latency::Trips, workload::Metric};
 
 /// A metric's figures.
 pub struct Series {
@@ -16,19 +13,37 @@ pub struct Series {
     pub ways: Vec<(&'static str, Vec<f64>)>,
 }
 
-/// Measures all rounds.
-pub fn measure(plan: &Plan, progress: &mut Progress, ways: &[Way]) -> Result<Vec<Series>> {
-    let mut all = Vec::new();
-    for workload in Workload::ALL {
-        all.extend(workload.metrics().iter().map(|metric| Series {
-            metric,
-            ways: ways.iter().map(|way| (way.name, Vec::new())).collect(),
-        }));
+impl Series {
+    /// Without figures.
+    pub fn of(metric: &'static Metric) -> Self {
+        Self { metric, ways: Vec::new() }
     }
+
+    /// Adds a round's figure. Ways stand in the order in which they come first.
+    pub fn push(&mut self, way: &'static str, value: f64) {
+        match self.ways.iter_mut().find(|(name, _)| *name == way) {
+            Some((_, figures)) => figures.push(value),
+            None => self.ways.push((way, vec![value])),
+        }
+    }
+}
+
+/// What all rounds give.
+pub struct Rounds {
+    pub series: Vec<Series>,
+    /// Round trips of all rounds, by workload, and by way.
+    pub trips: IndexMap<&'static str, IndexMap<&'static str, Trips>>,
+}
+
+/// Measures all rounds.
+pub fn measure(plan: &Plan, progress: &mut Progress, ways: &[Way]) -> Result<Rounds> {
+    let metrics = plan.workloads.iter().flat_map(|workload| workload.metrics());
+    let mut all: Vec<Series> = metrics.map(Series::of).collect();
+    let mut trips: IndexMap<_, IndexMap<_, Trips>> = IndexMap::new();
     for round in 0..plan.rounds as usize {
         progress.step(&format!("round {} of {}", round + 1, plan.rounds));
         let mut series = &mut all[..];
-        for workload in Workload::ALL {
+        for workload in &plan.workloads {
             let (own, rest) = series.split_at_mut(workload.metrics().len());
             series = rest;
             // Another one begins in every round: whoever is first may meet a colder machine.
@@ -37,11 +52,18 @@ pub fn measure(plan: &Plan, progress: &mut Progress, ways: &[Way]) -> Result<Vec
                 let way = &ways[index];
                 progress.show(&format!("{}, {}", workload.name(), way.name));
                 interrupt::go_on()?;
-                for (series, value) in own.iter_mut().zip(workload.run(way, plan)?) {
-                    series.ways[index].1.push(value);
+                let measured = workload.run(way, plan)?;
+                for (series, value) in own.iter_mut().zip(measured.figures) {
+                    series.push(way.name, value);
+                }
+                if let Some(more) = measured.trips {
+                    match trips.entry(workload.name()).or_default().entry(way.name) {
+                        Entry::Occupied(mut all) => all.get_mut().add(&more)?,
+                        Entry::Vacant(none) => drop(none.insert(more)),
+                    }
                 }
             }
         }
     }
-    Ok(all)
+    Ok(Rounds { series: all, trips })
 }

@@ -7,7 +7,7 @@ use harness::{
     host::Host,
 };
 
-use super::{Plan, lab::Lab, workload::Workload};
+use super::{Plan, lab::Lab};
 use crate::packet::Attached;
 
 /// How often an empty program runs, to know what the counting takes.
@@ -32,12 +32,15 @@ pub fn measure(plan: &Plan, lab: &Lab) -> Result<Vec<Run>> {
     let _counted = bpf::count_runs().context("count the runs of programs")?;
     let counting = counting(host)?;
     let mut all = Vec::new();
-    for workload in Workload::ALL {
+    for workload in &plan.workloads {
         let before = facts(&programs)?;
         workload.run(way, plan)?;
         let after = facts(&programs)?;
         for ((program, before), after) in programs.iter().zip(before).zip(after) {
             let runs = after.runs - before.runs;
+            if runs == 0 {
+                continue;
+            }
             let each = (after.running - before.running) as f64 / runs as f64;
             let nanoseconds = each - counting;
             all.push(Run { program: program.name, traffic: workload.name(), nanoseconds, runs });

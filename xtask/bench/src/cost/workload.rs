@@ -1,17 +1,25 @@
 //! What is measured in every round: real sockets, one client, one thread.
 
+mod http;
+mod packets;
+mod stream;
+
 use std::{
     io::{self, Read, Write},
-    net::{SocketAddr, TcpStream, UdpSocket},
+    net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
-use harness::{family::Family, interrupt, statistics::percentile};
+use harness::interrupt;
 use socket2::{Domain, Socket, Type};
 
-use super::{Plan, lab::Way, server::PORT};
-use crate::iperf;
+use super::{
+    Plan, SECONDS,
+    lab::Way,
+    latency::{Trips, datagrams, round_trips},
+    server::PORT,
+};
 
 /// A figure that a workload gives.
 pub struct Metric {
@@ -23,37 +31,64 @@ pub struct Metric {
     pub digits: usize,
 }
 
+/// What a workload gives, each time.
+pub struct Measured {
+    /// Of each of its metrics.
+    pub figures: Vec<f64>,
+    /// If it is one of round trips.
+    pub trips: Option<Trips>,
+}
+
 /// Something that a client does with its server.
 #[derive(Clone, Copy)]
 pub enum Workload {
     Stream,
+    Streams,
+    LargeStream,
+    LargeStreams,
     RoundTrip,
     Connections,
     Datagrams,
+    Packets,
+    Http,
     /// Over a connection to each of the peers, in turn.
     SpreadRoundTrip,
     /// To the peers in turn.
     SpreadConnections,
+    /// To the peers in turn, from one socket.
+    SpreadPackets,
 }
 
 impl Workload {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 12] = [
         Self::Stream,
+        Self::Streams,
+        Self::LargeStream,
+        Self::LargeStreams,
         Self::RoundTrip,
         Self::Connections,
         Self::Datagrams,
+        Self::Packets,
+        Self::Http,
         Self::SpreadRoundTrip,
         Self::SpreadConnections,
+        Self::SpreadPackets,
     ];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Stream => "TCP stream",
+            Self::Streams => "8 TCP streams",
+            Self::LargeStream => "TCP stream, MTU 9000",
+            Self::LargeStreams => "8 TCP streams, MTU 9000",
             Self::RoundTrip => "TCP round trips",
             Self::Connections => "TCP connections",
             Self::Datagrams => "UDP round trips",
+            Self::Packets => "small UDP packets",
+            Self::Http => "HTTP requests",
             Self::SpreadRoundTrip => "TCP round trips with many",
             Self::SpreadConnections => "TCP connections to many",
+            Self::SpreadPackets => "small UDP packets to many",
         }
     }
 
@@ -69,11 +104,19 @@ impl Workload {
         }
         match self {
             Self::Stream => const { &[metric("tcp_stream", "TCP stream", "Gbit/s", 2)] },
+            Self::Streams => const { &[metric("tcp_streams_8", "8 TCP streams", "Gbit/s", 2)] },
+            Self::LargeStream => {
+                const { &[metric("tcp_stream_mtu_9000", "stream, MTU 9000", "Gbit/s", 2)] }
+            }
+            Self::LargeStreams => {
+                const { &[metric("tcp_streams_8_mtu_9000", "8 of MTU 9000", "Gbit/s", 2)] }
+            }
             Self::RoundTrip => {
                 const {
                     &[
                         metric("tcp_round_trip_p50", "TCP round trip p50", "µs", 1),
                         metric("tcp_round_trip_p99", "TCP round trip p99", "µs", 1),
+                        metric("tcp_round_trip_p999", "TCP round trip p99.9", "µs", 1),
                     ]
                 }
             }
@@ -85,90 +128,88 @@ impl Workload {
                     &[
                         metric("udp_round_trip_p50", "UDP round trip p50", "µs", 1),
                         metric("udp_round_trip_p99", "UDP round trip p99", "µs", 1),
+                        metric("udp_round_trip_p999", "UDP round trip p99.9", "µs", 1),
                     ]
                 }
             }
+            Self::Packets => const { &[metric("udp_packets", "64-byte UDP", "packets/s", 0)] },
+            Self::Http => const { &[metric("http_requests", "HTTP, kept alive", "requests/s", 0)] },
             Self::SpreadRoundTrip => {
                 const {
                     &[
-                        metric("many_round_trip_p50", "with many, p50", "µs", 1),
-                        metric("many_round_trip_p99", "with many, p99", "µs", 1),
+                        metric("many_round_trip_p50", "RTT with many p50", "µs", 1),
+                        metric("many_round_trip_p99", "RTT with many p99", "µs", 1),
+                        metric("many_round_trip_p999", "RTT with many p99.9", "µs", 1),
                     ]
                 }
             }
             Self::SpreadConnections => {
-                const { &[metric("many_connections", "to many", "new ones/s", 0)] }
+                const { &[metric("many_connections", "connections to many", "new ones/s", 0)] }
+            }
+            Self::SpreadPackets => {
+                const { &[metric("many_udp_packets", "UDP to many", "packets/s", 0)] }
             }
         }
     }
 
+    /// Whether it meets many members, and so may depend on how many there are.
+    pub fn meets_many(self) -> bool {
+        matches!(self, Self::SpreadRoundTrip | Self::SpreadConnections | Self::SpreadPackets)
+    }
+
+    /// Whether others that are like it, on both sides, tell nearly the same.
+    pub fn is_between(self) -> bool {
+        matches!(self, Self::Streams | Self::LargeStream)
+    }
+
     /// Does it once.
-    pub fn run(self, way: &Way, plan: &Plan) -> Result<Vec<f64>> {
+    pub fn run(self, way: &Way, plan: &Plan) -> Result<Measured> {
+        let mut trips = None;
         let to = SocketAddr::new(way.address, PORT);
         let peers =
             || -> Vec<_> { way.peers.iter().map(|peer| SocketAddr::new(*peer, PORT)).collect() };
         let measured = match self {
-            Self::Stream => iperf::stream(&way.client, &way.server, way.address, plan.stream)
-                .map(|rate| vec![rate]),
-            Self::RoundTrip => way.client.run(|| round_trips(&[to], plan.other)),
+            Self::Stream => stream::measure(way, 1, stream::USUAL, SECONDS),
+            Self::Streams => stream::measure(way, 8, stream::USUAL, SECONDS),
+            Self::LargeStream => stream::measure(way, 1, stream::LARGE, SECONDS),
+            Self::LargeStreams => stream::measure(way, 8, stream::LARGE, SECONDS),
+            Self::RoundTrip => way
+                .client
+                .run(|| round_trips(&[to], plan.other))
+                .map(|all| trips.insert(all).figures()),
             Self::Connections => {
                 way.client.run(|| connections(&[to], plan.other)).map(|rate| vec![rate])
             }
-            Self::Datagrams => way.client.run(|| datagrams(to, plan.other)),
-            Self::SpreadRoundTrip => way.client.run(|| round_trips(&peers(), plan.other)),
+            Self::Datagrams => {
+                way.client.run(|| datagrams(to, plan.other)).map(|all| trips.insert(all).figures())
+            }
+            Self::Packets => packets::measure(&way.client, &way.server, &[way.address], plan.other)
+                .map(|rate| vec![rate]),
+            Self::Http => http::measure(way, SECONDS).map(|rate| vec![rate]),
+            Self::SpreadRoundTrip => way
+                .client
+                .run(|| round_trips(&peers(), plan.other))
+                .map(|all| trips.insert(all).figures()),
             Self::SpreadConnections => {
                 way.client.run(|| connections(&peers(), plan.other)).map(|rate| vec![rate])
             }
+            Self::SpreadPackets => {
+                packets::measure(&way.client, &way.crowd, &way.peers, plan.other)
+                    .map(|rate| vec![rate])
+            }
         };
-        measured.with_context(|| format!("{}, {}", self.name(), way.name))
+        let figures = measured.with_context(|| format!("{}, {}", self.name(), way.name))?;
+        Ok(Measured { figures, trips })
     }
 }
 
 /// After so long a peer that says nothing is gone. Where nothing is lost, only a broken way comes to this.
-const SILENCE: Duration = Duration::from_secs(3);
+pub const SILENCE: Duration = Duration::from_secs(3);
 /// What a connection or a socket does before it is measured.
-const WARM_UP: usize = 200;
-
-/// A byte there and back over a connection to each of these, in turn; p50 and p99 in microseconds.
-fn round_trips(to: &[SocketAddr], time: Duration) -> Result<Vec<f64>> {
-    let mut streams = to.iter().map(|to| connect(*to)).collect::<Result<Vec<_>>>()?;
-    let mut turn = 0;
-    ping_pong(time, || {
-        turn = (turn + 1) % streams.len();
-        ping(&mut streams[turn])
-    })
-}
-
-/// A byte there and back in datagrams of one socket; p50 and p99 in microseconds.
-fn datagrams(to: SocketAddr, time: Duration) -> Result<Vec<f64>> {
-    let socket = UdpSocket::bind((Family::of(to.ip()).any(), 0))?;
-    socket.set_read_timeout(Some(SILENCE))?;
-    socket.connect(to)?;
-    ping_pong(time, || {
-        let mut byte = [0];
-        socket.send(&byte)?;
-        socket.recv(&mut byte).map(drop)
-    })
-}
-
-fn ping_pong(time: Duration, mut ping: impl FnMut() -> io::Result<()>) -> Result<Vec<f64>> {
-    for _ in 0..WARM_UP {
-        ping().context("no answer")?;
-    }
-    let mut trips = Vec::new();
-    let begun = Instant::now();
-    while begun.elapsed() < time {
-        let sent = Instant::now();
-        ping().with_context(|| format!("no answer after {} round trips", trips.len()))?;
-        trips.push(sent.elapsed().as_secs_f64() * 1e6);
-        interrupt::go_on()?;
-    }
-    trips.sort_by(f64::total_cmp);
-    Ok(vec![percentile(&trips, 50), percentile(&trips, 99)])
-}
+pub const WARM_UP: usize = 200;
 
 /// Connections that are made, used for a byte there and back, and closed, one after the other, to these in turn; per second.
-fn connections(to: &[SocketAddr], time: Duration) -> Result<f64> {
+pub fn connections(to: &[SocketAddr], time: Duration) -> Result<f64> {
     let mut turns = to.iter().cycle();
     let mut next = || turns.next().context("nobody to connect to").and_then(|to| converse(*to));
     for _ in 0..WARM_UP {
@@ -184,12 +225,13 @@ fn connections(to: &[SocketAddr], time: Duration) -> Result<f64> {
     Ok(f64::from(made) / begun.elapsed().as_secs_f64())
 }
 
-fn converse(to: SocketAddr) -> Result<()> {
+/// Connects, and has an answer.
+pub fn converse(to: SocketAddr) -> Result<()> {
     ping(&mut connect(to)?).context("no answer")
 }
 
 /// A connection that is reset when dropped: ports in TIME_WAIT would run out within one measurement.
-fn connect(to: SocketAddr) -> Result<TcpStream> {
+pub fn connect(to: SocketAddr) -> Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_linger(Some(Duration::ZERO))?;
@@ -200,7 +242,8 @@ fn connect(to: SocketAddr) -> Result<TcpStream> {
     Ok(socket.into())
 }
 
-fn ping(stream: &mut TcpStream) -> io::Result<()> {
+/// A byte there and back.
+pub fn ping(stream: &mut TcpStream) -> io::Result<()> {
     let mut byte = [0];
     stream.write_all(&byte)?;
     stream.read_exact(&mut byte)

@@ -7,10 +7,7 @@ use harness::{PATIENCE, family::Family, rivals::Member, traffic::dial};
 
 use super::Cost;
 use crate::{
-    cost::{
-        lab::{Fleetmates, Neti},
-        server::PORT,
-    },
+    cost::{lab::Neti, members::Fleetmates, server::PORT},
     packet::{Attached, Content, Outcome, frame},
 };
 
@@ -37,7 +34,8 @@ impl Case {
         let cold = program.cold(frames, self.outcome)?;
         let hot = program.hot(first)?;
         let cold = (self.frames.len() > 1).then_some(cold);
-        Ok(Cost { program: program.name, packet: self.packet, hot, cold, empty })
+        let (program, packet) = (program.name.into(), self.packet.into());
+        Ok(Cost { program, packet, hot, cold, empty })
     }
 }
 

@@ -31,7 +31,7 @@ impl report::Report for Report {
     }
 
     fn json(&self) -> Value {
-        let size = |size: &Size| json!({ "members": size.members, "programs": json(&size.costs) });
+        let size = |size: &Size| json!({ "members": size.members, "programs": size.costs });
         json!({
             "machine": report::machine(),
             "family": self.family.to_string(),
@@ -44,9 +44,9 @@ impl report::Report for Report {
 pub fn print(out: &mut dyn Write, costs: &[Cost]) -> Result<()> {
     writeln!(
         out,
-        "Nanoseconds for one packet, above an empty program. Hot: the same packet again and\n\
-         again, and with the empty program in times of that. Cold: each packet of another\n\
-         peer, by a call of its own.\n\
+        "Nanoseconds for one packet, above an empty program. Hot: the same packet again\n\
+         and again, and with the empty program in times of that. Cold: each packet of\n\
+         another peer, by a call of its own.\n\
          {:<16}{:<32}{:>8}{:>12}{:>10}",
         "", "", "hot", "of empty", "cold"
     )?;
@@ -56,19 +56,4 @@ pub fn print(out: &mut dyn Write, costs: &[Cost]) -> Result<()> {
         writeln!(out, "{program:<16}{packet:<32}{hot:>8.0}{times:>12.1}{cold:>10}")?;
     }
     Ok(())
-}
-
-pub fn json(costs: &[Cost]) -> Value {
-    let cost = |cost: &Cost| {
-        let Cost { program, packet, hot, cold, empty } = cost;
-        json!({
-            "program": program,
-            "packet": packet,
-            "hot_ns": hot,
-            "of_empty": cost.times(),
-            "empty_ns": empty,
-            "cold_ns": cold,
-        })
-    };
-    costs.iter().map(cost).collect()
 }

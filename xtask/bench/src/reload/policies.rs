@@ -37,7 +37,7 @@ pub fn settings(family: Family, rules: u32, change: Change, number: u32) -> Valu
 }
 
 /// The network of strangers that a rule is about.
-fn stranger(family: Family, rule: u32) -> IpNet {
+pub fn stranger(family: Family, rule: u32) -> IpNet {
     match family {
         Family::V4 => IpNet::new_assert(Ipv4Addr::from_bits(11 << 24 | rule << 8).into(), 24),
         Family::V6 => {

@@ -19,6 +19,7 @@ pub async fn begin(client: &Client) -> Result<()> {
     Ok(())
 }
 
+/// Or replaces what is there.
 pub async fn create(client: &Client, members: &[Member]) -> Result<()> {
     let put = |member: &Member| TxnOp::put(key(member), member.record(), None);
     let operations: Vec<TxnOp> = members.iter().map(put).collect();

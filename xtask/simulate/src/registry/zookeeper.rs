@@ -39,6 +39,15 @@ pub async fn set(client: &Client, member: &Member) -> Result<()> {
     Ok(())
 }
 
+pub async fn set_all(client: &Client, members: &[Member]) -> Result<()> {
+    let mut writer = client.new_multi_writer();
+    for member in members {
+        writer.add_set_data(&path(member), &member.record(), None)?;
+    }
+    writer.commit().await.context("write members")?;
+    Ok(())
+}
+
 fn options() -> CreateOptions<'static> {
     CreateMode::Persistent.with_acls(Acls::anyone_all())
 }
