@@ -36,9 +36,7 @@ pub fn egress<F: Family, P: Skb, T: Tables<F>>(packet: &mut P, tables: &T) -> Ve
             // An overlay address may stand where nobody has looked, and no host needs as much.
             Err(Reason::LongChain) => return Verdict::drop(Reason::LongChain),
             Err(Reason::RoutingHeader)
-                if F::any_option(packet, l3, l3 + F::MAX_HEADER, |address| {
-                    settings.is_overlay(address)
-                }) =>
+                if has_overlay_option(packet, settings, l3, l3 + F::MAX_HEADER) =>
             {
                 return Verdict::drop(Reason::OverlayOption);
             }
@@ -92,6 +90,20 @@ fn unparsed<F: Family, P: Skb>(packet: &P, settings: &Settings<F>, l3: usize) ->
     Verdict::pass(Reason::NotOurs)
 }
 
+/// Whether an overlay address stands in the options of the header from `l3` to `l4`. All ranges are compared, used or not:
+/// the verifier would follow each way out of [`Settings::is_overlay`] at each of the places where one may stand.
+#[inline(always)]
+fn has_overlay_option<F: Family, P: Skb>(
+    packet: &P,
+    settings: &Settings<F>,
+    l3: usize,
+    l4: usize,
+) -> bool {
+    F::any_option(packet, l3, l4, |address| {
+        settings.ranges.iter().any(|range| range.contains(address))
+    })
+}
+
 /// A packet that leaves, its ends as on the wire, and its path where the peer is a member.
 struct Leaving<'a, F: Family> {
     ip: &'a Ip<F>,
@@ -120,7 +132,7 @@ fn leave<F: Family, P: Skb, T: Tables<F>>(
         Err(reason) => return Verdict::drop(reason),
     };
     // `ip_options_build` records the overlay route's source address.
-    if F::any_option(packet, ip.l3, ip.l4, |address| settings.is_overlay(address)) {
+    if has_overlay_option(packet, settings, ip.l3, ip.l4) {
         return Verdict::drop(Reason::OverlayOption);
     }
     let mut port = SourcePort::own([0; 2]);

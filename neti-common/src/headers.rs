@@ -41,14 +41,21 @@ pub struct Carried {
     pub l3: usize,
 }
 
-/// Looks behind up to two VLAN tags, whatever they are. Offsets come of arithmetic and not of branches, so that the
-/// verifier follows the rest of the program once and not once for each number of tags.
+/// Looks behind up to two VLAN tags, whatever they are. Their number is opaque, so that the verifier follows the rest of the
+/// program once and not once for each.
 #[inline(always)]
 pub fn carried<P: Packet>(packet: &P) -> Result<Carried, Reason> {
-    let outer = EthHdr::LEN + TAG * is_tag(load_ethertype(packet, EthHdr::LEN)?);
-    let l3 = outer + TAG * is_tag(load_ethertype(packet, outer)?);
-    let ethertype = load_ethertype(packet, l3)?;
-    if is_tag(ethertype) != 0 { Err(Reason::TooManyTags) } else { Ok(Carried { ethertype, l3 }) }
+    let mut tags = 0;
+    let mut ethertype = load_ethertype(packet, EthHdr::LEN)?;
+    if is_tag(ethertype) != 0 {
+        tags = 1 + is_tag(load_ethertype(packet, EthHdr::LEN + TAG)?);
+        ethertype = load_ethertype(packet, EthHdr::LEN + TAG * tags)?;
+        if is_tag(ethertype) != 0 {
+            return Err(Reason::TooManyTags);
+        }
+    }
+    let tags = packet.opaque(tags) & 3;
+    Ok(Carried { ethertype, l3: EthHdr::LEN + TAG * tags })
 }
 
 /// Whether what arrives in this frame is for the uplink itself. The kernel strips priority tags (VID 0) after us, so that

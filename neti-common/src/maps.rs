@@ -154,7 +154,7 @@ pub struct Settings<F: Family> {
     pub reals: [F::Addr; REALS],
     /// Our own overlay addresses, the primary one first. Unused: [`Family::UNSPECIFIED`].
     pub overlays: [F::Addr; OVERLAYS],
-    /// The fleet's overlay ranges. Unused: [`Prefix::NONE`].
+    /// The fleet's overlay ranges, followed by [`Prefix::NONE`].
     pub ranges: [Prefix<F>; RANGES],
     /// Where ssh to us is always let in from. Unused: [`Prefix::NONE`].
     pub failsafe: [Prefix<F>; FAILSAFES],
@@ -216,7 +216,16 @@ impl<F: Family> Settings<F> {
     /// Whether an address lies in one of the fleet's overlay ranges.
     #[inline(always)]
     pub fn is_overlay(&self, address: &F::Addr) -> bool {
-        self.ranges.iter().any(|range| range.contains(address))
+        for range in &self.ranges {
+            if range.contains(address) {
+                return true;
+            }
+            // Those that are unused come last.
+            if range.mask == F::UNSPECIFIED {
+                return false;
+            }
+        }
+        false
     }
 
     /// Whether an address is one of our own overlay addresses.

@@ -217,15 +217,7 @@ impl Skb for TcPacket {
         // SAFETY: as in `bytes`; a null socket is checked for before each use.
         unsafe {
             let socket = (*self.skb).__bindgen_anon_2.sk;
-            if socket.is_null() {
-                return Owner::None;
-            }
-            let socket = bpf_sk_fullsock(socket);
-            // A tunnel leaves its packets the socket of what is inside (`skb_scrub_packet`).
-            if socket.is_null()
-                || (*socket).protocol != flow.transport() as u32
-                || (*socket).dst_port == 0
-            {
+            if socket.is_null() || (*socket).dst_port == 0 {
                 return Owner::None;
             }
             let is_it = (*socket).src_port == u16::from_be_bytes(flow.sport) as u32
@@ -234,7 +226,15 @@ impl Skb for TcPacket {
                     == flow.src
                 && address::<F>(&raw const (*socket).dst_ip4, &raw const (*socket).dst_ip6)
                     == flow.dst;
-            if is_it { Owner::Connected } else { Owner::Translated }
+            if is_it {
+                return Owner::Connected;
+            }
+            let socket = bpf_sk_fullsock(socket);
+            // A tunnel leaves its packets the socket of what is inside (`skb_scrub_packet`).
+            if socket.is_null() || (*socket).protocol != flow.transport() as u32 {
+                return Owner::None;
+            }
+            Owner::Translated
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The calls of bpf(2) that it takes to look into a map which another process has pinned, to run a program which it has
 //! loaded on a packet of ours, and to attach a small one in its place.
 
+mod again;
 mod map;
 mod sieve;
 
-pub use self::{map::Map, sieve::Sieve};
+pub use self::{again::Again, map::Map, sieve::Sieve};
 
 use std::{
     ffi::CString,
@@ -17,6 +18,8 @@ use std::{
 };
 
 /// `enum bpf_cmd`.
+const BPF_MAP_CREATE: libc::c_long = 0;
+const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
@@ -54,6 +57,14 @@ impl Kind {
             Self::Xdp => 1,
         }
     }
+
+    /// Where its context has the packet's beginning and end: `struct __sk_buff`, `struct xdp_md`.
+    const fn data(self) -> (i16, i16) {
+        match self {
+            Self::SchedClassifier => (76, 80),
+            Self::Xdp => (0, 4),
+        }
+    }
 }
 
 /// `struct bpf_insn`.
@@ -67,34 +78,65 @@ struct Instruction {
     immediate: i32,
 }
 
+/// An instruction that works on the registers `to` and `from`.
+const fn instruction(code: u8, [to, from]: [u8; 2], offset: i16, immediate: i32) -> Instruction {
+    Instruction { code, registers: from << 4 | to, offset, immediate }
+}
+
 /// A program that lets everything pass and does nothing else.
 pub fn empty_program(kind: Kind) -> io::Result<OwnedFd> {
     // `r0 = pass; exit`.
-    load(
-        kind,
-        &[
-            Instruction { code: 0xb7, registers: 0, offset: 0, immediate: kind.pass() },
-            Instruction { code: 0x95, registers: 0, offset: 0, immediate: 0 },
-        ],
-    )
+    load(kind, &[instruction(0xb7, [0, 0], 0, kind.pass()), instruction(0x95, [0, 0], 0, 0)])
 }
 
 fn load(kind: Kind, instructions: &[Instruction]) -> io::Result<OwnedFd> {
+    /// With what stands between left out.
     #[repr(C)]
     struct Load {
         prog_type: u32,
         insn_cnt: u32,
         insns: u64,
         license: u64,
+        _log: [u32; 5],
+        prog_flags: u32,
+        _name: [u32; 5],
+        expected_attach_type: u32,
     }
+    // BPF_F_XDP_HAS_FRAGS, BPF_XDP: as neti's own, which it must be like to be called by one of these.
+    let (prog_flags, expected_attach_type) = match kind {
+        Kind::SchedClassifier => (0, 0),
+        Kind::Xdp => (1 << 5, 37),
+    };
     let mut load = Load {
         prog_type: kind as u32,
         insn_cnt: instructions.len() as u32,
         insns: instructions.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,
+        _log: [0; 5],
+        prog_flags,
+        _name: [0; 5],
+        expected_attach_type,
     };
     // SAFETY: the instructions and the licence outlive the call.
     unsafe { bpf(BPF_PROG_LOAD, &mut load) }.map(owned)
+}
+
+/// `enum bpf_map_type`.
+const BPF_MAP_TYPE_ARRAY: u32 = 2;
+const BPF_MAP_TYPE_PROG_ARRAY: u32 = 3;
+
+/// An array of one element, whose value has so many bytes.
+fn array(map_type: u32, value_size: u32) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Create {
+        map_type: u32,
+        key_size: u32,
+        value_size: u32,
+        max_entries: u32,
+    }
+    let mut create = Create { map_type, key_size: 4, value_size, max_entries: 1 };
+    // SAFETY: plain integers.
+    unsafe { bpf(BPF_MAP_CREATE, &mut create) }.map(owned)
 }
 
 /// `BPF_OBJ_GET_INFO_BY_FD`'s attribute.
@@ -187,6 +229,16 @@ pub fn program_of_link(path: &Path) -> io::Result<OwnedFd> {
 ///
 /// `interface` is where a tc program finds the packet to be.
 pub fn run(program: &OwnedFd, frame: &mut [u8], interface: Option<u32>) -> io::Result<Ran> {
+    run_repeatedly(program, frame, interface, 1)
+}
+
+/// The same so often in a row, each time on what the run before has left; the nanoseconds are those of one run.
+pub fn run_repeatedly(
+    program: &OwnedFd,
+    frame: &mut [u8],
+    interface: Option<u32>,
+    repeat: u32,
+) -> io::Result<Ran> {
     /// `ifindex` is the last that the kernel takes of `struct __sk_buff` here.
     #[repr(C)]
     #[derive(Default)]
@@ -218,7 +270,7 @@ pub fn run(program: &OwnedFd, frame: &mut [u8], interface: Option<u32>) -> io::R
         // The kernel copies the packet in before it copies it out.
         data_in: frame.as_ptr() as u64,
         data_out: frame.as_mut_ptr() as u64,
-        repeat: 1,
+        repeat,
         ..TestRun::default()
     };
     if interface.is_some() {

@@ -98,6 +98,19 @@ enum Workload {
         #[command(flatten)]
         common: Common,
     },
+    /// Measure what one packet costs in each program, without the stack around it.
+    ///
+    /// Hot: the same packet again and again, by one call of BPF_PROG_TEST_RUN. Cold: each packet of another peer, by a call of
+    /// its own. Both above what an empty program takes in the same way.
+    ///
+    /// Example: cargo xtask bench programs --members 8,100000
+    Programs {
+        /// How many other members the host knows; several sizes are measured one after the other.
+        #[arg(long, value_delimiter = ',', default_values_t = [8, 8000], value_parser = value_parser!(u32).range(1..=1_000_000))]
+        members: Vec<u32>,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Measure what a policy of very many ranges of addresses costs, next to one of ten.
     ///
     /// How long it takes from the moment when the settings are in the registry, a directory, until the programs are told to
@@ -178,6 +191,10 @@ fn arguments(options: &Options) -> Result<Vec<String>> {
             with("rate", rate);
             rounds.iter().for_each(|rounds| with("rounds", rounds));
             (Some("flood"), *quick, common)
+        }
+        Some(Workload::Programs { members, common }) => {
+            members.iter().for_each(|members| with("members", members));
+            (Some("programs"), false, common)
         }
         Some(Workload::Ranges { ranges, rounds, common }) => {
             with("ranges", ranges);

@@ -7,14 +7,12 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{Instruction, Kind, Map, bpf, load, owned};
+use super::{
+    BPF_MAP_TYPE_ARRAY, Instruction, Kind, Map, array, bpf, instruction as i, load, owned,
+};
 use crate::{family::Family, netns::Netns};
 
-const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_LINK_CREATE: libc::c_long = 28;
-
-/// `enum bpf_map_type`.
-const BPF_MAP_TYPE_ARRAY: u32 = 2;
 
 /// The program where it is attached, until dropped.
 #[derive(Debug)]
@@ -36,7 +34,7 @@ impl Sieve {
         let what = || format!("drop a prefix on {interface} of {}", netns.name());
         let index = netns.index(interface)?;
         let attach = || -> io::Result<Self> {
-            let count = counter()?;
+            let count = array(BPF_MAP_TYPE_ARRAY, 8)?;
             let program = load(kind, &program(kind, family, prefix, mask, count.as_raw_fd()))?;
             Ok(Self { _link: attach(kind, &program, index)?, count: Map::new(count)? })
         };
@@ -48,21 +46,6 @@ impl Sieve {
         let count = self.count.get(&[0; 4])?.and_then(|bytes| bytes.try_into().ok());
         count.map(u64::from_ne_bytes).context("the map has a count")
     }
-}
-
-/// An array of one count.
-fn counter() -> io::Result<OwnedFd> {
-    #[repr(C)]
-    struct Create {
-        map_type: u32,
-        key_size: u32,
-        value_size: u32,
-        max_entries: u32,
-    }
-    let mut create =
-        Create { map_type: BPF_MAP_TYPE_ARRAY, key_size: 4, value_size: 8, max_entries: 1 };
-    // SAFETY: plain integers.
-    unsafe { bpf(BPF_MAP_CREATE, &mut create) }.map(owned)
 }
 
 /// Attaches a program for as long as the link that it gives.
@@ -97,17 +80,7 @@ fn program(
     mask: [u8; 4],
     count: i32,
 ) -> Vec<Instruction> {
-    let i = |code, [to, from]: [u8; 2], offset, immediate| Instruction {
-        code,
-        registers: from << 4 | to,
-        offset,
-        immediate,
-    };
-    // In `struct __sk_buff` and `struct xdp_md`.
-    let (data, data_end) = match kind {
-        Kind::SchedClassifier => (76, 80),
-        Kind::Xdp => (0, 4),
-    };
+    let (data, data_end) = kind.data();
     let (ethertype, source) = match family {
         Family::V4 => ([0x08, 0x00], 26),
         Family::V6 => ([0x86, 0xdd], 22),

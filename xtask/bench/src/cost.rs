@@ -4,13 +4,12 @@
 //! round, and compared within a round.
 
 mod join;
-mod lab;
+pub mod lab;
 mod latency;
-mod members;
-mod programs;
+pub mod members;
 mod report;
 mod rounds;
-mod server;
+pub mod server;
 mod strangers;
 mod traffic;
 mod workload;
@@ -26,7 +25,7 @@ use self::{
     report::{Figures, Origin, Report, Series, Size},
     workload::Workload,
 };
-use crate::{Common, lab::within};
+use crate::{Common, lab::within, programs};
 
 /// Without a subcommand.
 #[derive(Args)]
@@ -151,7 +150,7 @@ fn size(plan: &Plan, progress: &mut Progress, lab: &Lab, members: u32) -> Result
     let joins = join::measure(lab)?;
     let memory_kib = lab.memory()?;
     progress.show("single packets");
-    let programs = programs::measure(lab)?;
+    let programs = programs::measure(&lab.neti, &lab.members)?;
     progress.show("programs on traffic");
     let runs = traffic::measure(plan, lab)?;
     Ok(Size {
@@ -161,7 +160,7 @@ fn size(plan: &Plan, progress: &mut Progress, lab: &Lab, members: u32) -> Result
         distributions: report::distributions(&rounds.trips),
         join_ms: Figures::of(&joins),
         memory_kib,
-        programs: programs.into_iter().map(Into::into).collect(),
+        programs,
         on_traffic: runs.into_iter().map(Into::into).collect(),
     })
 }

@@ -11,6 +11,7 @@ mod in_force;
 mod iperf;
 mod lab;
 mod packet;
+mod programs;
 mod ranges;
 mod reload;
 mod report;
@@ -51,6 +52,8 @@ enum Workload {
     Connections(connections::Options),
     /// A TCP stream between members while strangers flood one of them.
     Flood(flood::Options),
+    /// What one packet costs in each program.
+    Programs(programs::Options),
     /// What a policy of very many ranges of addresses costs.
     Ranges(ranges::Options),
     /// How soon a host judges by a policy that was changed.
@@ -96,6 +99,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         None => &arguments.cost.common,
         Some(Workload::Connections(options)) => &options.common,
         Some(Workload::Flood(options)) => &options.common,
+        Some(Workload::Programs(options)) => &options.common,
         Some(Workload::Ranges(options)) => &options.common,
         Some(Workload::Reload(options)) => &options.common,
     };
@@ -130,6 +134,7 @@ fn measure(arguments: &Arguments, progress: &mut Progress) -> Result<Box<dyn Rep
         None => Box::new(cost::run(&arguments.cost, progress)?),
         Some(Workload::Connections(options)) => Box::new(connections::run(options, progress)?),
         Some(Workload::Flood(options)) => Box::new(flood::run(options, progress)?),
+        Some(Workload::Programs(options)) => Box::new(programs::run(options, progress)?),
         Some(Workload::Ranges(options)) => Box::new(ranges::run(options, progress)?),
         Some(Workload::Reload(options)) => Box::new(reload::run(options, progress)?),
     })

@@ -3,17 +3,21 @@
 //! Each packet runs once per call, for a program rewrites it; what is measured besides (the clock, the call) is what an
 //! empty program takes in the same way, and is subtracted.
 
-use std::{net::SocketAddr, os::fd::OwnedFd};
+use std::{io, net::SocketAddr, os::fd::OwnedFd};
 
 use anyhow::{Context, Result, ensure};
 use harness::{
-    bpf::{self, Facts, Kind},
+    bpf::{self, Again, Facts, Kind},
     host::Host,
     interrupt,
     packets::Link,
     statistics::Spread,
     topology::UPLINK,
 };
+
+/// Runs in a row, and how often, where the same packet comes again and again.
+const BATCH: u32 = 20_000;
+const BATCHES: usize = 15;
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,9 +49,38 @@ impl Attached {
         bpf::facts(&self.program).with_context(|| format!("ask for {}", self.name))
     }
 
-    /// Nanoseconds that the program takes for one of these packets, above an empty program: of the medians. Call it in
-    /// the host's namespace, where sockets are looked for.
-    pub fn cost<'a>(
+    /// Nanoseconds that an empty program of this kind takes, again and again.
+    pub fn empty(&self) -> Result<f64> {
+        let empty = bpf::empty_program(self.kind).context("load an empty program")?;
+        let run = || bpf::run_repeatedly(&empty, &mut [0; 64], None, BATCH);
+        let ran = (0..BATCHES).map(|_| run().map(|ran| f64::from(ran.nanoseconds)));
+        let figures = ran.collect::<io::Result<Vec<_>>>().context("run an empty program")?;
+        Ok(Spread::of(&figures).median)
+    }
+
+    /// Nanoseconds that the program takes for a packet which it has just seen, above an empty program: of the medians. Call it
+    /// in the host's namespace, where sockets are looked for.
+    pub fn hot(&self, packet: &[u8]) -> Result<f64> {
+        let empty = bpf::empty_program(self.kind).context("load an empty program")?;
+        let interface = matches!(self.kind, Kind::SchedClassifier).then_some(self.interface);
+        let again = |program| Again::new(self.kind, program, packet);
+        let programs =
+            [again(&self.program).context(self.name)?, again(&empty).context("an empty program")?];
+        let mut figures = [Vec::new(), Vec::new()];
+        for _ in 0..BATCHES {
+            for (program, figures) in programs.iter().zip(&mut figures) {
+                let ran = program.run(interface, BATCH);
+                let ran = ran.with_context(|| format!("run {} again and again", self.name))?;
+                figures.push(f64::from(ran.nanoseconds));
+            }
+            interrupt::go_on()?;
+        }
+        let [own, nothing] = figures.map(|figures| Spread::of(&figures).median);
+        Ok(own - nothing)
+    }
+
+    /// Nanoseconds that the program takes for one of these packets, each of which it runs on once: as [`Attached::hot`].
+    pub fn cold<'a>(
         &self,
         packets: impl Iterator<Item = &'a [u8]>,
         expected: Outcome,
@@ -75,20 +108,28 @@ impl Attached {
     }
 }
 
-pub enum Flag {
+/// What a packet is.
+#[derive(Clone, Copy)]
+pub enum Content {
+    /// A TCP segment that begins a connection.
     Syn,
+    /// One in the middle of it, with a byte.
     Ack,
+    /// A datagram with a byte.
+    Udp,
 }
 
-/// A TCP segment with one byte, or a SYN without.
-pub fn segment(from: SocketAddr, to: SocketAddr, flag: Flag) -> Result<Vec<u8>> {
+/// A frame with such a packet.
+pub fn frame(from: SocketAddr, to: SocketAddr, content: Content) -> Result<Vec<u8>> {
     let link = Link { from: [2, 0, 0, 0, 0, 1], to: [2, 0, 0, 0, 0, 2] };
-    let builder = link.ip(from.ip(), to.ip()).tcp(from.port(), to.port(), 1, 64_000);
-    let (builder, payload): (_, &[u8]) = match flag {
-        Flag::Syn => (builder.syn(), &[]),
-        Flag::Ack => (builder.ack(1), &[0]),
-    };
-    let mut frame = Vec::with_capacity(builder.size(payload.len()));
-    builder.write(&mut frame, payload).context("build a frame")?;
+    let mut frame = Vec::new();
+    let ip = || link.ip(from.ip(), to.ip());
+    let tcp = || ip().tcp(from.port(), to.port(), 1, 64_000);
+    match content {
+        Content::Syn => tcp().syn().write(&mut frame, &[]),
+        Content::Ack => tcp().ack(1).write(&mut frame, &[0]),
+        Content::Udp => ip().udp(from.port(), to.port()).write(&mut frame, &[0]),
+    }
+    .context("build a frame")?;
     Ok(frame)
 }

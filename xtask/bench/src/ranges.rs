@@ -56,7 +56,7 @@ pub fn run(options: &Options, progress: &mut Progress) -> Result<Report> {
                     let frames = packets.frames(row.ranges, &lab.host, RUNS)?;
                     let frames = frames.iter().map(Vec::as_slice);
                     let expected = if packets.inside { Outcome::Passed } else { Outcome::Dropped };
-                    costs.push(lab.host.site.netns.run(|| ingress.cost(frames, expected))?);
+                    costs.push(lab.host.site.netns.run(|| ingress.cold(frames, expected))?);
                 }
             }
         }

@@ -65,7 +65,7 @@ pub struct Lab {
     /// Rivals that are too slow to be measured with so many members, and why.
     pub left_out: Vec<(&'static str, String)>,
     pub bare: Pair,
-    members: Fleetmates,
+    pub members: Fleetmates,
 }
 
 /// A pair with neti, attached in one way.
@@ -164,9 +164,19 @@ impl lab::Lab for Lab {
     }
 }
 
+impl lab::Lab for Neti {
+    fn hosts(&self) -> Vec<&Host> {
+        vec![&self.left, &self.right]
+    }
+
+    fn traces(&self) -> Traces {
+        Traces::of(&self.fleet, [&self.left, &self.right])
+    }
+}
+
 impl Neti {
-    /// Hosts of a fleet that has these members.
-    fn new(attach: &str, fleet: Fleet, members: &Fleetmates) -> Result<Self> {
+    /// Hosts of a fleet that has these members. Their programs are attached in this way.
+    pub fn new(attach: &str, fleet: Fleet, members: &Fleetmates) -> Result<Self> {
         let pair = Pair::new(NETWORK, members)?;
         let options = options(attach);
         let mut left = fleet.host_with("left", &pair.left, &options)?;

@@ -28,7 +28,12 @@ impl Fleetmates {
 
     /// Those that are talked to.
     pub fn peers(&self) -> impl Iterator<Item = Member> {
-        let count = self.count.min(PEERS);
+        self.spread(PEERS)
+    }
+
+    /// So many at the most, spread over all of them.
+    pub fn spread(&self, most: u32) -> impl Iterator<Item = Member> {
+        let count = self.count.min(most);
         (0..count).map(move |number| {
             self.member((u64::from(number) * u64::from(self.count) / u64::from(count)) as u32)
         })
@@ -53,21 +58,29 @@ impl Fleetmates {
         }
     }
 
-    /// Two fleets, each of which has all of them.
-    pub fn fleets(&self) -> Result<[Fleet; 2]> {
-        let fleet = || -> Result<Fleet> {
-            let fleet = Fleet::new(self.family, settings(self.range()))?;
-            for (host, last) in HOSTS {
-                fleet.claim(host, self.family.ghost(last))?;
-            }
-            Ok(fleet)
-        };
-        let (fleet, other) = (fleet()?, fleet()?);
+    /// A fleet that has all of them.
+    pub fn fleet(&self) -> Result<Fleet> {
+        let fleet = self.empty()?;
         let ids: Vec<String> = (0..self.count).map(|number| format!("host-{number}")).collect();
         let named = ids.iter().zip(self.all());
         fleet.populate(named.map(|(id, (overlay, real))| (&id[..], overlay, real)), NETWORK)?;
+        Ok(fleet)
+    }
+
+    /// Two such fleets.
+    pub fn fleets(&self) -> Result<[Fleet; 2]> {
+        let (fleet, other) = (self.fleet()?, self.empty()?);
         other.populate_like(&fleet)?;
         Ok([fleet, other])
+    }
+
+    /// A fleet without them, in which the pair's hosts have claimed their addresses.
+    fn empty(&self) -> Result<Fleet> {
+        let fleet = Fleet::new(self.family, settings(self.range()))?;
+        for (host, last) in HOSTS {
+            fleet.claim(host, self.family.ghost(last))?;
+        }
+        Ok(fleet)
     }
 
     /// The overlay range that all of them are in.

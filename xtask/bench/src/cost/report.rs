@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 
 use self::look::Ways;
 pub use self::origin::Origin;
-use super::{latency::Trips, programs, rounds, traffic, workload::Metric};
-use crate::report;
+use super::{latency::Trips, rounds, traffic, workload::Metric};
+use crate::{programs::Cost, report};
 
 /// Everything measured.
 #[derive(Serialize, Deserialize)]
@@ -77,15 +77,6 @@ pub struct Figures {
 
 /// By percent of the round trips, the microseconds that they did not exceed.
 pub type Distribution = IndexMap<String, f64>;
-
-/// A program's figure for one packet.
-#[derive(Serialize, Deserialize)]
-pub struct Cost {
-    pub program: String,
-    pub packet: String,
-    /// Above an empty program.
-    pub ns: f64,
-}
 
 /// A program's figure for one kind of traffic.
 #[derive(Serialize, Deserialize)]
@@ -176,13 +167,6 @@ pub fn distributions(
         ways.iter().map(|(way, trips)| ((*way).to_owned(), trips.distribution())).collect()
     };
     trips.iter().map(|(workload, ways)| ((*workload).to_owned(), by_way(ways))).collect()
-}
-
-impl From<programs::Cost> for Cost {
-    fn from(cost: programs::Cost) -> Self {
-        let programs::Cost { program, packet, nanoseconds } = cost;
-        Self { program: program.to_owned(), packet: packet.to_owned(), ns: nanoseconds }
-    }
 }
 
 impl From<traffic::Run> for Run {

@@ -7,7 +7,7 @@ use harness::{family::Family, host::Host};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use crate::packet::{Flag, segment};
+use crate::packet::{Content, frame};
 
 /// What the ranges may reach.
 const PORT: u16 = 80;
@@ -97,7 +97,7 @@ impl Packets {
             // A stride without a factor in common with any policy's size, or all would be of a few lengths.
             let range = if self.spread { packet.wrapping_mul(7919) % ranges.number } else { 0 };
             let from = ranges.source(range, self.inside)?;
-            segment(SocketAddr::new(from, 40_000), to, Flag::Syn)
+            frame(SocketAddr::new(from, 40_000), to, Content::Syn)
         };
         (0..number).map(frame).collect()
     }

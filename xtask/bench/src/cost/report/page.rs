@@ -6,11 +6,12 @@ use indexmap::IndexMap;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
-    Cost, Distribution, Figures, Report, Series, Size,
+    Distribution, Figures, Report, Series, Size,
     look::{OWN, Ways, stylesheet},
     plot::{self, Row},
     scale::{count, fixed, time},
 };
+use crate::programs::Cost;
 
 /// The whole page.
 pub fn page(report: &Report) -> Result<String> {
@@ -34,8 +35,8 @@ pub fn page(report: &Report) -> Result<String> {
                     h1 { "What neti costs" }
                     p {
                         "Hosts in network namespaces of one machine, alike but for what stands between their applications "
-                        "and the wire. Everything is measured in rounds, each way in turn; a ratio is to what is compared "
-                        "with in the same round. Shown are medians of " (report.rounds)
+                        "and the wire. Everything is measured in rounds, each way in turn. A ratio is to bare, or to what "
+                        "stands for it, in the same round. Shown are medians of " (report.rounds)
                         " rounds, with the smallest and the greatest"
                         @if report.quick { "; these rounds were short" } "."
                     }
@@ -117,7 +118,7 @@ fn growth(report: &Report, ways: &Ways) -> Result<Option<Markup>> {
         html! {
             section #growth {
                 h2 { "By the number of members" }
-                p { "By how many others each host knows." }
+                p { "Ratios, against how many others each host knows." }
                 div.plots { @for figure in figures { (figure) } }
             }
         }
@@ -161,7 +162,7 @@ fn section(size: &Size, ways: &Ways) -> Result<Markup> {
             }
             h3 { "In the kernel, above an empty program" }
             div.plots {
-                @if let Some(plot) = packets { (figure("One packet", "of BPF_PROG_TEST_RUN", plot)) }
+                @if let Some(plot) = packets { (figure("One packet", "hot: again and again; cold: each of another peer", plot)) }
                 @if let Some(plot) = traffic { (figure("A run on traffic", "by the kernel's count", plot)) }
             }
             (once(size))
@@ -182,7 +183,7 @@ fn ratios(size: &Size, ways: &Ways) -> Markup {
         }
     };
     html! {
-        div.wide { table {
+        div.wide tabindex="0" { table {
             caption { "Medians: of what is compared with itself, of the others the ratio to it" }
             thead { tr {
                 th scope="col" { "Metric" }
@@ -202,7 +203,7 @@ fn percentiles(workload: &str, by_way: &IndexMap<String, Distribution>) -> Marku
     html! {
         details {
             summary { (workload) ": times" }
-            div.wide { table {
+            div.wide tabindex="0" { table {
                 caption { (workload) ", of all rounds" }
                 thead { tr {
                     th scope="col" { "Way" }
@@ -248,7 +249,7 @@ fn all(size: &Size) -> Markup {
     html! {
         details {
             summary { "All figures with " (grouped(size.members)) " members" }
-            div.wide { table {
+            div.wide tabindex="0" { table {
                 caption { "All figures with " (grouped(size.members)) " members" }
                 thead { tr { @for head in ["Metric", "Way", "Median", "Min – max", "Ratio", "Min – max"] {
                     th scope="col" { (head) }
@@ -269,9 +270,10 @@ fn all(size: &Size) -> Markup {
 
 /// What is drawn of the programs: single packets, and traffic.
 fn costs(size: &Size) -> [Vec<Row>; 2] {
-    let packet = |cost: &Cost| Row {
-        name: format!("{}: {}", cost.program, cost.packet),
-        bars: vec![(cost.ns, String::new(), OWN[0])],
+    let packet = |cost: &Cost| {
+        let cold = cost.cold.map(|cold| (cold, "cold".to_owned(), OWN[2]));
+        let bars = [(cost.hot, "hot".to_owned(), OWN[0])].into_iter().chain(cold).collect();
+        Row { name: format!("{}: {}", cost.program, cost.packet), bars }
     };
     let mut traffic: IndexMap<&str, Vec<_>> = IndexMap::new();
     for run in &size.on_traffic {

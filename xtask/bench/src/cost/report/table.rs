@@ -5,7 +5,8 @@ use std::io::Write;
 use anyhow::Result;
 use harness::statistics::Spread;
 
-use super::{Cost, Report, Run, Series, Size, scale::fixed};
+use super::{Report, Run, Series, Size, scale::fixed};
+use crate::programs;
 
 pub fn print(report: &Report, out: &mut dyn Write) -> Result<()> {
     writeln!(
@@ -68,10 +69,7 @@ fn once(size: &Size, out: &mut dyn Write) -> Result<()> {
     let mib = |kib: &u64| format!("{:.1} MiB", *kib as f64 / 1024.0);
     let memory: Vec<String> = size.memory_kib.values().map(mib).collect();
     writeln!(out, "Resident memory of each daemon: {}", memory.join(", "))?;
-    writeln!(out, "One packet in a program, one run per call, above an empty program:")?;
-    for Cost { program, packet, ns } in &size.programs {
-        writeln!(out, "  {program:<14}{packet:<38}{ns:>6.0} ns")?;
-    }
+    programs::print(out, &size.programs)?;
     writeln!(out, "A run on traffic, by the kernel's count, above an empty program:")?;
     for Run { program, traffic, ns, .. } in &size.on_traffic {
         writeln!(out, "  {program:<14}{traffic:<38}{ns:>6.0} ns")?;

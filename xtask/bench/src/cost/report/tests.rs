@@ -46,7 +46,10 @@ fn fixture() -> Value {
             "distributions": { "TCP round trips": by_way },
             "join_ms": { "median": 1.0, "min": 0.5, "max": 2.0, "values": [0.5, 1.0, 2.0] },
             "memory_kib": { "left": 10_240, "right": 20_480 },
-            "programs": [{ "program": "neti_egress", "packet": "a segment <SYN>", "ns": 84.0 }],
+            "programs": [
+                { "program": "neti_egress", "packet": "a <SYN>", "hot_ns": 84.0, "cold_ns": null, "empty_ns": 20.0 },
+                { "program": "neti_ingress", "packet": "a <SYN>", "hot_ns": 37.0, "cold_ns": 200.0, "empty_ns": 20.0 },
+            ],
             "on_traffic": [
                 { "program": "neti_egress", "traffic": "TCP stream", "ns": -2.5, "runs": 1000 },
             ],
@@ -165,6 +168,15 @@ fn the_headline_has_every_way_of_the_largest_fleet() {
     assert_eq!(count("2.00"), METRICS.len());
     assert_eq!(count("neti XDP"), 0);
     assert_eq!(count("less is better"), 1);
+}
+
+#[test]
+fn the_headline_is_of_a_fleet_in_which_most_was_measured() {
+    let mut fixture = fixture();
+    fixture["sizes"][1]["workloads"].as_object_mut().unwrap().shift_remove("tcp_stream").unwrap();
+    let report: Report = serde_json::from_value(fixture).unwrap();
+    let svg = report.svg().unwrap();
+    assert!(svg.contains("\n8 members") && svg.contains("\nTCP stream\n"), "{svg}");
 }
 
 #[test]

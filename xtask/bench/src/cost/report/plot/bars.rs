@@ -77,12 +77,14 @@ pub fn draw(area: &Area<'_>, rows: &[Row<'_>]) -> Result<()> {
         chart.draw_series([Rectangle::new(bar, look.colour.bright.filled())])?;
         let end = |x| PathElement::new(vec![(x, y - 0.14), (x, y + 0.14)], ink);
         chart.draw_series([PathElement::new(vec![(min, y), (max, y)], ink), end(min), end(max)])?;
+        let large = ratio.median >= 10.0;
+        let figure = if large { short(ratio.median) } else { fixed(ratio.median, 2) };
         let beside = |at, text: String, offset, side| {
             let style = if look.own { bold(TEXT, INK, side) } else { plain(TEXT, INK, side) };
             EmptyElement::at((at, y)) + Text::new(text, (offset, 0), style)
         };
         chart.draw_series([beside(x.from, (*name).to_owned(), -12, HPos::Right)])?;
-        chart.draw_series([beside(x.to, fixed(ratio.median, 2), 12, HPos::Left)])?;
+        chart.draw_series([beside(x.to, figure, 12, HPos::Left)])?;
     }
     let bare = PathElement::new(vec![(1.0, 0.0), (1.0, rows.len() as f64)], ink);
     chart.draw_series([bare])?;

@@ -6,7 +6,7 @@ use plotters::{element::Text, style::text_anchor::HPos};
 
 use super::{TEXT, WIDTH, bars, bold, plain, shapes};
 use crate::cost::report::{
-    Report, Series,
+    Report, Series, Size,
     look::{FAINT, INK, Ways, stylesheet},
     scale::count,
 };
@@ -27,9 +27,12 @@ const GUTTER: u32 = 60;
 const MARGIN: u32 = 40;
 const TITLE: u32 = 56;
 
-/// The ratios of the most important metrics in the largest fleet.
+/// The ratios of the most important metrics, in the largest fleet that most of them were measured in.
 pub fn headline(report: &Report, ways: &Ways) -> Result<String> {
-    let size = report.sizes.iter().max_by_key(|size| size.members).context("no figures")?;
+    let measured =
+        |size: &Size| METRICS.iter().filter(|key| size.workloads.contains_key(**key)).count();
+    let size = report.sizes.iter().max_by_key(|size| (measured(size), size.members));
+    let size = size.context("no figures")?;
     let panels: Vec<(&Series, Vec<bars::Row<'_>>)> = METRICS
         .iter()
         .filter_map(|metric| size.workloads.get(*metric))
