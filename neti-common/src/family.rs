@@ -75,6 +75,8 @@ pub trait Family: Copy + Clone + Debug + Eq + Hash + Ord + Send + Sync + 'static
     fn network(address: &Self::Addr, length: u32) -> Self::Addr;
     /// The one's-complement difference `new - old`, as [`crate::checksum`] takes it.
     fn difference(old: &Self::Addr, new: &Self::Addr) -> u32;
+    /// A hash of which the upper bits count.
+    fn scatter(address: &Self::Addr) -> u64;
     /// The address as std has it.
     fn to_ip(address: &Self::Addr) -> IpAddr;
     /// The address, if it is of this family. A v4-mapped IPv6 address is IPv6.

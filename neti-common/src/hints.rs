@@ -60,12 +60,15 @@ pub fn find<F: Family, T: Tables<F>>(
     flow: &Flow<F>,
     member: bool,
 ) -> Option<(Class, Hint<F>)> {
-    let now = tables.now();
     let fresh = |forwarded| {
         let class = Class::of(forwarded, member);
         let hint = tables.hint(class, flow)?;
-        is_fresh(&hint, flow, now).then_some((class, hint))
+        is_fresh(&hint, flow, tables.now()).then_some((class, hint))
     };
+    // Our own connections have sockets.
+    if flow.transport() == TCP {
+        return fresh(true);
+    }
     match (fresh(false), fresh(true)) {
         (Some(local), Some(forwarded)) if local.1.seen < forwarded.1.seen => Some(forwarded),
         (None, forwarded) => forwarded,

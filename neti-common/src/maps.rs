@@ -8,13 +8,14 @@ use core::mem::offset_of;
 
 use crate::family::Family;
 
+pub mod bloom;
 mod drops;
 pub mod name;
 
 pub use drops::{Budget, DropKey, Dropped, Notes};
 
 /// Version of everything in this file; part of the pin path, so that no program ever meets maps of another shape.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 /// Overlay addresses a host can have: its own and service addresses.
 pub const OVERLAYS: usize = 8;

@@ -16,7 +16,7 @@ use neti_common::{
     maps::{
         CLASS_WORDS, Counter, DROPS, DropKey, Dropped, Flow, Fragment, FragmentKey, Hint, Member,
         Notes, Path, RANGES_KEPT, Range, RangeKey, SLOT_SETS_WORDS, SUBJECTS_KEPT, Settings,
-        SubjectKey, TwinIn, TwinOut, VLAN_WORDS, name::PROGRAMS,
+        SubjectKey, TwinIn, TwinOut, VLAN_WORDS, bloom, name::PROGRAMS,
     },
     tables::{Class, Place},
     verdict::{COUNTERS as COUNTER_SLOTS, Hook, Verdict, counter_index},
@@ -73,6 +73,7 @@ static HEADERS6: PerCpuArray<Ip<V6>> = PerCpuArray::with_max_entries(2, 0);
 pub trait KernelFamily: Family {
     fn settings() -> &'static Array<Settings<Self>>;
     fn members() -> &'static HashMap<Self::Addr, Member<Self>>;
+    fn bloom() -> &'static Array<u64>;
     fn overlays() -> &'static HashMap<Self::Addr, Path<Self>>;
     fn ranges() -> &'static HashMap<RangeKey<Self>, Range>;
     fn drops() -> &'static LruHashMap<DropKey<Self>, Dropped>;
@@ -104,7 +105,7 @@ pub trait KernelFamily: Family {
 /// Makes the maps of a family; their names are those of [`Family::MAPS`], which an attribute cannot read.
 macro_rules! family_maps {
     (
-        $family:ident, $settings:literal, $members:literal, $overlays:literal, $ranges:literal, $drops:literal,
+        $family:ident, $settings:literal, $members:literal, $bloom:literal, $overlays:literal, $ranges:literal, $drops:literal,
         hints $local_member:literal, $local_stranger:literal, $forward_member:literal, $forward_stranger:literal,
         $fragments:literal, twins $twins_out:literal, $twins_in:literal,
         place $place:ident $ip:ident $placed:expr, bound $socket:ident $bound:expr, logged $raw:ident $logged:expr
@@ -118,6 +119,8 @@ macro_rules! family_maps {
             #[map(name = $members)]
             static MEMBER: HashMap<Addr, Member<$family>> =
                 HashMap::with_max_entries(MEMBERS, BPF_F_NO_PREALLOC);
+            #[map(name = $bloom)]
+            static BLOOM: Array<u64> = Array::with_max_entries(bloom::WORDS, 0);
             #[map(name = $overlays)]
             static OVERLAYS: HashMap<Addr, Path<$family>> =
                 HashMap::with_max_entries(MEMBERS, BPF_F_NO_PREALLOC);
@@ -153,6 +156,11 @@ macro_rules! family_maps {
                 #[inline(always)]
                 fn members() -> &'static HashMap<Addr, Member<Self>> {
                     &MEMBER
+                }
+
+                #[inline(always)]
+                fn bloom() -> &'static Array<u64> {
+                    &BLOOM
                 }
 
                 #[inline(always)]
@@ -232,7 +240,7 @@ macro_rules! family_maps {
 }
 
 family_maps! {
-    V4, "settings4", "members4", "overlays4", "ranges4", "drops4",
+    V4, "settings4", "members4", "bloom4", "overlays4", "ranges4", "drops4",
     hints "hints_lm4", "hints_ls4", "hints_fm4", "hints_fs4",
     "fragments4", twins "twins_out4", "twins_in4",
     place place ip HEADERS4.get_ptr_mut(place as u32).map(|room| {
@@ -246,7 +254,7 @@ family_maps! {
 }
 
 family_maps! {
-    V6, "settings6", "members6", "overlays6", "ranges6", "drops6",
+    V6, "settings6", "members6", "bloom6", "overlays6", "ranges6", "drops6",
     hints "hints_lm6", "hints_ls6", "hints_fm6", "hints_fs6",
     "fragments6", twins "twins_out6", "twins_in6",
     place place ip HEADERS6.get_ptr_mut(place as u32).map(|room| {

@@ -15,7 +15,7 @@ use neti_common::{
     maps::{
         CLASS_WORDS, DropKey, Dropped, Flow, Fragment, FragmentKey, Hint, Member, Path, Range,
         RangeKey, SET_WORDS, SETS as SETS_KEPT, SLOT_SETS_WORDS, Settings, SubjectKey, TwinIn,
-        TwinOut,
+        TwinOut, bloom,
     },
     tables::{Class, Place, Socket, Tables},
 };
@@ -81,6 +81,10 @@ impl<F: KernelFamily> Tables<F> for KernelTables {
 
     #[inline(always)]
     fn member(&self, real: &F::Addr) -> Option<&Member<F>> {
+        let (word, bit) = bloom::place::<F>(real);
+        if F::bloom().get(word).is_none_or(|word| word >> bit & 1 == 0) {
+            return None;
+        }
         // SAFETY: the element may be reused for another key while it is read, so it repeats its key.
         unsafe { F::members().get(real) }.filter(|member| member.real == *real)
     }

@@ -15,7 +15,7 @@ use neti_common::{
     family::{Family, V4, V6},
     maps::{
         CLASS_WORDS, Counter, DropKey, Dropped, Flow, Hint, RangeKey, SET_WORDS, Settings,
-        VLAN_WORDS, name,
+        VLAN_WORDS, bloom, name,
     },
     model::{OpenSocket, World},
     ropes::Ropes,
@@ -114,6 +114,12 @@ impl<F: Scene> Stage<F> {
         self.array(name::SETTINGS_SLOT)?.set(0, 0_u32, 0)?;
         let maps = F::MAPS;
         self.fill(maps.members, world.members.iter().map(|(k, v)| (*k, *v)))?;
+        let mut bloom = vec![0_u64; bloom::WORDS as usize];
+        for real in world.members.keys() {
+            let (word, bit) = bloom::place::<F>(real);
+            bloom[word as usize] |= 1 << bit;
+        }
+        self.words(maps.bloom, &bloom)?;
         self.fill(maps.overlays, world.paths.iter().map(|(k, v)| (*k, *v)))?;
         self.rules(world)?;
         let mut vlans = vec![0_u64; VLAN_WORDS as usize];

@@ -11,7 +11,10 @@ use super::{Family, LinkMessage};
 use crate::{
     checksum,
     headers::{Header, Ip, Part, TCP, ethertype},
-    maps::name::{self, FamilyMaps},
+    maps::{
+        bloom::FACTOR,
+        name::{self, FamilyMaps},
+    },
     packet::Packet,
     verdict::Reason,
 };
@@ -103,6 +106,11 @@ impl Family for V4 {
     #[inline(always)]
     fn difference(old: &Self::Addr, new: &Self::Addr) -> u32 {
         checksum::difference(u32::from_ne_bytes(*old), u32::from_ne_bytes(*new))
+    }
+
+    #[inline(always)]
+    fn scatter(address: &Self::Addr) -> u64 {
+        (u32::from_be_bytes(*address) as u64).wrapping_mul(FACTOR)
     }
 
     fn to_ip(address: &Self::Addr) -> IpAddr {

@@ -11,7 +11,10 @@ use super::{Family, LinkMessage};
 use crate::{
     checksum,
     headers::{Header, Ip, Part, ethertype},
-    maps::name::{self, FamilyMaps},
+    maps::{
+        bloom::FACTOR,
+        name::{self, FamilyMaps},
+    },
     packet::{Packet, Plain},
     verdict::Reason,
 };
@@ -184,6 +187,12 @@ impl Family for V6 {
             )
         };
         checksum::add(half(old.a, new.a), half(old.b, new.b))
+    }
+
+    #[inline(always)]
+    fn scatter(address: &Self::Addr) -> u64 {
+        let network = u64::from_be(address.a).wrapping_mul(FACTOR);
+        (network ^ u64::from_be(address.b)).wrapping_mul(FACTOR)
     }
 
     fn to_ip(address: &Self::Addr) -> IpAddr {

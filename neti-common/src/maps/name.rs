@@ -37,6 +37,8 @@ pub struct FamilyMaps {
     pub settings: &'static str,
     /// `HashMap<Addr, Member>`: real -> overlay.
     pub members: &'static str,
+    /// `Array<u64>`, [`super::bloom::WORDS`]: which addresses may be in `members`.
+    pub bloom: &'static str,
     /// `HashMap<Addr, Path>`: overlay -> real.
     pub overlays: &'static str,
     /// `HashMap<RangeKey, Range>`: what sources may reach, 2 slots.
@@ -74,6 +76,7 @@ impl FamilyMaps {
 pub const V4: FamilyMaps = FamilyMaps {
     settings: "settings4",
     members: "members4",
+    bloom: "bloom4",
     overlays: "overlays4",
     ranges: "ranges4",
     drops: "drops4",
@@ -89,6 +92,7 @@ pub const V4: FamilyMaps = FamilyMaps {
 pub const V6: FamilyMaps = FamilyMaps {
     settings: "settings6",
     members: "members6",
+    bloom: "bloom6",
     overlays: "overlays6",
     ranges: "ranges6",
     drops: "drops6",

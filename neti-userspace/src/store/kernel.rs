@@ -20,8 +20,10 @@ use crate::{
     state::{FamilyState, MapState},
 };
 
+mod bloom;
 mod slots;
 
+use bloom::Bloom;
 use slots::Slots;
 
 /// The maps of one instance that the daemon fills.
@@ -36,6 +38,7 @@ pub struct KernelStore {
 /// Those of one family.
 struct FamilyStore<F: Family<Addr: Pod>> {
     members: HashMap<MapData, F::Addr, Member<F>>,
+    bloom: Bloom<F>,
     overlays: HashMap<MapData, F::Addr, Path<F>>,
     settings: Array<MapData, Settings<F>>,
 }
@@ -123,6 +126,7 @@ impl<F: Family<Addr: Pod>> FamilyStore<F> {
     fn open(pins: &Pins) -> Result<Self> {
         Ok(Self {
             members: open(pins, F::MAPS.members, Map::HashMap)?,
+            bloom: Bloom::open(pins)?,
             overlays: open(pins, F::MAPS.overlays, Map::HashMap)?,
             settings: open(pins, F::MAPS.settings, Map::Array)?,
         })
@@ -148,13 +152,20 @@ impl<F: Family<Addr: Pod>> FamilyStore<F> {
 
     fn put(&mut self, changes: &FamilyChanges<F>) -> Result<()> {
         put(&self.overlays, F::MAPS.overlays, &changes.put_overlays, |path| path.overlay)?;
+        self.bloom.add(changes.put_members.iter().map(|member| member.real))?;
         put(&self.members, F::MAPS.members, &changes.put_members, |member| member.real)?;
         Ok(())
     }
 
     fn remove(&mut self, changes: &FamilyChanges<F>) -> Result<()> {
         bpf::delete_batch(self.members.map(), &changes.remove_members).context(F::MAPS.members)?;
-        bpf::delete_batch(self.overlays.map(), &changes.remove_overlays).context(F::MAPS.overlays)
+        bpf::delete_batch(self.overlays.map(), &changes.remove_overlays)
+            .context(F::MAPS.overlays)?;
+        if !changes.remove_members.is_empty() && self.bloom.is_worn() {
+            let members = entries(&self.members, F::MAPS.members)?;
+            self.bloom.renew(members.into_keys())?;
+        }
+        Ok(())
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::net::Ipv4Addr;
 
+use aya::maps::{Array, Map, MapData};
 use neti_common::{
     family::{Family, V4, V6},
-    maps::{Member, OVERLAYS, mode},
+    maps::{Member, OVERLAYS, bloom::place, mode},
 };
 use neti_userspace::{
     diff::diff,
-    loader,
+    loader::{self, pins::Pins},
     state::{FamilyState, MapState},
     store::{Store, contract, kernel::KernelStore},
 };
@@ -87,10 +88,50 @@ fn what_goes_makes_room_for_what_comes() {
     assert!(read.v4.members.keys().all(|real| enforcing.v4.members.contains_key(real)));
 }
 
+#[test]
+fn the_bloom_filter_has_every_member() {
+    if !may_run("the_bloom_filter_has_every_member") {
+        return;
+    }
+    let Instance(pins) = &Instance::new();
+    let _ebpf = loader::make_maps(pins, false).unwrap();
+    let mut store = KernelStore::open(pins).unwrap();
+    let (first, second) = (both(|_| true, 1000), both(|number| *number > 500, 2000));
+    store.apply(&diff(&MapState::empty(), &first)).unwrap();
+    // A daemon that starts finds what another has left.
+    let mut store = KernelStore::open(pins).unwrap();
+    store.apply(&diff(&first, &second)).unwrap();
+    let [v4, v6] = [bloom::<V4>(pins), bloom::<V6>(pins)];
+    assert!(second.v4.members.keys().all(|real| is_in::<V4>(&v4, real)));
+    assert!(second.v6.members.keys().all(|real| is_in::<V6>(&v6, real)));
+
+    // So many come and go that most bits are for nobody: they are made anew.
+    let many = MapState { v4: members(1..=200_000), ..MapState::empty() };
+    store.apply(&diff(&second, &many)).unwrap();
+    let ones = |words: &[u64]| words.iter().map(|word| word.count_ones()).sum::<u32>();
+    assert!(ones(&bloom::<V4>(pins)) > 150_000);
+    store.apply(&diff(&many, &second)).unwrap();
+    let v4 = bloom::<V4>(pins);
+    assert!((1400..=1500).contains(&ones(&v4)), "{} bits for 1,500 members", ones(&v4));
+    assert!(second.v4.members.keys().all(|real| is_in::<V4>(&v4, real)));
+}
+
 /// Members of both families, those of the numbers up to `last` that `wanted` takes.
 fn both(wanted: impl Fn(&u32) -> bool, last: u32) -> MapState {
     let numbers = || (1..=last).filter(&wanted);
     MapState { v4: members(numbers()), v6: members(numbers()), ..MapState::empty() }
+}
+
+/// The words of the filter of a family.
+fn bloom<F: Family>(pins: &Pins) -> Vec<u64> {
+    let map = MapData::from_pin(pins.map(F::MAPS.bloom)).unwrap();
+    let map: Array<_, u64> = Map::Array(map).try_into().unwrap();
+    map.iter().collect::<Result<_, _>>().unwrap()
+}
+
+fn is_in<F: Family>(words: &[u64], real: &F::Addr) -> bool {
+    let (word, bit) = place::<F>(real);
+    words[word as usize] >> bit & 1 != 0
 }
 
 fn members<F: Family>(numbers: impl Iterator<Item = u32>) -> FamilyState<F> {
