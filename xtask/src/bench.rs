@@ -28,8 +28,8 @@ pub struct Options {
     #[arg(long)]
     quick: bool,
     /// How many other members each host knows; several sizes are measured one after the other, the first and the last
-    /// one with everything, those between with what meets many members [default: 8,8000,100000,1000000; with --quick
-    /// 8,8000].
+    /// one with everything, those between with what meets many members. A million take 16 GiB of memory. [default:
+    /// 8,8000,100000,1000000; with --quick 8,8000]
     #[arg(long, value_delimiter = ',', value_parser = value_parser!(u32).range(1..=1_000_000))]
     members: Vec<u32>,
     /// Measure nothing: show the figures in this file, which an earlier run wrote with --json.
