@@ -6,7 +6,7 @@ mod homeward;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     mem,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -91,7 +91,8 @@ pub fn view(me: &Me, fleet: &FleetSettings, members: &Members) -> View {
 
     let own_overlays = own.into_iter().flat_map(|own| own.overlays.iter().copied());
     let own_overlays = own_overlays.chain(me.overlays.iter().copied());
-    let mut overlays = Claims::new("overlay", &me.id, own_overlays, listed.len());
+    let claimed = listed.iter().flat_map(|listed| listed.member.overlays.iter().copied());
+    let mut overlays = Claims::new("overlay", &me.id, own_overlays, claimed);
     let mut order: Vec<&mut Listed> = listed.iter_mut().collect();
     order.sort_by_cached_key(|listed| (Reverse(listed.member.generation), listed.member.since));
     for Listed { member, overlays: named, .. } in order {
@@ -99,16 +100,19 @@ pub fn view(me: &Me, fleet: &FleetSettings, members: &Members) -> View {
         *named = overlays.grant(member, carried, &mut problems);
     }
 
-    let own_reals = own.into_iter().flat_map(|own| own.private.iter().chain(own.public.iter()));
-    let own_reals = own_reals.chain(me.reals.iter().copied());
-    let mut reals = Claims::new("real", &me.id, own_reals, listed.len() * 2);
     let named = listed.iter_mut().filter(|listed| !listed.overlays.is_empty());
     let mut order: Vec<&mut Listed> = named.collect();
+    for Listed { member, visible: seen, .. } in &mut order {
+        *seen = visible(me, &fleet.networks, member);
+    }
+    let own_reals = own.into_iter().flat_map(|own| own.private.iter().chain(own.public.iter()));
+    let own_reals = own_reals.chain(me.reals.iter().copied());
+    let claimed = order.iter().flat_map(|listed| listed.visible.iter().copied());
+    let mut reals = Claims::new("real", &me.id, own_reals, claimed);
     order.sort_by_cached_key(|listed| listed.member.since);
     let numbers = Named::of(&fleet.policy);
-    for Listed { member, overlays, peer } in order {
-        let mut overlays = mem::take(overlays);
-        let visible = visible(me, &fleet.networks, member);
+    for Listed { member, overlays, visible, peer } in order {
+        let (mut overlays, visible) = (mem::take(overlays), mem::take(visible));
         problems.extend(unreachable(me, member, &overlays, &visible));
         let visible = outside(fleet, member, visible, &mut problems);
         let visible = homeward(me, member, visible, &mut problems);
@@ -124,8 +128,10 @@ pub fn view(me: &Me, fleet: &FleetSettings, members: &Members) -> View {
             *peer = Some(Peer { overlays, reals, host, role, generation });
         }
     }
-    let seen = listed.into_iter().filter_map(|Listed { member, peer, .. }| Some((member, peer?)));
-    let peers = seen.map(|(member, peer)| (member.id.clone(), peer)).collect();
+    let peers = listed
+        .into_iter()
+        .filter_map(|Listed { member, peer, .. }| Some((member.id.clone(), peer?)));
+    let peers = peers.collect();
     View { peers, problems }
 }
 
@@ -134,12 +140,14 @@ struct Listed<'a> {
     member: &'a MemberRecord,
     /// Those of its overlay addresses that it has.
     overlays: Vec<IpAddr>,
+    /// The real addresses by which it may be reached from here.
+    visible: Vec<IpAddr>,
     peer: Option<Peer>,
 }
 
 impl<'a> Listed<'a> {
     fn of(member: &'a MemberRecord) -> Self {
-        Self { member, overlays: Vec::new(), peer: None }
+        Self { member, overlays: Vec::new(), visible: Vec::new(), peer: None }
     }
 }
 
@@ -285,20 +293,25 @@ fn has_family(addresses: &[IpAddr], family: IpFamily) -> bool {
 /// Who has which address.
 struct Claims<'a> {
     kind: &'static str,
-    owners: HashMap<IpAddr, &'a HostId>,
+    /// Addresses that more than one claims: hardly any, where a look into a map of all would cost most of a view.
+    contested: BTreeSet<IpAddr>,
+    /// Of these.
+    owners: BTreeMap<IpAddr, &'a HostId>,
 }
 
 impl<'a> Claims<'a> {
-    /// With room for so many addresses of others, beside our `own`.
+    /// Our `own` addresses are ours. Others may claim those that are `claimed`, and no others.
     fn new(
         kind: &'static str,
         me: &'a HostId,
         own: impl Iterator<Item = IpAddr>,
-        room: usize,
+        claimed: impl Iterator<Item = IpAddr>,
     ) -> Self {
-        let mut owners = HashMap::with_capacity(room);
-        owners.extend(own.map(|address| (address, me)));
-        Self { kind, owners }
+        let owners: BTreeMap<IpAddr, &HostId> = own.map(|address| (address, me)).collect();
+        let mut claimed: Vec<IpAddr> = claimed.chain(owners.keys().copied()).collect();
+        claimed.sort_unstable();
+        let twice = claimed.array_windows().filter(|[one, other]| one == other);
+        Self { kind, contested: twice.map(|[one, _]| *one).collect(), owners }
     }
 
     /// Gives `member` those of `addresses` that nobody has.
@@ -309,6 +322,9 @@ impl<'a> Claims<'a> {
         problems: &mut BTreeSet<Problem>,
     ) -> Vec<IpAddr> {
         addresses.retain(|&address| {
+            if !self.contested.contains(&address) {
+                return true;
+            }
             let owner = *self.owners.entry(address).or_insert(&member.id);
             if owner != &member.id {
                 let kind = self.kind;

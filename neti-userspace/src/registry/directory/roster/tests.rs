@@ -43,6 +43,26 @@ impl Bench {
 }
 
 #[test]
+fn each_member_expires_in_its_own_time() {
+    let mut bench = Bench::new();
+    for name in ["a", "b", "c"] {
+        bench.touched(name, 0);
+        bench.pass(9);
+        assert!(!bench.roster.expire(bench.now));
+    }
+    // The first shows a sign of life before its time is over, and another comes.
+    bench.touched("a", 0);
+    bench.touched("d", 0);
+    assert!(!bench.roster.expire(bench.now));
+    for (seconds, left) in [(11, "abcd"), (1, "acd"), (9, "ad"), (8, "ad"), (1, "")] {
+        bench.pass(seconds);
+        let before = bench.members().concat();
+        assert_eq!(bench.roster.expire(bench.now), before != left, "{left}");
+        assert_eq!(bench.members().concat(), left);
+    }
+}
+
+#[test]
 fn a_member_lives_as_long_as_its_file_is_touched() {
     let mut bench = Bench::new();
     assert!(bench.touched("a", 0));
