@@ -89,9 +89,10 @@ pub mod set {
 /// Words of [`name::MIXED`]: whether sockets may have names of a mixed form, one end overlay and one real. None has one while
 /// `CLEARED` is one more than `LEFT`.
 pub mod mixed {
-    /// Counted by the programs when a packet of our own leaves in such a form and none was known to do so.
+    /// Packets of our own that have left in such a form.
     pub const LEFT: u32 = 0;
-    /// Written by the daemon, one more than what `LEFT` was before it has looked at all sockets and found none.
+    /// Written by the daemon: one more than `LEFT`, if that stood still from before it has looked at all sockets a first time
+    /// until it has a second time, and no socket was of such a form.
     pub const CLEARED: u32 = 1;
 }
 

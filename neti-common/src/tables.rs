@@ -97,8 +97,8 @@ pub trait Tables<F: Family> {
     /// When such a packet was noted last.
     fn noted(&self, key: &DropKey<F>) -> Option<u64>;
 
-    /// Whether sockets may have names of a mixed form. A socket that is connected in one and has not sent anything counts as
-    /// none until the daemon finds it.
+    /// Whether sockets may have names of a mixed form. One that is connected and has not sent anything counts when the daemon
+    /// has found it, within a minute or so.
     fn has_mixed(&self) -> bool;
     /// Notes that one has.
     fn note_mixed(&self);

@@ -319,8 +319,8 @@ pub struct Membership {
     pub fleet: Arc<FleetSettings>,
     /// What `fleet` was parsed from.
     pub fleet_text: Arc<str>,
-    /// When this host first heard of something that is otherwise than in the snapshot before; `None` if it did not
-    /// hear of it but looked.
+    /// When this host first heard of something that is otherwise than in the snapshot before, which may have been overtaken
+    /// by this one; `None` if it did not hear of it but looked.
     pub heard: Option<Instant>,
     /// The members that are alive, our own host among them.
     pub members: Members,

@@ -62,6 +62,12 @@ impl<F: Scene> Costs<F> {
             Kind::Xdp => (None, self.empty[0]),
             Kind::SchedClassifier => (Some(index), self.empty[1]),
         };
+        let mut frame = case.input.clone();
+        let once = || bpf::run(program, &mut frame, interface);
+        let returned = self.stage.host.run(once)?.returned;
+        self.stage.apply(&case.world, Sockets::OwnFamily)?;
+        let first = self.stage.host.run(|| again.run(interface, 1))?.returned;
+        ensure!(first == returned, "returned {first}, not {returned}");
         let own = self.quickest(&again, interface)?;
         ensure!(own <= most * empty, "{own} ns, more than {most} times {empty}");
         Ok(())

@@ -2,10 +2,16 @@
 //! loaded on a packet of ours, and to attach a small one in its place.
 
 mod again;
+mod facts;
 mod map;
 mod sieve;
 
-pub use self::{again::Again, map::Map, sieve::Sieve};
+pub use self::{
+    again::Again,
+    facts::{Facts, count_runs, facts},
+    map::Map,
+    sieve::Sieve,
+};
 
 use std::{
     ffi::CString,
@@ -25,7 +31,6 @@ const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
-const BPF_ENABLE_STATS: libc::c_long = 32;
 
 /// `enum bpf_prog_type`.
 #[derive(Clone, Copy)]
@@ -145,53 +150,6 @@ struct Query {
     bpf_fd: u32,
     info_len: u32,
     info: u64,
-}
-
-/// What the kernel knows of a program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
-    /// Bytes of machine code.
-    pub jited: u32,
-    /// Instructions that the verifier has looked at.
-    pub verified: u32,
-    /// How often it has run while [`count_runs`] held, and how long in all, in nanoseconds.
-    pub runs: u64,
-    pub running: u64,
-}
-
-/// What the kernel knows of a program.
-pub fn facts(program: &OwnedFd) -> io::Result<Facts> {
-    /// `struct bpf_prog_info` up to `verified_insns`, with what stands between left out.
-    #[repr(C)]
-    struct Info {
-        kind: [u32; 4],
-        jited: u32,
-        _code: [u32; 43],
-        running: u64,
-        runs: u64,
-        _recursions: u64,
-        verified: u32,
-        _pad: u32,
-    }
-    // SAFETY: integers only.
-    let mut info: Info = unsafe { std::mem::zeroed() };
-    let mut query = Query {
-        bpf_fd: program.as_raw_fd() as u32,
-        info_len: size_of::<Info>() as u32,
-        info: std::ptr::from_mut(&mut info) as u64,
-    };
-    // SAFETY: the kernel writes at most `info_len` bytes to `info`, which outlives the call.
-    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut query) }?;
-    let Info { jited, verified, runs, running, .. } = info;
-    Ok(Facts { jited, verified, runs, running })
-}
-
-/// Has the kernel count and time the runs of all programs, until the descriptor is dropped.
-pub fn count_runs() -> io::Result<OwnedFd> {
-    // `BPF_STATS_RUN_TIME`.
-    let mut run_time = 0_u32;
-    // SAFETY: a plain integer.
-    unsafe { bpf(BPF_ENABLE_STATS, &mut run_time) }.map(owned)
 }
 
 /// The program of the link that is pinned at `path`.

@@ -20,7 +20,6 @@ pub mod interrupt;
 pub mod netns;
 pub mod offload;
 pub mod packets;
-
 pub mod process;
 pub mod progress;
 pub mod rivals;

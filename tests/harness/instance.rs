@@ -44,6 +44,8 @@ pub(crate) fn sweep() {
             (Path::new(RUN), instances),
             (Path::new(STATE), instances),
             (&*temporary, &[FLEETS, SERVERS]),
+            // Where the benchmark keeps large fleets.
+            (Path::new("/dev/shm"), &[FLEETS, SERVERS]),
         ];
         for (directory, prefixes) in places {
             for entry in fs::read_dir(directory).into_iter().flatten().flatten() {

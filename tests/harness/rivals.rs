@@ -115,8 +115,9 @@ fn iptables(
     }
     writeln!(rules, "COMMIT\n*filter\n:INPUT DROP\n:rules -")?;
     writeln!(rules, "-A INPUT -i lo -j ACCEPT\n-A INPUT -p {icmp} -j ACCEPT")?;
-    let_in(&mut rules)?;
+    // Before the members, who are then looked for once in each connection.
     writeln!(rules, "-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT")?;
+    let_in(&mut rules)?;
     writeln!(rules, "-A INPUT -j rules\nCOMMIT")?;
     netns.feed(restore(family), &rules)
 }
@@ -127,15 +128,17 @@ fn nftables(family: Family, members: &[Member]) -> Result<String> {
         Family::V4 => ("ipv4_addr", "icmp"),
         Family::V6 => ("ipv6_addr", "ipv6-icmp"),
     };
+    // With a size they are hash tables that do not grow, the fastest that there are.
+    let size = members.len().max(1024) * 2;
     let mut text = format!(
         "table {ip} neti {{\n\
-         set members {{ type {kind}\n }}\n\
-         map overlays {{ type {kind} : {kind}\n }}\n\
+         set members {{ type {kind}\n size {size}\n }}\n\
+         map overlays {{ type {kind} : {kind}\n size {size}\n }}\n\
          chain out {{ type nat hook output priority -100\n dnat to {ip} daddr map @overlays\n }}\n\
          chain rules {{\n }}\n\
          chain in {{ type filter hook input priority 0; policy drop\n\
-         iif lo accept\n meta l4proto {icmp} accept\n {ip} saddr @members accept\n\
-         ct state established,related accept\n jump rules\n }}\n\
+         iif lo accept\n meta l4proto {icmp} accept\n ct state established,related accept\n\
+         {ip} saddr @members accept\n jump rules\n }}\n\
          }}\n"
     );
     // One statement for all of them takes a message that is larger than the kernel reads.

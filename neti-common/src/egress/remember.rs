@@ -53,13 +53,13 @@ pub fn remember<F: Family, P: Skb, T: Tables<F>>(
     let Transport { sport, dport, kind } = *transport;
     let socket = flow(ip, transport);
     let owner = match kind {
-        Kind::Udp | Kind::TcpSyn | Kind::Tcp | Kind::TcpClose => packet.owner(&socket),
+        Kind::Udp | Kind::Tcp | Kind::TcpClose => packet.owner(&socket),
         _ => Owner::None,
     };
     // A connection that netfilter leads elsewhere has no socket on the wire either: it is as good as forwarded.
     let forwarded = leaving.forwarded
         || (ip.protocol == TCP && owner == Owner::Translated)
-        || (kind == Kind::TcpSyn && owner == Owner::None && !has_socket(tables, &socket));
+        || (kind == Kind::TcpSyn && !has_socket(tables, &socket));
     *port = SourcePort::own(sport);
     if has_ports(ip.protocol)
         && let Some(twin) = twins::outbound(tables, &socket)
@@ -172,7 +172,8 @@ fn is_default<F: Family>(settings: &Settings<F>, names: &Names<F>, ip: &Ip<F>) -
     ends.peer == ip.dst && ends.own == ip.src
 }
 
-/// Whether a connection that begins here has a socket under the names that it leaves by.
+/// Whether a connection that begins here has a socket under the names that it leaves by. The packet's own socket is not asked:
+/// it may be that of a container whose interface is stacked on ours (macvlan), which this host does not find again.
 #[inline(always)]
 fn has_socket<F: Family, T: Tables<F>>(tables: &T, socket: &Flow<F>) -> bool {
     matches!(tables.tcp_socket(&socket.reversed()), Socket::Live | Socket::HalfOpen)

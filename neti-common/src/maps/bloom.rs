@@ -4,8 +4,9 @@
 
 use crate::family::Family;
 
-/// Bits of a filter, as a power of two: of 8,000 members' strangers one in 250 is looked for, of 100,000 members' one in 20.
-const BITS_LOG2: u32 = 21;
+/// Bits of a filter, as a power of two, which take 1 MiB. Of strangers one in 1,000 is looked for among 8,000 members, one in
+/// 80 among 100,000 and one in 9 among a million.
+const BITS_LOG2: u32 = 23;
 /// Words of a filter.
 pub const WORDS: u32 = 1 << (BITS_LOG2 - u64::BITS.ilog2());
 

@@ -16,7 +16,7 @@ pub const NOTES: &str = "notes";
 pub const VLANS: &str = "vlans";
 /// `Array<u32>`, 1: not 0 while the twins maps may have entries.
 pub const TWINS_USED: &str = "twins_used";
-/// `Array<u64>`, 2: how often a packet has left in a mixed form when none was known to have ([`super::mixed`]).
+/// `Array<u64>`, 2: whether sockets may have names of a mixed form ([`super::mixed`]).
 pub const MIXED: &str = "mixed";
 /// `PerCpuArray<Counter>`, indexed by [`crate::verdict::counter_index`].
 pub const COUNTERS: &str = "counters";

@@ -161,7 +161,7 @@ impl<F: Family<Addr: Pod>> FamilyStore<F> {
         bpf::delete_batch(self.members.map(), &changes.remove_members).context(F::MAPS.members)?;
         bpf::delete_batch(self.overlays.map(), &changes.remove_overlays)
             .context(F::MAPS.overlays)?;
-        if !changes.remove_members.is_empty() && self.bloom.is_worn() {
+        if self.bloom.is_worn(changes.remove_members.len()) {
             let members = entries(&self.members, F::MAPS.members)?;
             self.bloom.renew(members.into_keys())?;
         }

@@ -36,6 +36,15 @@ pub struct Follower<S> {
     in_step: bool,
     /// The registry's problems of which the log has heard.
     told: Vec<Problem>,
+    /// The last membership's revision: it may come again, because something else has changed.
+    revision: u64,
+}
+
+/// When a step has begun, and when this host has heard of what it is about.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    begun: Instant,
+    heard: Option<Instant>,
 }
 
 /// The fleet as one host sees it.
@@ -53,7 +62,7 @@ struct Seen {
 impl<S: Store> Follower<S> {
     /// Begins with whatever `store` holds.
     pub fn new(store: S) -> Self {
-        Self { store, seen: None, in_step: false, told: Vec::new() }
+        Self { store, seen: None, in_step: false, told: Vec::new(), revision: 0 }
     }
 
     /// Goes on with what the store holds while nobody tells what the fleet is: only who we are on the
@@ -68,12 +77,14 @@ impl<S: Store> Follower<S> {
     /// Brings the store to what `me` must see of `membership`. After an error a part of the changes
     /// may have been made; the next step begins with what the store then holds.
     pub fn step(&mut self, me: &Me, membership: &Membership) -> Result<Status> {
-        let begun = Instant::now();
+        let before = mem::replace(&mut self.revision, membership.revision);
+        let heard = membership.heard.filter(|_| before != membership.revision);
+        let times = Times { begun: Instant::now(), heard };
         self.tell(&membership.problems);
         let in_step = mem::replace(&mut self.in_step, false);
         let seen = match &mut self.seen {
             Some(seen) if in_step && seen.is_of(me) && seen.fleet == membership.fleet => {
-                seen.follow(me, membership, begun, &mut self.store)?;
+                seen.follow(me, membership, times, &mut self.store)?;
                 seen
             }
             before => {
@@ -90,7 +101,8 @@ impl<S: Store> Follower<S> {
                 let known = before.take().map(|before| before.view.problems).unwrap_or_default();
                 warn_of(view.problems.difference(&known));
                 let want = state(me, fleet, &filter, &view);
-                let applied = apply(&mut self.store, &diff(&have, &want), membership, begun);
+                let applied =
+                    apply(&mut self.store, &diff(&have, &want), membership.revision, times);
                 // What it takes to go on from there can wait until it is in force.
                 let seen = before.insert(Seen::of(me, membership, filter, view));
                 applied?;
@@ -141,7 +153,7 @@ impl Seen {
         &mut self,
         me: &Me,
         membership: &Membership,
-        begun: Instant,
+        times: Times,
         store: &mut impl Store,
     ) -> Result<()> {
         let rerouted = self.reroute(&me.reverse, &membership.members);
@@ -160,7 +172,7 @@ impl Seen {
         self.view.peers.extend(now.peers);
         self.view.problems.extend(now.problems);
         self.members = membership.members.clone();
-        apply(store, &changes, membership, begun)
+        apply(store, &changes, membership.revision, times)
     }
 
     /// Takes over where the routes lead, and answers with those whom that matters to.
@@ -207,19 +219,19 @@ fn own_view(me: &Me, fleet: &FleetSettings, members: &Members) -> View {
 fn apply(
     store: &mut impl Store,
     changes: &Changes,
-    membership: &Membership,
-    begun: Instant,
+    revision: u64,
+    Times { begun, heard }: Times,
 ) -> Result<()> {
     if changes.is_empty() {
         return Ok(());
     }
     store.apply(changes)?;
     info!(
-        revision = membership.revision,
+        revision,
         put = changes.v4.put_members.len() + changes.v6.put_members.len(),
         removed = changes.v4.remove_members.len() + changes.v6.remove_members.len(),
         took_ms = milliseconds(begun.elapsed()),
-        heard_ms = membership.heard.map(|heard| milliseconds(heard.elapsed())),
+        heard_ms = heard.map(|heard| milliseconds(heard.elapsed())),
         "maps changed"
     );
     Ok(())

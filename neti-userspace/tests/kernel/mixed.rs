@@ -24,8 +24,8 @@ use neti_userspace::{
 
 use crate::support::{Instance, may_run};
 
-#[test]
-fn sockets_of_mixed_forms_are_found() {
+#[tokio::test]
+async fn sockets_of_mixed_forms_are_found() {
     if !may_run("sockets_of_mixed_forms_are_found") {
         return;
     }
@@ -38,23 +38,41 @@ fn sockets_of_mixed_forms_are_found() {
     let state = MapState { v4, ..MapState::empty() };
     KernelStore::open(pins).unwrap().apply(&diff(&MapState::empty(), &state)).unwrap();
 
-    let mut words: Array<MapData, u64> = open(pins, name::MIXED, Map::Array).unwrap();
-    let mut mixed = Mixed::open(pins).unwrap();
-    let socket = |own: &str, peer: &str| {
-        let socket = UdpSocket::bind((own, 0)).unwrap();
-        socket.connect((peer, 9)).unwrap();
-        socket
+    let words = || open::<Array<MapData, u64>>(pins, name::MIXED, Map::Array).unwrap();
+    let packet_leaves = || {
+        let left = words().get(&LEFT, 0).unwrap() + 1;
+        words().set(LEFT, left, 0).unwrap();
     };
+    let is_clear = || {
+        let (words, zero) = (words(), 0);
+        words.get(&CLEARED, zero).unwrap() == words.get(&LEFT, zero).unwrap() + 1
+    };
+    let mut mixed = Mixed::open(pins).unwrap();
     let _real = socket("127.0.0.1", "127.0.0.2");
     let _overlay = socket("127.64.0.1", "127.64.0.2");
     for (own, peer) in [("127.64.0.1", "127.0.0.2"), ("127.0.0.1", "127.64.0.2")] {
-        let left = words.get(&LEFT, 0).unwrap() + 1;
-        words.set(LEFT, left, 0).unwrap();
+        // Nobody knows yet, or something has left.
+        assert!(!is_clear());
+        assert!(!mixed.look().await.unwrap() && !is_clear(), "one look is not enough");
+        packet_leaves();
+        assert!(
+            !mixed.look().await.unwrap() && !is_clear(),
+            "something has left between two looks"
+        );
+        assert!(mixed.look().await.unwrap() && is_clear());
+        // It only receives.
         let its = socket(own, peer);
-        mixed.round().unwrap();
-        assert_ne!(words.get(&CLEARED, 0).unwrap(), left + 1, "{own} to {peer}");
+        assert!(is_clear());
+        assert!(!mixed.look().await.unwrap() && !is_clear(), "{own} to {peer}");
         drop(its);
-        mixed.round().unwrap();
-        assert_eq!(words.get(&CLEARED, 0).unwrap(), left + 1, "{own} to {peer}, gone");
+        assert!(!mixed.look().await.unwrap());
+        assert!(mixed.look().await.unwrap() && is_clear(), "{own} to {peer} is gone");
+        packet_leaves();
     }
+}
+
+fn socket(own: &str, peer: &str) -> UdpSocket {
+    let socket = UdpSocket::bind((own, 0)).unwrap();
+    socket.connect((peer, 9)).unwrap();
+    socket
 }

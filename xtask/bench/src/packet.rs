@@ -1,7 +1,7 @@
 //! Single packets through a program that is attached, without the stack around it (`BPF_PROG_TEST_RUN`).
 //!
-//! Each packet runs once per call, for a program rewrites it; what is measured besides (the clock, the call) is what an
-//! empty program takes in the same way, and is subtracted.
+//! A packet runs once per call, or in a row by a program that puts it back each time, for the programs rewrite it. What is
+//! measured besides (the clock, the call) is what an empty program takes in the same way, and is subtracted.
 
 use std::{io, net::SocketAddr, os::fd::OwnedFd};
 
@@ -66,6 +66,7 @@ impl Attached {
         let again = |program| Again::new(self.kind, program, packet);
         let programs =
             [again(&self.program).context(self.name)?, again(&empty).context("an empty program")?];
+        let expected = bpf::run(&self.program, &mut packet.to_vec(), interface)?.returned;
         let mut figures = [Vec::new(), Vec::new()];
         for _ in 0..BATCHES {
             for (program, figures) in programs.iter().zip(&mut figures) {
@@ -73,6 +74,8 @@ impl Attached {
                 let ran = ran.with_context(|| format!("run {} again and again", self.name))?;
                 figures.push(f64::from(ran.nanoseconds));
             }
+            let ran = programs[0].run(interface, 1)?;
+            ensure!(ran.returned == expected, "{} is not what ran again", self.name);
             interrupt::go_on()?;
         }
         let [own, nothing] = figures.map(|figures| Spread::of(&figures).median);

@@ -12,6 +12,8 @@ pub const PAGE: i64 = 5_000;
 /// Of more keys than fit into so many pages these are larger. For each page the server counts all the keys behind it,
 /// which takes longer than to send them once there are hundreds of pages.
 const PAGES: i64 = 20;
+/// But no larger than this: 6 MB of records.
+const LARGEST: i64 = 20_000;
 /// The crate's limit of 4 MiB is less than what a server may send at once.
 pub const LARGEST_MESSAGE: usize = 256 << 20;
 
@@ -63,7 +65,7 @@ impl Pages {
         if self.revision == 0 {
             self.revision = page.header().map_or(0, ResponseHeader::revision);
         }
-        self.page = self.page.max(page.count() / PAGES);
+        self.page = self.page.max(page.count() / PAGES).min(LARGEST);
         self.done = !page.more();
         let page = page.take_kvs();
         if let Some(last) = page.last() {

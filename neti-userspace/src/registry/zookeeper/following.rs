@@ -141,13 +141,14 @@ async fn keep_up(
     let mut ready = Instant::now();
     loop {
         let mut changes = Changes::default();
+        let mut heard = None;
         tokio::select! {
-            seen = following.watching.next(&mut changes) => if let Err(error) = seen {
-                return lost(error);
+            seen = following.watching.next(&mut changes) => match seen {
+                Ok(_) => heard = Some(Instant::now()),
+                Err(error) => return lost(error),
             },
             () = sleep_until(next_list) => changes.everything = true,
         }
-        let heard = Instant::now();
         sleep_until(ready).await;
         if let Err(error) = following.watching.drain(&mut changes) {
             return lost(error);
@@ -158,7 +159,9 @@ async fn keep_up(
         match following.read(place, changes).await {
             Ok(news) => {
                 if news.tell(place, roll) {
-                    roll.heard(heard.into_std());
+                    if let Some(heard) = heard {
+                        roll.heard(heard.into_std());
+                    }
                     publish.send_replace(roll.snapshot());
                     ready = Instant::now() + APART;
                 }

@@ -1,6 +1,6 @@
 //! The Bloom filter of the members' real addresses. A bit is set before its member is there, and stays when the member goes:
 //! one that is set for nobody costs a look into the map of members, one that is missing would lock a member out. When
-//! many may be for nobody, they are made anew from the members that are there.
+//! many members have gone, the bits are made anew from those that are there.
 
 use std::{collections::BTreeSet, marker::PhantomData};
 
@@ -17,24 +17,24 @@ use neti_common::{
 use super::open;
 use crate::loader::{bpf, pins::Pins};
 
-/// So many bits may be set before it is asked for the first time whom they are for.
-const FEW: u32 = WORDS * u64::BITS / 16;
+/// So many members may go before it is asked whom the bits are for.
+const FEW: u32 = 100_000;
 
 /// The filter of one family.
 pub struct Bloom<F: Family<Addr: Pod>> {
     map: Array<MapData, u64>,
     /// What the map holds, once it was read.
     words: Vec<u64>,
-    /// How many bits are set, and with how many they are made anew.
+    /// How many bits are set, and how many members have gone since they were made anew.
     set: u32,
-    limit: u32,
+    gone: u32,
     family: PhantomData<F>,
 }
 
 impl<F: Family<Addr: Pod>> Bloom<F> {
     pub fn open(pins: &Pins) -> Result<Self> {
         let map = open(pins, F::MAPS.bloom, Map::Array)?;
-        Ok(Self { map, words: Vec::new(), set: 0, limit: FEW, family: PhantomData })
+        Ok(Self { map, words: Vec::new(), set: 0, gone: 0, family: PhantomData })
     }
 
     /// Sets the bits of these addresses.
@@ -53,9 +53,10 @@ impl<F: Family<Addr: Pod>> Bloom<F> {
         self.write(changed)
     }
 
-    /// Whether many bits may be set for nobody.
-    pub fn is_worn(&self) -> bool {
-        self.set > self.limit
+    /// Counts members that have gone, and tells whether many bits may be for nobody.
+    pub fn is_worn(&mut self, gone: usize) -> bool {
+        self.gone = self.gone.saturating_add(gone as u32);
+        self.gone > FEW.max(self.set / 2)
     }
 
     /// Sets the bits of these addresses alone: those of all members that are there.
@@ -68,8 +69,7 @@ impl<F: Family<Addr: Pod>> Bloom<F> {
         }
         let changed = (0..WORDS).filter(|word| self.words[*word as usize] != words[*word as usize]);
         let changed = changed.collect();
-        self.set = ones(&words);
-        self.limit = FEW.max(2 * self.set);
+        (self.set, self.gone) = (ones(&words), 0);
         self.words = words;
         self.write(changed)
     }

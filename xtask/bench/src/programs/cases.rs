@@ -143,8 +143,8 @@ impl Cases {
     }
 
     fn stranger(&self, number: usize) -> SocketAddr {
-        // Of many networks: what follows one another in a table of members does not in one of strangers.
-        let (number, port) = (number as u32, 40_000);
+        // All over the network: what follows one another may be one after the other in a table.
+        let (number, port) = ((number as u32).wrapping_mul(0x9e37_79b1) >> 15, 40_000);
         match self.family {
             Family::V4 => SocketAddr::from((Ipv4Addr::from_bits(0xc612_0000 + number), port)),
             Family::V6 => {
