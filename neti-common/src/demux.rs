@@ -130,16 +130,6 @@ fn by_socket<F: Family, T: Tables<F>>(
         if protocol == TCP { tables.tcp_socket(&inbound) } else { tables.udp_socket(&inbound) }
     };
     let is_connected = |socket| matches!(socket, Socket::Live | Socket::HalfOpen);
-    // They find the same unconnected sockets as the others, and are first because the verifier then has nothing to remember
-    // of whether they were looked for.
-    if tables.has_mixed() {
-        for form in Form::MIXED {
-            let socket = find(form);
-            if is_connected(socket) {
-                return (form, socket);
-            }
-        }
-    }
     let overlay = find(Form::Overlay);
     if is_connected(overlay) {
         return (Form::Overlay, overlay);
@@ -147,6 +137,15 @@ fn by_socket<F: Family, T: Tables<F>>(
     let real = find(Form::Real);
     if is_connected(real) {
         return (Form::Real, real);
+    }
+    // They find the same unconnected sockets as the others.
+    if tables.has_mixed() {
+        for form in Form::MIXED {
+            let socket = find(form);
+            if is_connected(socket) {
+                return (form, socket);
+            }
+        }
     }
     match (overlay, real) {
         (Socket::Specific, real) if real != Socket::Specific => (Form::Overlay, overlay),

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Time between two looks at all sockets: while the programs look for all forms, and while they do not.
-const PAUSE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_secs(60);
 /// And how many times as long as a look has taken.
 const SPARING: u32 = 50;

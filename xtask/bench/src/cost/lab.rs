@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use harness::{
     PATIENCE,
+    bpf::Map,
     family::Family,
     figures,
     host::{Fleet, Host, HostOptions},
@@ -190,9 +191,21 @@ impl Neti {
             let wanted = json!(members.count + 1);
             let knows = || host.show("status").is_ok_and(|status| status["members"] == wanted);
             ensure!(within(patience, knows), "{} does not know {wanted} members", host.name);
+            let settled = || is_settled(host).unwrap_or(false);
+            ensure!(within(PATIENCE, settled), "{} goes on looking for mixed forms", host.name);
         }
         Ok(Self { left, right, fleet, pair })
     }
+}
+
+/// Whether the daemon has found that no socket has names of a mixed form, as it does a few seconds after its start.
+fn is_settled(host: &Host) -> Result<bool> {
+    let mut words = Map::open(&host.pin("maps/mixed")?)?;
+    let mut word = |index: u32| -> Result<u64> {
+        let word = words.get(&index.to_ne_bytes())?.context("the map has two words")?;
+        Ok(u64::from_ne_bytes(word.try_into()?))
+    };
+    Ok(word(1)? == word(0)?.wrapping_add(1))
 }
 
 /// The settings of a fleet without rules.

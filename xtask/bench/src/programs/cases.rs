@@ -26,16 +26,21 @@ pub struct Case {
 }
 
 impl Case {
-    /// What it costs in a program, if an empty one takes so many nanoseconds.
-    pub fn cost(&self, program: &Attached, empty: f64) -> Result<Cost> {
-        let first = self.frames.first().context("there is a packet")?;
+    /// What it costs in a program.
+    pub fn cost(&self, program: &Attached) -> Result<Cost> {
         let frames = self.frames.iter().map(|frame| &frame[..]);
         // Also of a single one: what becomes of it shows that it went the way it should.
         let cold = program.cold(frames, self.outcome)?;
-        let hot = program.hot(first)?;
+        let (hot, empty) = self.hot(program)?;
         let cold = (self.frames.len() > 1).then_some(cold);
         let (program, packet) = (program.name.into(), self.packet.into());
         Ok(Cost { program, packet, hot, cold, empty })
+    }
+
+    /// What the first one costs again and again, above an empty program, and what that costs.
+    pub fn hot(&self, program: &Attached) -> Result<(f64, f64)> {
+        let first = self.frames.first().context("there is a packet")?;
+        Ok((program.hot(first)?, program.empty()?))
     }
 }
 
