@@ -4,8 +4,10 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
+use anyhow::bail;
 use harness::{
     PATIENCE,
     family::Family,
@@ -22,10 +24,15 @@ use serde_json::json;
 
 type Result = anyhow::Result<()>;
 
-in_each_family!(an_uplink_without_a_gateway_works, a_host_is_renumbered_under_a_live_connection,);
+in_each_family!(
+    an_uplink_without_a_gateway_works,
+    a_peer_behind_another_router_is_sent_to_that_one,
+    a_host_is_renumbered_under_a_live_connection,
+);
 
 in_both_families!(
     a_peer_on_the_link_is_sent_to_directly on enforcing_pair(),
+    a_peer_that_was_just_reached_is_sent_to_without_a_look_at_the_routes on enforcing_pair(),
     a_peer_elsewhere_is_sent_to_by_the_gateway on enforcing_demo(),
 );
 
@@ -51,6 +58,7 @@ fn next_hops(
     tcp(&client.site.netns, None, SocketAddr::new(server.overlay(family), PORT))?;
     let frames = capture.finish();
     let sent = frames.iter().filter(|frame| ends(frame).is_some_and(|(_, to)| to == real));
+    let sent = sent.filter(|frame| !is_discovery(frame));
     let mut macs: Vec<[u8; 6]> = sent.filter_map(|frame| destination_mac(frame)).collect();
     assert!(macs.len() > 10, "{} packets to {real} are on the wire", macs.len());
     macs.sort();
@@ -58,11 +66,37 @@ fn next_hops(
     Ok(macs)
 }
 
+/// Whether a frame is neighbour discovery, which knows the link whatever the routes are: all of it has the hop limit 255 (RFC
+/// 4861 3.1).
+fn is_discovery(frame: &[u8]) -> bool {
+    frame[12..14] == [0x86, 0xdd] && frame[20..22] == [58, 255]
+}
+
 fn a_peer_on_the_link_is_sent_to_directly(stage: &PairStage, family: Family) -> Result {
     let router = (&stage.pair.lan.router, "port-10");
     let macs = next_hops(&stage.left, &stage.right, router, stage.right.real(family))?;
     assert_eq!(macs, [stage.right.site.netns.mac(UPLINK)?]);
     Ok(())
+}
+
+fn a_peer_that_was_just_reached_is_sent_to_without_a_look_at_the_routes(
+    stage: &PairStage,
+    family: Family,
+) -> Result {
+    let (left, to) = (&stage.left.site.netns, stage.right.overlay(family));
+    // Whoever looks for the route of a packet that is marked as redirected finds none.
+    let rule = "fwmark 0x6e740000/0xffff0000 prohibit";
+    // On a busy machine more than a moment may pass meanwhile.
+    for _ in 0..20 {
+        assert!(ping(left, to, "", PATIENCE)?);
+        left.ip(&format!("{} rule add {rule}", family.flag()))?;
+        let reached = ping(left, to, "", Duration::from_secs(1));
+        left.ip(&format!("{} rule del {rule}", family.flag()))?;
+        if reached? {
+            return Ok(());
+        }
+    }
+    bail!("{to} is reached by a look at the routes alone")
 }
 
 fn a_peer_elsewhere_is_sent_to_by_the_gateway(stage: &DemoStage, family: Family) -> Result {
@@ -88,6 +122,25 @@ fn an_uplink_without_a_gateway_works(family: Family) -> Result {
     start_all(&mut [&mut left, &mut right])?;
     let macs = next_hops(&left, &right, (&lan.router, "port-10"), right.real(family))?;
     assert_eq!(macs, [right.site.netns.mac(UPLINK)?]);
+    Ok(())
+}
+
+fn a_peer_behind_another_router_is_sent_to_that_one(family: Family) -> Result {
+    let lan = Lan::new("detour", family)?;
+    let (left, right) = (lan.attach("left", 10)?, lan.attach("right", 11)?);
+    let relay = lan.attach("relay", 12)?;
+    relay.netns.forward(family)?;
+    // It would tell of the shorter way.
+    relay.netns.sysctl("net.ipv4.conf.all.send_redirects", "0")?;
+    relay.netns.sysctl("net.ipv4.conf.eth0.send_redirects", "0")?;
+    // A longer prefix than that of the link, on which the peer is.
+    let (to, hop) = (right.real(family), relay.real(family));
+    left.netns.ip(&format!("route add {to}/{} via {hop}", family.bits()))?;
+    let fleet = Fleet::new(family, json!({ "mode": "enforce" }))?;
+    let (mut left, mut right) = (fleet.host("left", &left)?, fleet.host("right", &right)?);
+    start_all(&mut [&mut left, &mut right])?;
+    let macs = next_hops(&left, &right, (&lan.router, "port-10"), to)?;
+    assert_eq!(macs, [relay.netns.mac(UPLINK)?]);
     Ok(())
 }
 

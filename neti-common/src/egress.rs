@@ -4,6 +4,8 @@ mod remember;
 
 use remember::{SourcePort, remember};
 
+use network_types::eth::EthHdr;
+
 use crate::{
     family::{Family, LinkMessage},
     filter::{ARP_SENDER, ARP_TARGET, HEADERS},
@@ -13,7 +15,7 @@ use crate::{
     },
     icmp,
     maps::{Path, Settings, path_flag},
-    packet::Skb,
+    packet::{Packet, Skb},
     rewrite::{self, Port},
     tables::{Place, Tables},
     twins,
@@ -52,6 +54,17 @@ pub fn egress<F: Family, P: Skb, T: Tables<F>>(packet: &mut P, tables: &T) -> Ve
         _ if Some(ethertype) == F::RESOLUTION => arp(packet, settings, l3),
         ethertype::IPV6 => Verdict::drop(Reason::Ipv6),
         _ => Verdict::pass(Reason::NotOurs),
+    }
+}
+
+/// A packet that was redirected comes again, now that its next hop is known.
+#[inline(always)]
+pub fn egress_again<F: Family, P: Packet, T: Tables<F>>(packet: &P, tables: &T) {
+    let ethertype: Option<[u8; 2]> = packet.load(EthHdr::LEN - 2);
+    if ethertype == Some(F::ETHERTYPE.to_be_bytes())
+        && let Some(peer) = packet.load(EthHdr::LEN + F::DST)
+    {
+        tables.note_near(&peer);
     }
 }
 
@@ -168,7 +181,7 @@ fn leave<F: Family, P: Skb, T: Tables<F>>(
             };
         }
     }
-    rewrite(packet, &leaving, port).unwrap_or(Verdict::drop(Reason::RewriteFailed))
+    rewrite(packet, tables, &leaving, port).unwrap_or(Verdict::drop(Reason::RewriteFailed))
 }
 
 /// Where a packet goes and what it is called on the wire.
@@ -195,8 +208,9 @@ fn resolve<'a, F: Family, T: Tables<F>>(
 }
 
 #[inline(always)]
-fn rewrite<F: Family, P: Skb>(
+fn rewrite<F: Family, P: Skb, T: Tables<F>>(
     packet: &mut P,
+    tables: &T,
     leaving: &Leaving<F>,
     port: SourcePort,
 ) -> Option<Verdict> {
@@ -207,6 +221,9 @@ fn rewrite<F: Family, P: Skb>(
     if leaving.is_translated() {
         rewrite::addresses(packet, leaving.ip, &leaving.own, &leaving.peer)?;
         verdict = match leaving.path {
+            Some(path) if path.flags & path_flag::ON_LINK != 0 && tables.is_near(&path.real) => {
+                Verdict::neighbour()
+            }
             Some(path) if path.flags & path_flag::REDIRECT != 0 => Verdict::redirect(),
             _ => Verdict::pass(Reason::Translated),
         };

@@ -11,11 +11,12 @@ use crate::family::Family;
 pub mod bloom;
 mod drops;
 pub mod name;
+pub mod near;
 
 pub use drops::{Budget, DropKey, Dropped, Notes};
 
 /// Version of everything in this file; part of the pin path, so that no program ever meets maps of another shape.
-pub const LAYOUT: u32 = 5;
+pub const LAYOUT: u32 = 6;
 
 /// Overlay addresses a host can have: its own and service addresses.
 pub const OVERLAYS: usize = 8;
@@ -122,8 +123,10 @@ pub mod identity {
 
 /// Bits of [`Path::flags`].
 pub mod path_flag {
-    /// The overlay route's next hop is wrong for this peer (it is on-link): send it to the peer's own neighbour entry.
+    /// The overlay route's next hop is wrong for this peer: it is on-link, or behind another router.
     pub const REDIRECT: u8 = 1;
+    /// With [`REDIRECT`]: it is on-link, its own next hop, and the overlay route's one would take its packets there too.
+    pub const ON_LINK: u8 = 2;
 }
 
 /// A network prefix. [`Prefix::NONE`] matches no address.

@@ -12,7 +12,7 @@ use crate::{
     headers::{TCP, UDP},
     maps::{
         DropKey, Dropped, Endpoint, Ends, Flow, Fragment, FragmentKey, Hint, Member, Path, Prefix,
-        Range, RangeKey, Settings, SubjectKey, TwinIn, TwinOut, path_flag, service,
+        Range, RangeKey, Settings, SubjectKey, TwinIn, TwinOut, service,
     },
     ropes::{self, Ropes},
     tables::{Class, Socket, Tables},
@@ -88,6 +88,8 @@ pub struct World<F: Family> {
     pub twins_in: RefCell<BTreeMap<Flow<F>, TwinIn<F>>>,
     /// Whether sockets may have names of a mixed form.
     pub mixed: Cell<bool>,
+    /// Neighbours that were reached a moment ago.
+    pub near: RefCell<BTreeSet<F::Addr>>,
     /// How many twins there is room for.
     pub twin_room: usize,
     pub now: Cell<u64>,
@@ -114,13 +116,14 @@ impl<F: Family> World<F> {
             twins_out: RefCell::default(),
             twins_in: RefCell::default(),
             mixed: Cell::new(true),
+            near: RefCell::default(),
             twin_room: 1_000,
             now: Cell::new(1_000_000_000_000),
         }
     }
 
     /// Adds a member; packets for it go to the first of its real addresses.
-    pub fn add_member(&mut self, overlay: F::Addr, reals: &[F::Addr], on_link: bool) {
+    pub fn add_member(&mut self, overlay: F::Addr, reals: &[F::Addr], path_flags: u8) {
         let host = self.paths.len() as u32 + 1;
         let mut member = Member {
             real: F::UNSPECIFIED,
@@ -140,7 +143,7 @@ impl<F: Family> World<F> {
             primary: overlay,
             host,
             generation: 1,
-            flags: if on_link { path_flag::REDIRECT } else { 0 },
+            flags: path_flags,
             _pad: [0; 7],
         };
         for (slot, &real) in path.reals.iter_mut().zip(reals) {
@@ -293,6 +296,14 @@ impl<F: Family> Tables<F> for World<F> {
 
     fn note_mixed(&self) {
         self.mixed.set(true);
+    }
+
+    fn is_near(&self, real: &F::Addr) -> bool {
+        self.near.borrow().contains(real)
+    }
+
+    fn note_near(&self, real: &F::Addr) {
+        self.near.borrow_mut().insert(*real);
     }
 
     fn has_twins(&self) -> bool {

@@ -103,6 +103,11 @@ pub trait Tables<F: Family> {
     /// Notes that one has.
     fn note_mixed(&self);
 
+    /// Whether this neighbour was reached a moment ago, so that its neighbour entry works.
+    fn is_near(&self, real: &F::Addr) -> bool;
+    /// Notes that it is reached.
+    fn note_near(&self, real: &F::Addr);
+
     /// Whether the twins tables may have entries.
     fn has_twins(&self) -> bool;
     fn twin_out(&self, flow: &Flow<F>) -> Option<TwinOut>;

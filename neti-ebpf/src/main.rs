@@ -13,14 +13,14 @@ mod xdp;
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
+    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_redir_neigh, xdp_action},
     helpers::{bpf_redirect, bpf_redirect_neigh},
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
 use neti_common::{
     drops,
-    egress::egress,
+    egress::{egress, egress_again},
     family::{V4, V6},
     filter::filter,
     guard::guard,
@@ -95,7 +95,14 @@ pub fn neti_ingress6(ctx: TcContext) -> i32 {
 #[classifier]
 #[inline(always)]
 pub fn neti_egress(ctx: TcContext) -> i32 {
-    if TcPacket::new(&ctx).take_mark() { NEXT } else { judge::<V4, EGRESS>(&ctx) }
+    let mut packet = TcPacket::new(&ctx);
+    if packet.take_mark() {
+        let tables = KernelTables::new(&ctx);
+        egress_again::<V4, _, _>(&packet, &tables);
+        egress_again::<V6, _, _>(&packet, &tables);
+        return NEXT;
+    }
+    judge::<V4, EGRESS>(&ctx)
 }
 
 #[classifier]
@@ -124,10 +131,10 @@ pub fn neti_guard(ctx: TcContext) -> i32 {
     if verdict.reason == Reason::Ipv6 {
         let verdict = guard::<V6, _, _>(&packet, &tables);
         record::<V6, _, GUARD>(&ctx, verdict, ctx.len(), || inner_ends::<V6>(&packet));
-        return carry_out(&packet, verdict);
+        return carry_out::<V6>(&packet, verdict);
     }
     record::<V4, _, GUARD>(&ctx, verdict, ctx.len(), || inner_ends::<V4>(&packet));
-    carry_out(&packet, verdict)
+    carry_out::<V4>(&packet, verdict)
 }
 
 /// What XDP does with a frame.
@@ -146,7 +153,7 @@ fn judge_frame<F: KernelFamily>(ctx: &XdpContext) -> u32 {
     }
     match verdict.action {
         Action::Drop => xdp_action::XDP_DROP,
-        Action::Next | Action::Redirect | Action::Reset => xdp_action::XDP_PASS,
+        Action::Next | Action::Redirect | Action::Neighbour | Action::Reset => xdp_action::XDP_PASS,
     }
 }
 
@@ -171,11 +178,11 @@ fn judge<F: KernelFamily, const HOOK: usize>(ctx: &TcContext) -> i32 {
         // SAFETY: as above.
         unsafe { maps::TC_PROGRAMS.tail_call(ctx, name::NOTE) };
     }
-    carry_out(&packet, verdict)
+    carry_out::<F>(&packet, verdict)
 }
 
 #[inline(always)]
-fn carry_out(packet: &TcPacket, verdict: Verdict) -> i32 {
+fn carry_out<F: KernelFamily>(packet: &TcPacket, verdict: Verdict) -> i32 {
     match verdict.action {
         Action::Next => NEXT,
         Action::Drop => TC_ACT_SHOT,
@@ -183,6 +190,14 @@ fn carry_out(packet: &TcPacket, verdict: Verdict) -> i32 {
             packet.put_mark();
             // SAFETY: no parameters, so the kernel looks the next hop up by the packet's destination.
             unsafe { bpf_redirect_neigh(packet.ifindex(), core::ptr::null_mut(), 0, 0) as i32 }
+        }
+        Action::Neighbour => {
+            packet.put_mark();
+            let Some(peer) = packet.load(EthHdr::LEN + F::DST) else { return TC_ACT_SHOT };
+            let mut hop = F::next_hop(peer);
+            let length = size_of::<bpf_redir_neigh>() as i32;
+            // SAFETY: parameters of this length.
+            unsafe { bpf_redirect_neigh(packet.ifindex(), &raw mut hop, length, 0) as i32 }
         }
         Action::Reset => {
             packet.put_mark();

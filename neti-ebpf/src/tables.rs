@@ -6,7 +6,7 @@ use aya_ebpf::{
     EbpfContext,
     bindings::{BPF_ANY, BPF_NOEXIST, bpf_sock, bpf_sock_tuple},
     helpers::{
-        bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_sk_lookup_udp, bpf_sk_release,
+        bpf_get_prandom_u32, bpf_jiffies64, bpf_ktime_get_ns, bpf_sk_lookup_udp, bpf_sk_release,
         bpf_skc_lookup_tcp,
     },
 };
@@ -15,13 +15,13 @@ use neti_common::{
     maps::{
         CLASS_WORDS, DropKey, Dropped, Flow, Fragment, FragmentKey, Hint, Member, Path, Range,
         RangeKey, SET_WORDS, SETS as SETS_KEPT, SLOT_SETS_WORDS, Settings, SubjectKey, TwinIn,
-        TwinOut, bloom, mixed,
+        TwinOut, bloom, mixed, near,
     },
     tables::{Class, Place, Socket, Tables},
 };
 
 use crate::maps::{
-    self, CLASSES, KernelFamily, MIXED, SETS, SETTINGS_SLOT, SUBJECTS, TWINS_USED, VLANS,
+    self, CLASSES, KernelFamily, MIXED, NEAR, SETS, SETTINGS_SLOT, SUBJECTS, TWINS_USED, VLANS,
 };
 
 /// The maps and the socket table of the namespace that a packet is in.
@@ -242,6 +242,27 @@ impl<F: KernelFamily> Tables<F> for KernelTables {
         if let Some(left) = MIXED.get_ptr_mut(mixed::LEFT) {
             // SAFETY: a word in an array.
             unsafe { add(left, 1) };
+        }
+    }
+
+    #[inline(always)]
+    fn is_near(&self, real: &F::Addr) -> bool {
+        let place = near::Place::of::<F>(real);
+        // SAFETY: no arguments.
+        NEAR.get(place.index).is_some_and(|entry| place.is_near(*entry, unsafe { bpf_jiffies64() }))
+    }
+
+    #[inline(always)]
+    fn note_near(&self, real: &F::Addr) {
+        let place = near::Place::of::<F>(real);
+        let Some(entry) = NEAR.get_ptr_mut(place.index) else { return };
+        // SAFETY: a word in an array; the helper takes no arguments.
+        unsafe {
+            let reached = place.reached(bpf_jiffies64());
+            // Not for each packet: other CPUs read the line that it is in.
+            if *entry != reached {
+                entry.write_volatile(reached);
+            }
         }
     }
 

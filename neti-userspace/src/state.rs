@@ -19,6 +19,7 @@ pub use self::filter::FilterState;
 use crate::{
     fleet::{FleetSettings, Identity},
     rules::numbers::{self, NOBODY},
+    uplink::NextHop,
     view::{Me, Peer, View},
 };
 
@@ -187,7 +188,7 @@ fn member<F: Family>(peer: &Peer, real: F::Addr) -> Member<F> {
 
 fn path<F: Family>(me: &Me, peer: &Peer, overlay: F::Addr) -> Path<F> {
     let real = of::<F>(&peer.reals).next().unwrap_or(F::UNSPECIFIED);
-    let redirect = me.on_link.iter().any(|range| range.contains(&F::to_ip(&real)));
+    let next_hop = me.next_hops.get(F::to_ip(&real)).copied().unwrap_or_default();
     Path {
         overlay,
         real,
@@ -195,7 +196,11 @@ fn path<F: Family>(me: &Me, peer: &Peer, overlay: F::Addr) -> Path<F> {
         primary: of::<F>(&peer.overlays).next().unwrap_or(overlay),
         host: peer.host,
         generation: peer.generation,
-        flags: if redirect { path_flag::REDIRECT } else { 0 },
+        flags: match next_hop {
+            NextHop::Gateway => 0,
+            NextHop::OnLink => path_flag::REDIRECT | path_flag::ON_LINK,
+            NextHop::Other => path_flag::REDIRECT,
+        },
         _pad: [0; 7],
     }
 }

@@ -23,8 +23,9 @@ use rtnetlink::{
 };
 use tokio::time::{Instant, sleep};
 
+pub use self::routes::NextHop;
 use self::routes::Route;
-use crate::addresses::Addresses;
+use crate::{addresses::Addresses, longest::LongestPrefix};
 
 /// How long we wait for duplicate address detection: one probe and a second, where its settings are
 /// the usual ones.
@@ -47,9 +48,8 @@ pub struct Uplink {
     /// By family, the next hop of the default route with the lowest metric, if that leads out of
     /// this interface.
     pub gateways: Addresses,
-    /// Prefixes that leave by this interface with another next hop than their family's gateway:
-    /// those on-link, those behind another router, and everything where there is no gateway.
-    pub other_next_hop: Vec<IpNet>,
+    /// Who comes next on the way to an address by this interface.
+    pub next_hops: LongestPrefix<NextHop>,
     /// Ids of the VLAN interfaces on top of it.
     pub vlans: Vec<u16>,
     /// The XDP program that is attached to it, whoever it belongs to.
@@ -87,7 +87,7 @@ pub async fn find(netlink: &Handle, name: &str) -> Result<Uplink> {
         .into_iter()
         .filter(|route| route.interface == index && !route.is_ours())
         .collect();
-    let (gateways, other_next_hop) = routes::next_hops(&routes);
+    let (gateways, next_hops) = routes::next_hops(routes);
     Ok(Uplink {
         name: name.to_owned(),
         index,
@@ -102,7 +102,7 @@ pub async fn find(netlink: &Handle, name: &str) -> Result<Uplink> {
         }),
         addresses: addresses(netlink, index).await?,
         gateways,
-        other_next_hop,
+        next_hops,
         vlans: links.iter().filter(|link| parent(link) == Some(index)).filter_map(vlan).collect(),
         xdp: attribute(link, |attribute| match attribute {
             LinkAttribute::Xdp(xdp) => attached_xdp(xdp),

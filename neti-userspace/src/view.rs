@@ -13,16 +13,16 @@ use std::{
     sync::Arc,
 };
 
-use ipnet::IpNet;
-
 pub use self::homeward::is_rerouted;
 use self::{contest::Claims, homeward::homeward};
 use crate::{
     addresses::IpFamily,
     fleet::{FleetSettings, Networks},
+    longest::LongestPrefix,
     membership::{HostId, MemberRecord, Members, Problem},
     reverse::ReversePath,
     rules::numbers::Named,
+    uplink::NextHop,
 };
 
 /// Our own host.
@@ -39,10 +39,8 @@ pub struct Me {
     pub reals: Vec<IpAddr>,
     /// Interface index of the uplink.
     pub uplink_index: u32,
-    /// Prefixes whose hosts must be redirected to their own neighbour entries: those that are
-    /// neighbours on the uplink, and everybody in a family whose overlay route leads nowhere by
-    /// itself, because the uplink has no gateway there.
-    pub on_link: Vec<IpNet>,
+    /// Who comes next on the way to a peer: only to its family's gateway does the overlay route lead.
+    pub next_hops: Arc<LongestPrefix<NextHop>>,
     /// VLAN ids that have an interface of their own on the uplink.
     pub vlans: BTreeSet<u16>,
     /// Where the host's own routes lead.

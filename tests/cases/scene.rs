@@ -6,7 +6,9 @@ use aya::Pod;
 use neti_common::{
     family::Family,
     headers::TCP,
-    maps::{Ends, Flow, Hint, Member, Prefix, Settings, TwinIn, TwinOut, identity, mode},
+    maps::{
+        Ends, Flow, Hint, Member, Prefix, Settings, TwinIn, TwinOut, identity, mode, path_flag,
+    },
     model::World,
     tables::Class,
 };
@@ -88,8 +90,8 @@ pub fn host<F: Scene>() -> World<F> {
     world.settings.mode = mode::ENFORCE;
     world.settings.identity = identity::REAL;
     world.settings.failsafe[0] = prefix(F::FAILSAFE);
-    world.add_member(F::NEAR_OVERLAY, &[F::NEAR], true);
-    world.add_member(F::FAR_OVERLAY, &[F::FAR], false);
+    world.add_member(F::NEAR_OVERLAY, &[F::NEAR], path_flag::REDIRECT | path_flag::ON_LINK);
+    world.add_member(F::FAR_OVERLAY, &[F::FAR], 0);
     let plain = Member {
         real: F::PLAIN,
         overlays: Settings::<F>::UNSET.overlays,

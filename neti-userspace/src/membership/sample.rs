@@ -6,15 +6,17 @@ use std::{
     sync::Arc,
 };
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::Ipv4Net;
 use neti_common::family::Family;
 use proptest::prelude::*;
 
 use crate::{
     addresses::{Addresses, IpFamily},
     fleet::FleetSettings,
+    longest::LongestPrefix,
     membership::{FORMAT, HostId, Labels, MemberRecord, MemberState, Membership},
     reverse::{Hop, ReversePath},
+    uplink::NextHop,
     view::Me,
 };
 
@@ -82,23 +84,25 @@ pub fn me() -> Me {
         overlays: vec![ip("100.64.0.1")],
         reals: vec![ip("10.0.0.10")],
         uplink_index: 7,
-        on_link: vec!["10.0.0.0/24".parse().unwrap()],
+        next_hops: next_hops(&[("0.0.0.0/0", NextHop::Gateway), ("10.0.0.0/24", NextHop::OnLink)]),
         vlans: [0, 100].into(),
         reverse: Default::default(),
         endpoints: Vec::new(),
     }
 }
 
+/// The next hops of these prefixes, in both families.
+pub fn next_hops(of: &[(&str, NextHop)]) -> Arc<LongestPrefix<NextHop>> {
+    let both = IpFamily::ALL.into_iter().flat_map(|family| {
+        of.iter().map(move |(to, hop)| (said(family, to).parse().unwrap(), *hop))
+    });
+    Arc::new(LongestPrefix::new(both.collect()))
+}
+
 impl Me {
     /// The same in `family`.
     pub fn said(self, family: IpFamily) -> Self {
-        let range = |range: &IpNet| said(family, &range.to_string()).parse().unwrap();
-        Self {
-            overlays: these(family, &self.overlays),
-            reals: these(family, &self.reals),
-            on_link: self.on_link.iter().map(range).collect(),
-            ..self
-        }
+        Self { overlays: these(family, &self.overlays), reals: these(family, &self.reals), ..self }
     }
 
     /// The same with routes out of other interfaces, each a prefix and the interface's name, in both
@@ -123,7 +127,6 @@ impl Me {
         Self {
             overlays: both(&self.overlays, six.overlays),
             reals: both(&self.reals, six.reals),
-            on_link: self.on_link.into_iter().chain(six.on_link).collect(),
             ..six
         }
     }

@@ -16,7 +16,10 @@ use rtnetlink::{
     },
 };
 
-use crate::addresses::Addresses;
+use crate::{
+    addresses::{Addresses, IpFamily},
+    longest::LongestPrefix,
+};
 
 /// Marks the routes that neti installs (`rtm_protocol`), so that it removes no other. It is free in
 /// iproute2's `rt_protos`.
@@ -27,6 +30,9 @@ pub const PROTOCOL: RouteProtocol = RouteProtocol::Other(110);
 pub struct Route {
     pub to: IpNet,
     pub gateway: Option<IpAddr>,
+    /// Whether its addresses are nodes of the link: there is neither a gateway, which may be of the
+    /// other family (`RTA_VIA`), nor a tunnel.
+    pub on_link: bool,
     /// 0 for routes without an interface (`blackhole`, `unreachable`).
     pub interface: u32,
     pub metric: u32,
@@ -58,26 +64,39 @@ pub fn of(message: &RouteMessage, family: AddressFamily) -> Vec<Route> {
     if message.header.address_family == family { routes(message) } else { Vec::new() }
 }
 
-/// Of the routes out of one interface: each family's gateway, and the prefixes with another next
-/// hop, which is every prefix where the family has no gateway.
-pub fn next_hops(routes: &[Route]) -> (Addresses, Vec<IpNet>) {
-    let (mut gateways, mut others) = (Addresses::default(), Vec::new());
+/// Who comes next on the way to an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NextHop {
+    /// Its family's gateway.
+    Gateway,
+    /// It itself; the gateway would reach it too.
+    OnLink,
+    /// Another router, one of several, or nobody; and whoever it is where there is no gateway.
+    #[default]
+    Other,
+}
+
+/// Of the routes out of one interface: each family's gateway, and the next hop of every address.
+pub fn next_hops(mut routes: Vec<Route>) -> (Addresses, LongestPrefix<NextHop>) {
+    // Of those to one prefix the kernel takes the ones with the lowest metric.
+    routes.sort_by_key(|route| (route.to, route.metric));
+    let same = |a: &Route, b: &Route| (a.to, a.metric) == (b.to, b.metric);
+    let mut gateways = Addresses::default();
     for anywhere in [IpNet::from(Ipv4Net::default()), IpNet::from(Ipv6Net::default())] {
-        let (default, specific): (Vec<&Route>, Vec<&Route>) = routes
-            .iter()
-            .filter(|route| anywhere.contains(&route.to))
-            .partition(|route| route.to == anywhere);
-        let default = default.iter().min_by_key(|route| route.metric);
-        match default.and_then(|route| route.gateway) {
-            Some(gateway) => {
-                gateways.insert(gateway);
-                let other = specific.iter().filter(|route| route.gateway != Some(gateway));
-                others.extend(other.map(|route| route.to));
-            }
-            None => others.push(anywhere),
+        let default = routes.iter().find(|route| route.to == anywhere);
+        if let Some(gateway) = default.and_then(|route| route.gateway) {
+            gateways.insert(gateway);
         }
     }
-    (gateways, others)
+    let has_gateway = |route: &Route| gateways.of(IpFamily::of_range(&route.to)).is_some();
+    let is_ours = |route: &Route| route.gateway.is_some_and(|hop| gateways.contains(hop));
+    let hop = |routes: &[Route]| match routes {
+        [only] if only.on_link && has_gateway(only) => NextHop::OnLink,
+        several if several.iter().any(is_ours) => NextHop::Gateway,
+        _ => NextHop::Other,
+    };
+    let hops = routes.chunk_by(same).map(|routes| (routes[0].to, hop(routes))).collect();
+    (gateways, LongestPrefix::new(hops))
 }
 
 fn routes(message: &RouteMessage) -> Vec<Route> {
@@ -102,9 +121,10 @@ fn routes(message: &RouteMessage) -> Vec<Route> {
     else {
         return Vec::new();
     };
-    let route = |gateway, interface| Route {
+    let route = |attributes: &[RouteAttribute], interface| Route {
         to,
-        gateway,
+        gateway: gateway(attributes),
+        on_link: is_on_link(attributes),
         interface,
         metric: metric.unwrap_or(0),
         protocol: header.protocol,
@@ -114,15 +134,13 @@ fn routes(message: &RouteMessage) -> Vec<Route> {
         _ => None,
     });
     match hops {
-        Some(hops) => {
-            hops.iter().map(|hop| route(gateway(&hop.attributes), hop.interface_index)).collect()
-        }
+        Some(hops) => hops.iter().map(|hop| route(&hop.attributes, hop.interface_index)).collect(),
         None => {
             let interface = find(&message.attributes, |attribute| match attribute {
                 RouteAttribute::Oif(index) => Some(*index),
                 _ => None,
             });
-            vec![route(gateway(&message.attributes), interface.unwrap_or(0))]
+            vec![route(&message.attributes, interface.unwrap_or(0))]
         }
     }
 }
@@ -140,6 +158,13 @@ fn gateway(attributes: &[RouteAttribute]) -> Option<IpAddr> {
     find(attributes, |attribute| match attribute {
         RouteAttribute::Gateway(address) => address_of(address),
         _ => None,
+    })
+}
+
+fn is_on_link(attributes: &[RouteAttribute]) -> bool {
+    !attributes.iter().any(|attribute| {
+        use RouteAttribute::{Encap, Gateway, Via};
+        matches!(attribute, Gateway(_) | Via(_) | Encap(_))
     })
 }
 
@@ -167,12 +192,15 @@ fn find<T>(
 
 #[cfg(test)]
 mod tests {
+    use rtnetlink::packet_route::route::RouteVia;
+
     use super::*;
 
     fn route(to: &str, gateway: Option<&str>, metric: u32) -> Route {
         Route {
             to: to.parse().unwrap(),
             gateway: gateway.map(|gateway| gateway.parse().unwrap()),
+            on_link: gateway.is_none(),
             interface: 2,
             metric,
             protocol: RouteProtocol::Static,
@@ -200,6 +228,13 @@ mod tests {
             route("10.0.0.0/24", None, 0),
             route("10.1.0.0/16", Some("10.0.0.1"), 0),
             route("10.2.0.0/16", Some("10.0.0.2"), 0),
+            // One address of the link that is behind the gateway.
+            route("10.0.0.77/32", Some("10.0.0.1"), 0),
+            // The lower metric counts; of several hops of one, any.
+            route("10.3.0.0/16", Some("10.0.0.2"), 10),
+            route("10.3.0.0/16", None, 5),
+            route("10.4.0.0/16", Some("10.0.0.2"), 5),
+            route("10.4.0.0/16", Some("10.0.0.1"), 5),
         ];
         let v6 = [
             route("::/0", Some("fe80::1"), 1024),
@@ -207,22 +242,46 @@ mod tests {
             route("fd00:2::/64", Some("fe80::1"), 256),
             route("fd00:3::/64", Some("fe80::2"), 256),
         ];
-        let check = |routes: &[Route], gateways: &[&str], others: &[&str]| {
-            let expected = (
-                Addresses::collect(gateways.iter().map(|address| address.parse().unwrap()))
-                    .unwrap(),
-                others.iter().map(|prefix| prefix.parse().unwrap()).collect(),
-            );
-            assert_eq!(next_hops(routes), expected);
+        let check = |routes: &[Route], gateways: &[&str], hops: &[(&str, NextHop)]| {
+            let (found, next_hops) = next_hops(routes.to_vec());
+            let gateways = gateways.iter().map(|address| address.parse().unwrap());
+            assert_eq!(found, Addresses::collect(gateways).unwrap());
+            for (address, hop) in hops {
+                let found = next_hops.get(address.parse().unwrap()).copied().unwrap_or_default();
+                assert_eq!(found, *hop, "{address}");
+            }
         };
-        check(&[], &[], &["0.0.0.0/0", "::/0"]);
-        check(&v4, &["10.0.0.1"], &["10.0.0.0/24", "10.2.0.0/16", "::/0"]);
-        check(&v6, &["fe80::1"], &["0.0.0.0/0", "fd00:1::/64", "fd00:3::/64"]);
-        check(
-            &[v4.as_slice(), &v6].concat(),
-            &["10.0.0.1", "fe80::1"],
-            &["10.0.0.0/24", "10.2.0.0/16", "fd00:1::/64", "fd00:3::/64"],
-        );
-        check(&[route("::/0", None, 1024)], &[], &["0.0.0.0/0", "::/0"]);
+        use NextHop::{Gateway, OnLink, Other};
+        let of_v4 = [
+            ("10.0.0.9", OnLink),
+            ("10.0.0.77", Gateway),
+            ("10.1.0.1", Gateway),
+            ("10.2.0.1", Other),
+            ("10.3.0.1", OnLink),
+            ("10.4.0.1", Gateway),
+            ("198.51.100.1", Gateway),
+        ];
+        let of_v6 = [
+            ("fd00:1::9", OnLink),
+            ("fd00:2::1", Gateway),
+            ("fd00:3::1", Other),
+            ("2001::", Gateway),
+        ];
+        check(&[], &[], &[("10.0.0.9", Other), ("fd00:1::9", Other)]);
+        check(&v4, &["10.0.0.1"], &of_v4);
+        check(&v4, &["10.0.0.1"], &[("fd00:1::9", Other)]);
+        check(&v6, &["fe80::1"], &of_v6);
+        check(&[v4.as_slice(), &v6].concat(), &["10.0.0.1", "fe80::1"], &of_v4);
+        check(&[v4.as_slice(), &v6].concat(), &["10.0.0.1", "fe80::1"], &of_v6);
+        check(&[route("::/0", None, 1024)], &[], &[("fd00:1::9", Other), ("10.0.0.9", Other)]);
+    }
+
+    #[test]
+    fn a_gateway_of_the_other_family_is_none_that_is_on_the_link() {
+        let mut message = RouteMessage::default();
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        assert!(routes(&message)[0].on_link);
+        message.attributes.push(RouteAttribute::Via(RouteVia::Inet6("fe80::1".parse().unwrap())));
+        assert!(!routes(&message)[0].on_link);
     }
 }

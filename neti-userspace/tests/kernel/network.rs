@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, UdpSocket};
 use ipnet::IpNet;
 use neti_userspace::{
     addresses::{Addresses, IpFamily},
+    longest::LongestPrefix,
     notrack,
     uplink::{self, overlap, overlay, routes},
 };
@@ -34,7 +35,7 @@ fn an_uplink_is_of_both_families() {
             "the kernel's check of the last one is waited for",
         );
         assert_eq!(uplink.gateways, Addresses::default());
-        assert_eq!(uplink.other_next_hop, parsed::<IpNet>(&["0.0.0.0/0", "::/0"]));
+        assert_eq!(uplink.next_hops, LongestPrefix::default(), "without a gateway it is asked for");
 
         overlay::install(&netlink, &uplink, addresses(&OVERLAYS), &parsed(&RANGES)).await.unwrap();
         let lo = uplink::find(&netlink, "lo").await.unwrap();

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -130,7 +131,7 @@ pub fn me(
         overlays,
         reals,
         uplink_index: uplink.index,
-        on_link: uplink.other_next_hop.clone(),
+        next_hops: Arc::new(uplink.next_hops.clone()),
         vlans: uplink.vlans.iter().copied().collect(),
         reverse: Default::default(),
         endpoints,

@@ -13,7 +13,7 @@ fn uplink(addresses: &[&str]) -> Uplink {
         kind: None,
         addresses: addresses.collect(),
         gateways: Addresses::default(),
-        other_next_hop: Vec::new(),
+        next_hops: Default::default(),
         vlans: Vec::new(),
         xdp: None,
     }
