@@ -79,8 +79,15 @@ pub fn prefer(by: i32) -> io::Result<()> {
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Keeps the calling thread, and what it starts, on one of the processors that it may use.
-pub fn stay() -> nix::Result<()> {
+/// Runs `run`, and lets all threads and programs that it starts run, on one processor: always the same.
+pub fn on_one_processor<T: Send>(run: impl FnOnce() -> T + Send) -> nix::Result<T> {
+    let staying = || stay().map(|()| run());
+    thread::scope(|scope| scope.spawn(staying).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Keeps the calling thread, and what it starts, on the first of the processors that it may use.
+fn stay() -> nix::Result<()> {
     let myself = Pid::from_raw(0);
     let may = sched_getaffinity(myself)?;
     let mut one = CpuSet::new();

@@ -70,11 +70,11 @@ impl Options {
             workload.meets_many() || everything && !(self.quick && workload.is_between())
         };
         let milliseconds = Duration::from_millis;
-        let (rounds, other, policy) = if self.quick { (2, 200, 100) } else { (5, 500, 250) };
+        let (rounds, slice, policy) = if self.quick { (2, 50, 100) } else { (5, 100, 250) };
         Plan {
             workloads: Workload::ALL.into_iter().filter(wanted).collect(),
             rounds: self.rounds.unwrap_or(rounds),
-            other: milliseconds(other),
+            slice: milliseconds(slice),
             policy: milliseconds(policy),
         }
     }
@@ -100,8 +100,9 @@ impl Options {
 struct Plan {
     workloads: Vec<Workload>,
     rounds: u32,
-    /// Time for each of the workloads that are not told in seconds, and for each figure of a policy.
-    other: Duration,
+    /// Time for each slice of the workloads that are not told in seconds.
+    slice: Duration,
+    /// Time for each figure of a policy.
     policy: Duration,
 }
 

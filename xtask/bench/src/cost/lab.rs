@@ -17,6 +17,7 @@ use harness::{
     figures,
     host::{Fleet, Host, HostOptions},
     netns::Netns,
+    process::on_one_processor,
     rivals::{Member, Rival},
     topology::{LAN, Lan, Site, UPLINK},
     traces::Traces,
@@ -239,15 +240,13 @@ impl Pair {
         crowd.netns.ip_batch(&own)?;
         left.netns.ip_batch(&format!("{link}{near}"))?;
         right.netns.ip_batch(&link)?;
-        Ok(Self {
-            _servers: Servers::start(&right.netns, family)?,
-            _crowd: TcpEcho::on(&crowd.netns, (family.any(), PORT))?,
-            lan,
-            left,
-            right,
-            crowd,
-            stranger,
-        })
+        // As clients are: a packet that wakes another processor waits longer for that than for all else.
+        let servers = on_one_processor(|| -> Result<_> {
+            let crowd = TcpEcho::on(&crowd.netns, (family.any(), PORT))?;
+            Ok((Servers::start(&right.netns, family)?, crowd))
+        });
+        let (servers, crowd_servers) = servers.context("stay on one processor")??;
+        Ok(Self { _servers: servers, _crowd: crowd_servers, lan, left, right, crowd, stranger })
     }
 
     /// How long it takes to connect to the server and to have an answer: the best of a few times.

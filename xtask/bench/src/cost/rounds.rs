@@ -1,4 +1,6 @@
-//! Rounds: every workload by every way, again and again, so that what the machine does besides meets all of them.
+//! Rounds: every workload by every way, again and again, so that what the machine does besides meets all of them. Where it
+//! can be, a round is cut into slices, in which the ways take turns: the shorter a turn, the more alike are the times that they
+//! are compared over.
 
 use anyhow::Result;
 use harness::{interrupt, progress::Progress};
@@ -9,7 +11,7 @@ use super::{Plan, lab::Way, latency::Trips, workload::Metric};
 /// A metric's figures.
 pub struct Series {
     pub metric: &'static Metric,
-    /// By way, the one to compare with first; by round.
+    /// By way, the one to compare with first; by slice of all rounds.
     pub ways: Vec<(&'static str, Vec<f64>)>,
 }
 
@@ -19,7 +21,7 @@ impl Series {
         Self { metric, ways: Vec::new() }
     }
 
-    /// Adds a round's figure. Ways stand in the order in which they come first.
+    /// Adds a slice's figure. Ways stand in the order in which they come first.
     pub fn push(&mut self, way: &'static str, value: f64) {
         match self.ways.iter_mut().find(|(name, _)| *name == way) {
             Some((_, figures)) => figures.push(value),
@@ -46,10 +48,11 @@ pub fn measure(plan: &Plan, progress: &mut Progress, ways: &[Way]) -> Result<Rou
         for workload in &plan.workloads {
             let (own, rest) = series.split_at_mut(workload.metrics().len());
             series = rest;
-            // Another one begins in every round: whoever is first may meet a colder machine.
-            for turn in 0..ways.len() {
-                let index = (round + turn) % ways.len();
-                let way = &ways[index];
+            // Another one begins each time: whoever is first may meet a colder machine.
+            let slices = workload.slices() as usize;
+            for turn in 0..slices * ways.len() {
+                let (slice, turn) = (turn / ways.len(), turn % ways.len());
+                let way = &ways[(round + slice + turn) % ways.len()];
                 progress.show(&format!("{}, {}", workload.name(), way.name));
                 interrupt::go_on()?;
                 let measured = workload.run(way, plan)?;

@@ -4,7 +4,7 @@ mod gate;
 mod policy;
 
 use std::{
-    thread::{self, sleep},
+    thread::sleep,
     time::{Duration, Instant},
 };
 
@@ -13,7 +13,7 @@ use harness::{
     flood::{Flood, Kind},
     interrupt,
     packets::Link,
-    process::stay,
+    process::on_one_processor,
     progress::Progress,
     topology::UPLINK,
 };
@@ -92,7 +92,8 @@ impl Case {
             Self::Member if gate.lets_in() => (&gate.pair.left, gate.member),
             _ => return Ok(None),
         };
-        let rate = client.netns.run(|| connections(&[(address, PORT).into()], time));
+        let to = [(address, PORT).into()];
+        let rate = on_one_processor(|| client.netns.run(|| connections(&to, time)))?;
         rate.map(Some).with_context(|| format!("whom rules let in, {}", gate.name))
     }
 }
@@ -136,10 +137,7 @@ fn dropped(gate: &Gate<'_>, time: Duration) -> Result<f64> {
         kinds: vec![Kind::Syn],
         rate: None,
     };
-    let start = || stay().map(|()| flood.start());
-    let flood = thread::scope(|scope| scope.spawn(start).join())
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        .context("stay on one processor")?;
+    let flood = on_one_processor(|| flood.start()).context("stay on one processor")?;
     sleep(SETTLING);
     let counts = || anyhow::Ok((server.received(UPLINK)?, server.sent(UPLINK)?));
     let (before, begun) = (counts()?, Instant::now());

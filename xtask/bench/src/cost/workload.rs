@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use harness::interrupt;
+use harness::{interrupt, process::on_one_processor};
 use socket2::{Domain, Socket, Type};
 
 use super::{
@@ -157,6 +157,20 @@ impl Workload {
         matches!(self, Self::SpreadRoundTrip | Self::SpreadConnections | Self::SpreadPackets)
     }
 
+    /// Into how many slices a round of it is cut: of those that take [`Plan::slice`], by how long each takes to begin.
+    pub fn slices(self) -> u32 {
+        match self {
+            Self::Stream | Self::Streams | Self::LargeStream | Self::LargeStreams | Self::Http => 1,
+            Self::SpreadRoundTrip => 2,
+            Self::RoundTrip
+            | Self::Connections
+            | Self::Datagrams
+            | Self::Packets
+            | Self::SpreadConnections
+            | Self::SpreadPackets => 5,
+        }
+    }
+
     /// Whether others that are like it, on both sides, tell nearly the same.
     pub fn is_between(self) -> bool {
         matches!(self, Self::Streams | Self::LargeStream)
@@ -173,34 +187,36 @@ impl Workload {
             Self::Streams => stream::measure(way, 8, stream::USUAL, SECONDS),
             Self::LargeStream => stream::measure(way, 1, stream::LARGE, SECONDS),
             Self::LargeStreams => stream::measure(way, 8, stream::LARGE, SECONDS),
-            Self::RoundTrip => way
-                .client
-                .run(|| round_trips(&[to], plan.other))
+            Self::RoundTrip => client(way, || round_trips(&[to], plan.slice))
                 .map(|all| trips.insert(all).figures()),
             Self::Connections => {
-                way.client.run(|| connections(&[to], plan.other)).map(|rate| vec![rate])
+                client(way, || connections(&[to], plan.slice)).map(|rate| vec![rate])
             }
             Self::Datagrams => {
-                way.client.run(|| datagrams(to, plan.other)).map(|all| trips.insert(all).figures())
+                client(way, || datagrams(to, plan.slice)).map(|all| trips.insert(all).figures())
             }
-            Self::Packets => packets::measure(&way.client, &way.server, &[way.address], plan.other)
+            Self::Packets => packets::measure(&way.client, &way.server, &[way.address], plan.slice)
                 .map(|rate| vec![rate]),
             Self::Http => http::measure(way, SECONDS).map(|rate| vec![rate]),
-            Self::SpreadRoundTrip => way
-                .client
-                .run(|| round_trips(&peers(), plan.other))
+            Self::SpreadRoundTrip => client(way, || round_trips(&peers(), plan.slice))
                 .map(|all| trips.insert(all).figures()),
             Self::SpreadConnections => {
-                way.client.run(|| connections(&peers(), plan.other)).map(|rate| vec![rate])
+                client(way, || connections(&peers(), plan.slice)).map(|rate| vec![rate])
             }
             Self::SpreadPackets => {
-                packets::measure(&way.client, &way.crowd, &way.peers, plan.other)
+                packets::measure(&way.client, &way.crowd, &way.peers, plan.slice)
                     .map(|rate| vec![rate])
             }
         };
         let figures = measured.with_context(|| format!("{}, {}", self.name(), way.name))?;
         Ok(Measured { figures, trips })
     }
+}
+
+/// Runs a client of servers that are on the same processor: a packet that wakes another one waits longer for that than for
+/// all else, and whether there is one to wake the scheduler decides anew from time to time.
+fn client<T: Send>(way: &Way, run: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    on_one_processor(|| way.client.run(run)).context("stay on one processor")?
 }
 
 /// After so long a peer that says nothing is gone. Where nothing is lost, only a broken way comes to this.

@@ -11,7 +11,7 @@ use crate::programs;
 pub fn print(report: &Report, out: &mut dyn Write) -> Result<()> {
     writeln!(
         out,
-        "{}. Rounds: {}, of one client on one machine. Of bare: of the same round.\n\
+        "{}. Rounds: {}, of one client on one machine. Of bare: of the same turn.\n\
          bare: nothing between. iptables: a rule for each member in both tables, as the\n\
          first Neti. ipset + DNAT: as the original one. nftables: a set and a map. neti:\n\
          on both hosts, enforcing (tcx, or XDP and tcx), dialled by overlay address, or\n\
