@@ -27,12 +27,13 @@ type Result = anyhow::Result<()>;
 in_each_family!(
     an_uplink_without_a_gateway_works,
     a_peer_behind_another_router_is_sent_to_that_one,
+    a_peer_is_followed_to_another_hardware_address,
     a_host_is_renumbered_under_a_live_connection,
 );
 
 in_both_families!(
     a_peer_on_the_link_is_sent_to_directly on enforcing_pair(),
-    a_peer_that_was_just_reached_is_sent_to_without_a_look_at_the_routes on enforcing_pair(),
+    a_peer_that_was_just_reached_is_sent_to_without_a_redirect on enforcing_pair(),
     a_peer_elsewhere_is_sent_to_by_the_gateway on enforcing_demo(),
 );
 
@@ -79,12 +80,12 @@ fn a_peer_on_the_link_is_sent_to_directly(stage: &PairStage, family: Family) -> 
     Ok(())
 }
 
-fn a_peer_that_was_just_reached_is_sent_to_without_a_look_at_the_routes(
+fn a_peer_that_was_just_reached_is_sent_to_without_a_redirect(
     stage: &PairStage,
     family: Family,
 ) -> Result {
     let (left, to) = (&stage.left.site.netns, stage.right.overlay(family));
-    // Whoever looks for the route of a packet that is marked as redirected finds none.
+    // Whoever looks for the route of a packet that is redirected, which is marked, finds none.
     let rule = "fwmark 0x6e740000/0xffff0000 prohibit";
     // On a busy machine more than a moment may pass meanwhile.
     for _ in 0..20 {
@@ -96,7 +97,7 @@ fn a_peer_that_was_just_reached_is_sent_to_without_a_look_at_the_routes(
             return Ok(());
         }
     }
-    bail!("{to} is reached by a look at the routes alone")
+    bail!("{to} is reached by redirects alone")
 }
 
 fn a_peer_elsewhere_is_sent_to_by_the_gateway(stage: &DemoStage, family: Family) -> Result {
@@ -142,6 +143,23 @@ fn a_peer_behind_another_router_is_sent_to_that_one(family: Family) -> Result {
     let macs = next_hops(&left, &right, (&lan.router, "port-10"), to)?;
     assert_eq!(macs, [relay.netns.mac(UPLINK)?]);
     Ok(())
+}
+
+fn a_peer_is_followed_to_another_hardware_address(family: Family) -> Result {
+    let pair = pair(family)?;
+    let fleet = Fleet::new(family, json!({ "mode": "enforce" }))?;
+    let (mut left, mut right) =
+        (fleet.host("left", &pair.left)?, fleet.host("right", &pair.right)?);
+    start_all(&mut [&mut left, &mut right])?;
+    let _echo = TcpEcho::on(&pair.right.netns, (family.any(), PORT))?;
+    let stream = tcp(&pair.left.netns, None, SocketAddr::new(right.overlay(family), PORT))?;
+    exchange(&stream, 200_000)?;
+    let other = "02:00:00:00:00:99";
+    pair.right.netns.ip(&format!("link set {UPLINK} address {other}"))?;
+    // As an announcement would have it.
+    let (to, neighbours) = (right.real(family), &pair.left.netns);
+    neighbours.ip(&format!("neigh replace {to} lladdr {other} dev {UPLINK}"))?;
+    exchange(&stream, 200_000)
 }
 
 fn a_host_is_renumbered_under_a_live_connection(family: Family) -> Result {

@@ -57,14 +57,15 @@ pub fn egress<F: Family, P: Skb, T: Tables<F>>(packet: &mut P, tables: &T) -> Ve
     }
 }
 
-/// A packet that was redirected comes again, now that its next hop is known.
+/// A packet that was redirected comes again, with the address of its next hop.
 #[inline(always)]
 pub fn egress_again<F: Family, P: Packet, T: Tables<F>>(packet: &P, tables: &T) {
     let ethertype: Option<[u8; 2]> = packet.load(EthHdr::LEN - 2);
     if ethertype == Some(F::ETHERTYPE.to_be_bytes())
         && let Some(peer) = packet.load(EthHdr::LEN + F::DST)
+        && let Some(address) = packet.load(0)
     {
-        tables.note_near(&peer);
+        tables.keep_hop(&peer, address);
     }
 }
 
@@ -221,10 +222,13 @@ fn rewrite<F: Family, P: Skb, T: Tables<F>>(
     if leaving.is_translated() {
         rewrite::addresses(packet, leaving.ip, &leaving.own, &leaving.peer)?;
         verdict = match leaving.path {
-            Some(path) if path.flags & path_flag::ON_LINK != 0 && tables.is_near(&path.real) => {
-                Verdict::neighbour()
-            }
-            Some(path) if path.flags & path_flag::REDIRECT != 0 => Verdict::redirect(),
+            Some(path) if path.flags & path_flag::REDIRECT != 0 => match tables.hop(&path.real) {
+                Some(address) => {
+                    packet.store(0, &address.bytes())?;
+                    Verdict::pass(Reason::Redirected)
+                }
+                None => Verdict::redirect(),
+            },
             _ => Verdict::pass(Reason::Translated),
         };
     }

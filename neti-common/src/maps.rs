@@ -10,8 +10,8 @@ use crate::family::Family;
 
 pub mod bloom;
 mod drops;
+pub mod hops;
 pub mod name;
-pub mod near;
 
 pub use drops::{Budget, DropKey, Dropped, Notes};
 
@@ -125,8 +125,6 @@ pub mod identity {
 pub mod path_flag {
     /// The overlay route's next hop is wrong for this peer: it is on-link, or behind another router.
     pub const REDIRECT: u8 = 1;
-    /// With [`REDIRECT`]: it is on-link, its own next hop, and the overlay route's one would take its packets there too.
-    pub const ON_LINK: u8 = 2;
 }
 
 /// A network prefix. [`Prefix::NONE`] matches no address.
@@ -471,7 +469,7 @@ mod pod {
         )*};
     }
 
-    pod!(Range, SubjectKey, Dropped, Notes, TwinOut, Counter);
+    pod!(hops::Hop, Range, SubjectKey, Dropped, Notes, TwinOut, Counter);
     pod_of_family!(
         Settings,
         Member,

@@ -12,7 +12,7 @@ use crate::{
     headers::{TCP, UDP},
     maps::{
         DropKey, Dropped, Endpoint, Ends, Flow, Fragment, FragmentKey, Hint, Member, Path, Prefix,
-        Range, RangeKey, Settings, SubjectKey, TwinIn, TwinOut, service,
+        Range, RangeKey, Settings, SubjectKey, TwinIn, TwinOut, hops::Mac, path_flag, service,
     },
     ropes::{self, Ropes},
     tables::{Class, Socket, Tables},
@@ -88,8 +88,8 @@ pub struct World<F: Family> {
     pub twins_in: RefCell<BTreeMap<Flow<F>, TwinIn<F>>>,
     /// Whether sockets may have names of a mixed form.
     pub mixed: Cell<bool>,
-    /// Neighbours that were reached a moment ago.
-    pub near: RefCell<BTreeSet<F::Addr>>,
+    /// Where packets to these peers went a moment ago.
+    pub hops: RefCell<BTreeMap<F::Addr, [u8; 6]>>,
     /// How many twins there is room for.
     pub twin_room: usize,
     pub now: Cell<u64>,
@@ -116,14 +116,14 @@ impl<F: Family> World<F> {
             twins_out: RefCell::default(),
             twins_in: RefCell::default(),
             mixed: Cell::new(true),
-            near: RefCell::default(),
+            hops: RefCell::default(),
             twin_room: 1_000,
             now: Cell::new(1_000_000_000_000),
         }
     }
 
     /// Adds a member; packets for it go to the first of its real addresses.
-    pub fn add_member(&mut self, overlay: F::Addr, reals: &[F::Addr], path_flags: u8) {
+    pub fn add_member(&mut self, overlay: F::Addr, reals: &[F::Addr], on_link: bool) {
         let host = self.paths.len() as u32 + 1;
         let mut member = Member {
             real: F::UNSPECIFIED,
@@ -143,7 +143,7 @@ impl<F: Family> World<F> {
             primary: overlay,
             host,
             generation: 1,
-            flags: path_flags,
+            flags: if on_link { path_flag::REDIRECT } else { 0 },
             _pad: [0; 7],
         };
         for (slot, &real) in path.reals.iter_mut().zip(reals) {
@@ -298,12 +298,12 @@ impl<F: Family> Tables<F> for World<F> {
         self.mixed.set(true);
     }
 
-    fn is_near(&self, real: &F::Addr) -> bool {
-        self.near.borrow().contains(real)
+    fn hop(&self, real: &F::Addr) -> Option<Mac> {
+        self.hops.borrow().get(real).copied().and_then(Mac::new)
     }
 
-    fn note_near(&self, real: &F::Addr) {
-        self.near.borrow_mut().insert(*real);
+    fn keep_hop(&self, real: &F::Addr, address: [u8; 6]) {
+        self.hops.borrow_mut().insert(*real, address);
     }
 
     fn has_twins(&self) -> bool {

@@ -6,7 +6,7 @@ use crate::{
     headers::Ip,
     maps::{
         DropKey, Flow, Fragment, FragmentKey, Hint, Member, Path, Range, RangeKey, Settings,
-        SubjectKey, TwinIn, TwinOut,
+        SubjectKey, TwinIn, TwinOut, hops::Mac,
     },
 };
 
@@ -103,10 +103,10 @@ pub trait Tables<F: Family> {
     /// Notes that one has.
     fn note_mixed(&self);
 
-    /// Whether this neighbour was reached a moment ago, so that its neighbour entry works.
-    fn is_near(&self, real: &F::Addr) -> bool;
-    /// Notes that it is reached.
-    fn note_near(&self, real: &F::Addr);
+    /// The hardware address of the next hop to this peer, if a packet went there a moment ago.
+    fn hop(&self, real: &F::Addr) -> Option<Mac>;
+    /// Keeps the one that a packet goes to.
+    fn keep_hop(&self, real: &F::Addr, address: [u8; 6]);
 
     /// Whether the twins tables may have entries.
     fn has_twins(&self) -> bool;

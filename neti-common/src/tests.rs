@@ -27,7 +27,7 @@ mod extensions;
 mod flows;
 mod guard;
 mod hints;
-mod near;
+mod hops;
 mod roundtrip;
 mod rules;
 mod scene;
@@ -41,7 +41,7 @@ pub fn hudson<F: Scene>(identity: u8) -> World<F> {
     let mut world = World::new(F::HUDSON, F::HUDSON_OVERLAY, F::range());
     world.settings.mode = mode::ENFORCE;
     world.settings.identity = identity;
-    world.add_member(F::WALDEN_OVERLAY, &[F::WALDEN, F::WALDEN_OTHER], 0);
+    world.add_member(F::WALDEN_OVERLAY, &[F::WALDEN, F::WALDEN_OTHER], false);
     world
 }
 
@@ -50,7 +50,7 @@ pub fn walden<F: Scene>(identity: u8) -> World<F> {
     let mut world = World::new(F::WALDEN, F::WALDEN_OVERLAY, F::range());
     world.settings.mode = mode::ENFORCE;
     world.settings.identity = identity;
-    world.add_member(F::HUDSON_OVERLAY, &[F::HUDSON], 0);
+    world.add_member(F::HUDSON_OVERLAY, &[F::HUDSON], false);
     world
 }
 

@@ -159,8 +159,6 @@ pub enum Action {
     /// Send it by the same interface to the neighbour entry of its next hop, which the kernel looks up by its destination
     /// (`bpf_redirect_neigh`).
     Redirect,
-    /// The same to its own neighbour entry.
-    Neighbour,
     /// It was turned into a reset: give it back to the stack, untouched by ingress.
     Reset,
 }
@@ -191,11 +189,6 @@ impl Verdict {
     #[inline(always)]
     pub const fn redirect() -> Self {
         Self { action: Action::Redirect, reason: Reason::Redirected, would: false }
-    }
-
-    #[inline(always)]
-    pub const fn neighbour() -> Self {
-        Self { action: Action::Neighbour, reason: Reason::Redirected, would: false }
     }
 
     #[inline(always)]

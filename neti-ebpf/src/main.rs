@@ -13,7 +13,7 @@ mod xdp;
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_redir_neigh, xdp_action},
+    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
     helpers::{bpf_redirect, bpf_redirect_neigh},
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
@@ -131,10 +131,10 @@ pub fn neti_guard(ctx: TcContext) -> i32 {
     if verdict.reason == Reason::Ipv6 {
         let verdict = guard::<V6, _, _>(&packet, &tables);
         record::<V6, _, GUARD>(&ctx, verdict, ctx.len(), || inner_ends::<V6>(&packet));
-        return carry_out::<V6>(&packet, verdict);
+        return carry_out(&packet, verdict);
     }
     record::<V4, _, GUARD>(&ctx, verdict, ctx.len(), || inner_ends::<V4>(&packet));
-    carry_out::<V4>(&packet, verdict)
+    carry_out(&packet, verdict)
 }
 
 /// What XDP does with a frame.
@@ -153,7 +153,7 @@ fn judge_frame<F: KernelFamily>(ctx: &XdpContext) -> u32 {
     }
     match verdict.action {
         Action::Drop => xdp_action::XDP_DROP,
-        Action::Next | Action::Redirect | Action::Neighbour | Action::Reset => xdp_action::XDP_PASS,
+        Action::Next | Action::Redirect | Action::Reset => xdp_action::XDP_PASS,
     }
 }
 
@@ -178,11 +178,11 @@ fn judge<F: KernelFamily, const HOOK: usize>(ctx: &TcContext) -> i32 {
         // SAFETY: as above.
         unsafe { maps::TC_PROGRAMS.tail_call(ctx, name::NOTE) };
     }
-    carry_out::<F>(&packet, verdict)
+    carry_out(&packet, verdict)
 }
 
 #[inline(always)]
-fn carry_out<F: KernelFamily>(packet: &TcPacket, verdict: Verdict) -> i32 {
+fn carry_out(packet: &TcPacket, verdict: Verdict) -> i32 {
     match verdict.action {
         Action::Next => NEXT,
         Action::Drop => TC_ACT_SHOT,
@@ -190,14 +190,6 @@ fn carry_out<F: KernelFamily>(packet: &TcPacket, verdict: Verdict) -> i32 {
             packet.put_mark();
             // SAFETY: no parameters, so the kernel looks the next hop up by the packet's destination.
             unsafe { bpf_redirect_neigh(packet.ifindex(), core::ptr::null_mut(), 0, 0) as i32 }
-        }
-        Action::Neighbour => {
-            packet.put_mark();
-            let Some(peer) = packet.load(EthHdr::LEN + F::DST) else { return TC_ACT_SHOT };
-            let mut hop = F::next_hop(peer);
-            let length = size_of::<bpf_redir_neigh>() as i32;
-            // SAFETY: parameters of this length.
-            unsafe { bpf_redirect_neigh(packet.ifindex(), &raw mut hop, length, 0) as i32 }
         }
         Action::Reset => {
             packet.put_mark();

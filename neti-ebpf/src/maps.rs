@@ -4,7 +4,7 @@ use core::{arch::asm, mem::transmute};
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::{BPF_F_NO_PREALLOC, bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1, bpf_sock},
+    bindings::{BPF_F_NO_PREALLOC, bpf_sock},
     helpers::bpf_jiffies64,
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray},
@@ -16,8 +16,9 @@ use neti_common::{
     maps::{
         CLASS_WORDS, Counter, DROPS, DropKey, Dropped, Flow, Fragment, FragmentKey, Hint,
         MEMBERS_KEPT, Member, Notes, Path, RANGES_KEPT, Range, RangeKey, SLOT_SETS_WORDS,
-        SUBJECTS_KEPT, Settings, SubjectKey, TwinIn, TwinOut, VLAN_WORDS, bloom, name::PROGRAMS,
-        near,
+        SUBJECTS_KEPT, Settings, SubjectKey, TwinIn, TwinOut, VLAN_WORDS, bloom,
+        hops::{self, Hop},
+        name::PROGRAMS,
     },
     tables::{Class, Place},
     verdict::{COUNTERS as COUNTER_SLOTS, Hook, Verdict, counter_index},
@@ -44,8 +45,8 @@ static NOTES: PerCpuArray<Notes> = PerCpuArray::with_max_entries(1, 0);
 pub static VLANS: Array<u64> = Array::with_max_entries(VLAN_WORDS, 0);
 #[map(name = "mixed")]
 pub static MIXED: Array<u64> = Array::with_max_entries(2, 0);
-#[map(name = "near")]
-pub static NEAR: Array<u64> = Array::with_max_entries(near::ENTRIES, 0);
+#[map(name = "hops")]
+pub static HOPS: Array<Hop> = Array::with_max_entries(hops::ENTRIES, 0);
 #[map(name = "twins_used")]
 pub static TWINS_USED: Array<u32> = Array::with_max_entries(1, 0);
 #[map(name = "counters")]
@@ -94,8 +95,6 @@ pub trait KernelFamily: Family {
     /// The socket is there. The reads are volatile, because LLVM would merge those of the TCP and the UDP lookup into
     /// one that the verifier refuses ("same insn cannot be used with different pointers").
     unsafe fn bound(socket: *const bpf_sock) -> u32;
-    /// A next hop, as `bpf_redirect_neigh` takes it.
-    fn next_hop(address: Self::Addr) -> bpf_redir_neigh;
     /// Logs what becomes of a packet in numbers, to which the daemon gives their names: it has them anyway.
     fn log<C: EbpfContext, const HOOK: usize>(
         ctx: &C,
@@ -112,8 +111,7 @@ macro_rules! family_maps {
         $family:ident, $settings:literal, $members:literal, $bloom:literal, $overlays:literal, $ranges:literal, $drops:literal,
         hints $local_member:literal, $local_stranger:literal, $forward_member:literal, $forward_stranger:literal,
         $fragments:literal, twins $twins_out:literal, $twins_in:literal,
-        place $place:ident $ip:ident $placed:expr, bound $socket:ident $bound:expr,
-        hop $hop_family:literal $field:ident $hop:ident $address:expr, logged $raw:ident $logged:expr
+        place $place:ident $ip:ident $placed:expr, bound $socket:ident $bound:expr, logged $raw:ident $logged:expr
     ) => {
         const _: () = {
             type Addr = <$family as Family>::Addr;
@@ -222,17 +220,6 @@ macro_rules! family_maps {
                 }
 
                 #[inline(always)]
-                fn next_hop($hop: Addr) -> bpf_redir_neigh {
-                    // All of it is written: the verifier lets no helper read what is not.
-                    let mut hop = bpf_redir_neigh {
-                        nh_family: $hop_family,
-                        __bindgen_anon_1: bpf_redir_neigh__bindgen_ty_1 { ipv6_nh: [0; 4] },
-                    };
-                    hop.__bindgen_anon_1.$field = $address;
-                    hop
-                }
-
-                #[inline(always)]
                 fn log<C: EbpfContext, const HOOK: usize>(
                     ctx: &C,
                     verdict: Verdict,
@@ -268,8 +255,7 @@ family_maps! {
             &*reloaded(room)
         }
     }),
-    bound socket (&raw const (*socket).src_ip4).read_volatile(),
-    hop 2 ipv4_nh address u32::from_ne_bytes(address), logged address address
+    bound socket (&raw const (*socket).src_ip4).read_volatile(), logged address address
 }
 
 family_maps! {
@@ -286,10 +272,6 @@ family_maps! {
     bound socket {
         let word = |n: usize| (&raw const (*socket).src_ip6[n]).read_volatile();
         word(0) | word(1) | word(2) | word(3)
-    },
-    hop 10 ipv6_nh address {
-        // SAFETY: bytes of the same number.
-        unsafe { transmute::<<V6 as Family>::Addr, [u32; 4]>(address) }
     }, logged address {
         // SAFETY: bytes of the same number.
         unsafe { transmute::<<V6 as Family>::Addr, [u8; 16]>(address) }

@@ -15,13 +15,15 @@ use neti_common::{
     maps::{
         CLASS_WORDS, DropKey, Dropped, Flow, Fragment, FragmentKey, Hint, Member, Path, Range,
         RangeKey, SET_WORDS, SETS as SETS_KEPT, SLOT_SETS_WORDS, Settings, SubjectKey, TwinIn,
-        TwinOut, bloom, mixed, near,
+        TwinOut, bloom,
+        hops::{self, Mac},
+        mixed,
     },
     tables::{Class, Place, Socket, Tables},
 };
 
 use crate::maps::{
-    self, CLASSES, KernelFamily, MIXED, NEAR, SETS, SETTINGS_SLOT, SUBJECTS, TWINS_USED, VLANS,
+    self, CLASSES, HOPS, KernelFamily, MIXED, SETS, SETTINGS_SLOT, SUBJECTS, TWINS_USED, VLANS,
 };
 
 /// The maps and the socket table of the namespace that a packet is in.
@@ -246,24 +248,18 @@ impl<F: KernelFamily> Tables<F> for KernelTables {
     }
 
     #[inline(always)]
-    fn is_near(&self, real: &F::Addr) -> bool {
-        let place = near::Place::of::<F>(real);
+    fn hop(&self, real: &F::Addr) -> Option<Mac> {
+        let place = hops::Place::of::<F>(real);
         // SAFETY: no arguments.
-        NEAR.get(place.index).is_some_and(|entry| place.is_near(*entry, unsafe { bpf_jiffies64() }))
+        place.address(*HOPS.get(place.index)?, unsafe { bpf_jiffies64() })
     }
 
     #[inline(always)]
-    fn note_near(&self, real: &F::Addr) {
-        let place = near::Place::of::<F>(real);
-        let Some(entry) = NEAR.get_ptr_mut(place.index) else { return };
-        // SAFETY: a word in an array; the helper takes no arguments.
-        unsafe {
-            let reached = place.reached(bpf_jiffies64());
-            // Not for each packet: other CPUs read the line that it is in.
-            if *entry != reached {
-                entry.write_volatile(reached);
-            }
-        }
+    fn keep_hop(&self, real: &F::Addr, address: [u8; 6]) {
+        let place = hops::Place::of::<F>(real);
+        let Some(hop) = HOPS.get_ptr_mut(place.index) else { return };
+        // SAFETY: an element of an array, of which others may read each word as it is written; the helper takes no arguments.
+        unsafe { hop.write_volatile(place.hop(address, bpf_jiffies64())) };
     }
 
     #[inline(always)]

@@ -149,14 +149,19 @@ fn programs<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<ProgramArray<&
     map.try_into().context(name)
 }
 
-/// The verifier's log is hundreds of lines and goes to the debug log; the error keeps its last one.
+/// The verifier's log is hundreds of lines and goes to the debug log; the error keeps the one that says why, which is the last
+/// before its statistics.
 fn refused(name: &str, error: ProgramError) -> anyhow::Error {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
             tracing::debug!("verifier log of {name}:\n{log}");
-            let last = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-            anyhow!("program {name}: the kernel refused it: {io_error}: {last}")
+            let statistics = ["processed ", "stack depth ", "verification time "];
+            let says = |line: &&str| {
+                !line.trim().is_empty() && !statistics.iter().any(|start| line.starts_with(start))
+            };
+            let why = log.lines().rev().find(says).unwrap_or_default();
+            anyhow!("program {name}: the kernel refused it: {io_error}: {why}")
         }
         other => anyhow::Error::new(other).context(format!("program {name}: loading it")),
     }

@@ -32,7 +32,7 @@ impl<T: Clone + Default + PartialEq> LongestPrefix<T> {
         all
     }
 
-    /// What the longest prefix with `address` says; `None` before the first one of all.
+    /// What the longest prefix with `address` says; before the first one of all it may be `None` for the default.
     pub fn get(&self, address: IpAddr) -> Option<&T> {
         let after = self.changes.partition_point(|(start, _)| *start <= address);
         Some(&self.changes.get(after.checked_sub(1)?)?.1)

@@ -19,7 +19,6 @@ pub use self::filter::FilterState;
 use crate::{
     fleet::{FleetSettings, Identity},
     rules::numbers::{self, NOBODY},
-    uplink::NextHop,
     view::{Me, Peer, View},
 };
 
@@ -188,7 +187,7 @@ fn member<F: Family>(peer: &Peer, real: F::Addr) -> Member<F> {
 
 fn path<F: Family>(me: &Me, peer: &Peer, overlay: F::Addr) -> Path<F> {
     let real = of::<F>(&peer.reals).next().unwrap_or(F::UNSPECIFIED);
-    let next_hop = me.next_hops.get(F::to_ip(&real)).copied().unwrap_or_default();
+    let by_gateway = me.by_gateway.get(F::to_ip(&real)) == Some(&true);
     Path {
         overlay,
         real,
@@ -196,11 +195,7 @@ fn path<F: Family>(me: &Me, peer: &Peer, overlay: F::Addr) -> Path<F> {
         primary: of::<F>(&peer.overlays).next().unwrap_or(overlay),
         host: peer.host,
         generation: peer.generation,
-        flags: match next_hop {
-            NextHop::Gateway => 0,
-            NextHop::OnLink => path_flag::REDIRECT | path_flag::ON_LINK,
-            NextHop::Other => path_flag::REDIRECT,
-        },
+        flags: if by_gateway { 0 } else { path_flag::REDIRECT },
         _pad: [0; 7],
     }
 }

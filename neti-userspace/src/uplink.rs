@@ -23,7 +23,6 @@ use rtnetlink::{
 };
 use tokio::time::{Instant, sleep};
 
-pub use self::routes::NextHop;
 use self::routes::Route;
 use crate::{addresses::Addresses, longest::LongestPrefix};
 
@@ -48,8 +47,9 @@ pub struct Uplink {
     /// By family, the next hop of the default route with the lowest metric, if that leads out of
     /// this interface.
     pub gateways: Addresses,
-    /// Who comes next on the way to an address by this interface.
-    pub next_hops: LongestPrefix<NextHop>,
+    /// Whether the next hop on the way to an address is its family's gateway, rather than it itself or
+    /// another router.
+    pub by_gateway: LongestPrefix<bool>,
     /// Ids of the VLAN interfaces on top of it.
     pub vlans: Vec<u16>,
     /// The XDP program that is attached to it, whoever it belongs to.
@@ -87,7 +87,7 @@ pub async fn find(netlink: &Handle, name: &str) -> Result<Uplink> {
         .into_iter()
         .filter(|route| route.interface == index && !route.is_ours())
         .collect();
-    let (gateways, next_hops) = routes::next_hops(routes);
+    let (gateways, by_gateway) = routes::gateways(routes);
     Ok(Uplink {
         name: name.to_owned(),
         index,
@@ -102,7 +102,7 @@ pub async fn find(netlink: &Handle, name: &str) -> Result<Uplink> {
         }),
         addresses: addresses(netlink, index).await?,
         gateways,
-        next_hops,
+        by_gateway,
         vlans: links.iter().filter(|link| parent(link) == Some(index)).filter_map(vlan).collect(),
         xdp: attribute(link, |attribute| match attribute {
             LinkAttribute::Xdp(xdp) => attached_xdp(xdp),

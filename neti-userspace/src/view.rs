@@ -22,7 +22,6 @@ use crate::{
     membership::{HostId, MemberRecord, Members, Problem},
     reverse::ReversePath,
     rules::numbers::Named,
-    uplink::NextHop,
 };
 
 /// Our own host.
@@ -39,8 +38,9 @@ pub struct Me {
     pub reals: Vec<IpAddr>,
     /// Interface index of the uplink.
     pub uplink_index: u32,
-    /// Who comes next on the way to a peer: only to its family's gateway does the overlay route lead.
-    pub next_hops: Arc<LongestPrefix<NextHop>>,
+    /// Whether the next hop on the way to a peer is its family's gateway, to which the overlay route
+    /// leads; packets to others must be redirected.
+    pub by_gateway: Arc<LongestPrefix<bool>>,
     /// VLAN ids that have an interface of their own on the uplink.
     pub vlans: BTreeSet<u16>,
     /// Where the host's own routes lead.

@@ -48,7 +48,7 @@ impl<F: Scene> Kernel<F> {
             (Hook::Filter, _) => XDP_PASS,
             (_, Action::Next) => TC_ACT_UNSPEC,
             (_, Action::Drop) => TC_ACT_SHOT,
-            (_, Action::Redirect | Action::Neighbour | Action::Reset) => TC_ACT_REDIRECT,
+            (_, Action::Redirect | Action::Reset) => TC_ACT_REDIRECT,
         };
         ensure!(returned == wanted, "returned {returned}, not {wanted}");
         if case.goes_on() { same_bytes(&bytes, &case.output) } else { Ok(()) }

@@ -6,9 +6,7 @@ use aya::Pod;
 use neti_common::{
     family::Family,
     headers::TCP,
-    maps::{
-        Ends, Flow, Hint, Member, Prefix, Settings, TwinIn, TwinOut, identity, mode, path_flag,
-    },
+    maps::{Ends, Flow, Hint, Member, Prefix, Settings, TwinIn, TwinOut, identity, mode},
     model::World,
     tables::Class,
 };
@@ -90,8 +88,8 @@ pub fn host<F: Scene>() -> World<F> {
     world.settings.mode = mode::ENFORCE;
     world.settings.identity = identity::REAL;
     world.settings.failsafe[0] = prefix(F::FAILSAFE);
-    world.add_member(F::NEAR_OVERLAY, &[F::NEAR], path_flag::REDIRECT | path_flag::ON_LINK);
-    world.add_member(F::FAR_OVERLAY, &[F::FAR], 0);
+    world.add_member(F::NEAR_OVERLAY, &[F::NEAR], true);
+    world.add_member(F::FAR_OVERLAY, &[F::FAR], false);
     let plain = Member {
         real: F::PLAIN,
         overlays: Settings::<F>::UNSET.overlays,

@@ -15,7 +15,9 @@ use neti_common::{
     family::{Family, V4, V6},
     maps::{
         CLASS_WORDS, Counter, DropKey, Dropped, Flow, Hint, RangeKey, SET_WORDS, Settings,
-        VLAN_WORDS, bloom, name,
+        VLAN_WORDS, bloom,
+        hops::{self, Hop},
+        name,
     },
     model::{OpenSocket, World},
     ropes::Ropes,
@@ -130,6 +132,12 @@ impl<F: Scene> Stage<F> {
 
         // Nothing has left that the daemon has not cleared, or it has cleared nothing.
         self.words(name::MIXED, &[0, u64::from(!world.mixed.get())])?;
+
+        // Nothing went there a moment ago.
+        for path in world.paths.values() {
+            let index = hops::Place::of::<F>(&path.real).index;
+            self.array(name::HOPS)?.set(index, Hop::default(), 0)?;
+        }
 
         // The world's clock becomes the kernel's.
         let lag = now()?.wrapping_sub(world.now.get());

@@ -135,7 +135,7 @@ impl<F: Scene> LiveWire<F> {
             wanted.drain(12..16);
         }
         match case.verdict.action {
-            Action::Redirect | Action::Neighbour => wanted[..6].copy_from_slice(&NEAR_MAC),
+            Action::Redirect => wanted[..6].copy_from_slice(&NEAR_MAC),
             Action::Drop | Action::Reset => {
                 ensure!(sent.is_empty(), "on the wire: {sent:02x?}");
                 return Ok(());

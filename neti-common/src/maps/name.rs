@@ -18,8 +18,8 @@ pub const VLANS: &str = "vlans";
 pub const TWINS_USED: &str = "twins_used";
 /// `Array<u64>`, 2: whether sockets may have names of a mixed form ([`super::mixed`]).
 pub const MIXED: &str = "mixed";
-/// `Array<u64>`, [`super::near::ENTRIES`]: which on-link peers were reached a moment ago ([`super::near`]).
-pub const NEAR: &str = "near";
+/// `Array<Hop>`, [`super::hops::ENTRIES`]: the hardware addresses of next hops.
+pub const HOPS: &str = "hops";
 /// `PerCpuArray<Counter>`, indexed by [`crate::verdict::counter_index`].
 pub const COUNTERS: &str = "counters";
 /// `ProgramArray`, [`PROGRAMS`]: the XDP programs that others hand over to.

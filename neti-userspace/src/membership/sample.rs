@@ -16,7 +16,6 @@ use crate::{
     longest::LongestPrefix,
     membership::{FORMAT, HostId, Labels, MemberRecord, MemberState, Membership},
     reverse::{Hop, ReversePath},
-    uplink::NextHop,
     view::Me,
 };
 
@@ -84,17 +83,18 @@ pub fn me() -> Me {
         overlays: vec![ip("100.64.0.1")],
         reals: vec![ip("10.0.0.10")],
         uplink_index: 7,
-        next_hops: next_hops(&[("0.0.0.0/0", NextHop::Gateway), ("10.0.0.0/24", NextHop::OnLink)]),
+        by_gateway: by_gateway(&[("0.0.0.0/0", true), ("10.0.0.0/24", false)]),
         vlans: [0, 100].into(),
         reverse: Default::default(),
         endpoints: Vec::new(),
     }
 }
 
-/// The next hops of these prefixes, in both families.
-pub fn next_hops(of: &[(&str, NextHop)]) -> Arc<LongestPrefix<NextHop>> {
+/// Who is reached by the gateway, in both families.
+fn by_gateway(prefixes: &[(&str, bool)]) -> Arc<LongestPrefix<bool>> {
     let both = IpFamily::ALL.into_iter().flat_map(|family| {
-        of.iter().map(move |(to, hop)| (said(family, to).parse().unwrap(), *hop))
+        let prefixes = prefixes.iter();
+        prefixes.map(move |(to, is)| (said(family, to).parse().unwrap(), *is))
     });
     Arc::new(LongestPrefix::new(both.collect()))
 }

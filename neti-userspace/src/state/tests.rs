@@ -65,7 +65,7 @@ fn a_peer_is_let_in_from_all_its_addresses_and_reached_by_one() {
                 primary: overlay,
                 host: numbers::of_host(&id("sierra")),
                 generation: 1,
-                flags: path_flag::REDIRECT | path_flag::ON_LINK,
+                flags: path_flag::REDIRECT,
                 _pad: [0; 7],
             }
         );
@@ -79,7 +79,7 @@ fn only_neighbours_are_redirected() {
     fn check<F: Family>() {
         let state = sample::<F>([sierra(), walden()]);
         let flags = ["100.64.0.2", "100.64.0.3"].map(|path| state.overlays[&at::<F>(path)].flags);
-        assert_eq!(flags, [path_flag::REDIRECT | path_flag::ON_LINK, 0]);
+        assert_eq!(flags, [path_flag::REDIRECT, 0]);
     }
     check::<V4>();
     check::<V6>();
@@ -87,8 +87,8 @@ fn only_neighbours_are_redirected() {
 
 #[test]
 fn everybody_is_redirected_in_a_family_without_a_gateway() {
-    let gateway = vec![("0.0.0.0/0".parse().unwrap(), NextHop::Gateway)];
-    let me = Me { next_hops: Arc::new(LongestPrefix::new(gateway)), ..me().dual() };
+    let gateway = vec![("0.0.0.0/0".parse().unwrap(), true)];
+    let me = Me { by_gateway: Arc::new(LongestPrefix::new(gateway)), ..me().dual() };
     let six = IpFamily::V6;
     let membership = membership([walden(), sierra().said(six)]);
     let state = all(&me, &membership);

@@ -63,7 +63,6 @@ mod tests {
             let route = Route {
                 to: to.parse().unwrap(),
                 gateway: None,
-                on_link: true,
                 interface: 2,
                 metric: 0,
                 protocol: RouteProtocol::Static,

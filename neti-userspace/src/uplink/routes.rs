@@ -16,10 +16,7 @@ use rtnetlink::{
     },
 };
 
-use crate::{
-    addresses::{Addresses, IpFamily},
-    longest::LongestPrefix,
-};
+use crate::{addresses::Addresses, longest::LongestPrefix};
 
 /// Marks the routes that neti installs (`rtm_protocol`), so that it removes no other. It is free in
 /// iproute2's `rt_protos`.
@@ -30,9 +27,6 @@ pub const PROTOCOL: RouteProtocol = RouteProtocol::Other(110);
 pub struct Route {
     pub to: IpNet,
     pub gateway: Option<IpAddr>,
-    /// Whether its addresses are nodes of the link: there is neither a gateway, which may be of the
-    /// other family (`RTA_VIA`), nor a tunnel.
-    pub on_link: bool,
     /// 0 for routes without an interface (`blackhole`, `unreachable`).
     pub interface: u32,
     pub metric: u32,
@@ -64,23 +58,11 @@ pub fn of(message: &RouteMessage, family: AddressFamily) -> Vec<Route> {
     if message.header.address_family == family { routes(message) } else { Vec::new() }
 }
 
-/// Who comes next on the way to an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum NextHop {
-    /// Its family's gateway.
-    Gateway,
-    /// It itself; the gateway would reach it too.
-    OnLink,
-    /// Another router, one of several, or nobody; and whoever it is where there is no gateway.
-    #[default]
-    Other,
-}
-
-/// Of the routes out of one interface: each family's gateway, and the next hop of every address.
-pub fn next_hops(mut routes: Vec<Route>) -> (Addresses, LongestPrefix<NextHop>) {
+/// Of the routes out of one interface: each family's gateway, and of every address whether that is the next hop on the way
+/// there.
+pub fn gateways(mut routes: Vec<Route>) -> (Addresses, LongestPrefix<bool>) {
     // Of those to one prefix the kernel takes the ones with the lowest metric.
     routes.sort_by_key(|route| (route.to, route.metric));
-    let same = |a: &Route, b: &Route| (a.to, a.metric) == (b.to, b.metric);
     let mut gateways = Addresses::default();
     for anywhere in [IpNet::from(Ipv4Net::default()), IpNet::from(Ipv6Net::default())] {
         let default = routes.iter().find(|route| route.to == anywhere);
@@ -88,15 +70,11 @@ pub fn next_hops(mut routes: Vec<Route>) -> (Addresses, LongestPrefix<NextHop>) 
             gateways.insert(gateway);
         }
     }
-    let has_gateway = |route: &Route| gateways.of(IpFamily::of_range(&route.to)).is_some();
-    let is_ours = |route: &Route| route.gateway.is_some_and(|hop| gateways.contains(hop));
-    let hop = |routes: &[Route]| match routes {
-        [only] if only.on_link && has_gateway(only) => NextHop::OnLink,
-        several if several.iter().any(is_ours) => NextHop::Gateway,
-        _ => NextHop::Other,
-    };
-    let hops = routes.chunk_by(same).map(|routes| (routes[0].to, hop(routes))).collect();
-    (gateways, LongestPrefix::new(hops))
+    let is_one = |route: &Route| route.gateway.is_some_and(|hop| gateways.contains(hop));
+    let same = |a: &Route, b: &Route| (a.to, a.metric) == (b.to, b.metric);
+    let by_prefix = routes.chunk_by(same).map(|hops| (hops[0].to, hops.iter().any(is_one)));
+    let by_gateway = LongestPrefix::new(by_prefix.collect());
+    (gateways, by_gateway)
 }
 
 fn routes(message: &RouteMessage) -> Vec<Route> {
@@ -124,7 +102,6 @@ fn routes(message: &RouteMessage) -> Vec<Route> {
     let route = |attributes: &[RouteAttribute], interface| Route {
         to,
         gateway: gateway(attributes),
-        on_link: is_on_link(attributes),
         interface,
         metric: metric.unwrap_or(0),
         protocol: header.protocol,
@@ -161,13 +138,6 @@ fn gateway(attributes: &[RouteAttribute]) -> Option<IpAddr> {
     })
 }
 
-fn is_on_link(attributes: &[RouteAttribute]) -> bool {
-    !attributes.iter().any(|attribute| {
-        use RouteAttribute::{Encap, Gateway, Via};
-        matches!(attribute, Gateway(_) | Via(_) | Encap(_))
-    })
-}
-
 fn address_of(address: &RouteAddress) -> Option<IpAddr> {
     match address {
         RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
@@ -192,15 +162,12 @@ fn find<T>(
 
 #[cfg(test)]
 mod tests {
-    use rtnetlink::packet_route::route::RouteVia;
-
     use super::*;
 
     fn route(to: &str, gateway: Option<&str>, metric: u32) -> Route {
         Route {
             to: to.parse().unwrap(),
             gateway: gateway.map(|gateway| gateway.parse().unwrap()),
-            on_link: gateway.is_none(),
             interface: 2,
             metric,
             protocol: RouteProtocol::Static,
@@ -242,46 +209,33 @@ mod tests {
             route("fd00:2::/64", Some("fe80::1"), 256),
             route("fd00:3::/64", Some("fe80::2"), 256),
         ];
-        let check = |routes: &[Route], gateways: &[&str], hops: &[(&str, NextHop)]| {
-            let (found, next_hops) = next_hops(routes.to_vec());
-            let gateways = gateways.iter().map(|address| address.parse().unwrap());
-            assert_eq!(found, Addresses::collect(gateways).unwrap());
-            for (address, hop) in hops {
-                let found = next_hops.get(address.parse().unwrap()).copied().unwrap_or_default();
-                assert_eq!(found, *hop, "{address}");
+        let check = |routes: &[Route], found: &[&str], expected: &[(&str, bool)]| {
+            let (gateways, by_gateway) = gateways(routes.to_vec());
+            let found = found.iter().map(|address| address.parse().unwrap());
+            assert_eq!(gateways, Addresses::collect(found).unwrap());
+            for (to, expected) in expected {
+                let found = by_gateway.get(to.parse().unwrap()) == Some(&true);
+                assert_eq!(found, *expected, "{to}");
             }
         };
-        use NextHop::{Gateway, OnLink, Other};
         let of_v4 = [
-            ("10.0.0.9", OnLink),
-            ("10.0.0.77", Gateway),
-            ("10.1.0.1", Gateway),
-            ("10.2.0.1", Other),
-            ("10.3.0.1", OnLink),
-            ("10.4.0.1", Gateway),
-            ("198.51.100.1", Gateway),
+            ("10.0.0.9", false),
+            ("10.0.0.77", true),
+            ("10.1.0.1", true),
+            ("10.2.0.1", false),
+            ("10.3.0.1", false),
+            ("10.4.0.1", true),
+            ("198.51.100.1", true),
         ];
-        let of_v6 = [
-            ("fd00:1::9", OnLink),
-            ("fd00:2::1", Gateway),
-            ("fd00:3::1", Other),
-            ("2001::", Gateway),
-        ];
-        check(&[], &[], &[("10.0.0.9", Other), ("fd00:1::9", Other)]);
+        let of_v6 =
+            [("fd00:1::9", false), ("fd00:2::1", true), ("fd00:3::1", false), ("2001::", true)];
+        let neither = [("10.0.0.9", false), ("fd00:1::9", false)];
+        check(&[], &[], &neither);
         check(&v4, &["10.0.0.1"], &of_v4);
-        check(&v4, &["10.0.0.1"], &[("fd00:1::9", Other)]);
+        check(&v4, &["10.0.0.1"], &[("fd00:1::9", false)]);
         check(&v6, &["fe80::1"], &of_v6);
         check(&[v4.as_slice(), &v6].concat(), &["10.0.0.1", "fe80::1"], &of_v4);
         check(&[v4.as_slice(), &v6].concat(), &["10.0.0.1", "fe80::1"], &of_v6);
-        check(&[route("::/0", None, 1024)], &[], &[("fd00:1::9", Other), ("10.0.0.9", Other)]);
-    }
-
-    #[test]
-    fn a_gateway_of_the_other_family_is_none_that_is_on_the_link() {
-        let mut message = RouteMessage::default();
-        message.header.table = RouteHeader::RT_TABLE_MAIN;
-        assert!(routes(&message)[0].on_link);
-        message.attributes.push(RouteAttribute::Via(RouteVia::Inet6("fe80::1".parse().unwrap())));
-        assert!(!routes(&message)[0].on_link);
+        check(&[route("::/0", None, 1024)], &[], &neither);
     }
 }

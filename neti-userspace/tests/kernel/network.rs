@@ -35,7 +35,7 @@ fn an_uplink_is_of_both_families() {
             "the kernel's check of the last one is waited for",
         );
         assert_eq!(uplink.gateways, Addresses::default());
-        assert_eq!(uplink.next_hops, LongestPrefix::default(), "without a gateway it is asked for");
+        assert_eq!(uplink.by_gateway, LongestPrefix::default());
 
         overlay::install(&netlink, &uplink, addresses(&OVERLAYS), &parsed(&RANGES)).await.unwrap();
         let lo = uplink::find(&netlink, "lo").await.unwrap();

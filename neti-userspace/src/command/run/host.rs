@@ -131,7 +131,7 @@ pub fn me(
         overlays,
         reals,
         uplink_index: uplink.index,
-        next_hops: Arc::new(uplink.next_hops.clone()),
+        by_gateway: Arc::new(uplink.by_gateway.clone()),
         vlans: uplink.vlans.iter().copied().collect(),
         reverse: Default::default(),
         endpoints,

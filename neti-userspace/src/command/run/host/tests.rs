@@ -13,7 +13,7 @@ fn uplink(addresses: &[&str]) -> Uplink {
         kind: None,
         addresses: addresses.collect(),
         gateways: Addresses::default(),
-        next_hops: Default::default(),
+        by_gateway: Default::default(),
         vlans: Vec::new(),
         xdp: None,
     }
