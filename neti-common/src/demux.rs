@@ -127,7 +127,7 @@ fn by_socket<F: Family, T: Tables<F>>(
 ) -> (Form, Socket) {
     let find = |form| {
         let inbound = names.flow(form, protocol).reversed();
-        if protocol == TCP { tables.tcp_socket(&inbound) } else { tables.udp_socket(&inbound) }
+        tables.socket(protocol, &inbound)
     };
     let is_connected = |socket| matches!(socket, Socket::Live | Socket::HalfOpen);
     let overlay = find(Form::Overlay);

@@ -125,8 +125,7 @@ fn is_ours<F: Family, T: Tables<F>>(
 ) -> bool {
     let inbound = names.flow(Form::Real, key.transport()).reversed();
     let socket = match key.transport() {
-        TCP => tables.tcp_socket(&inbound),
-        UDP => tables.udp_socket(&inbound),
+        protocol @ (TCP | UDP) => tables.socket(protocol, &inbound),
         _ => Socket::None,
     };
     match socket {

@@ -5,7 +5,7 @@ use crate::{
     family::Family,
     filter::{Look, admit, arrive, later, look, refusal, reply, unrelated},
     fragments,
-    headers::{Ip, Kind, Part, TCP, Transport, flow},
+    headers::{Ip, Kind, Part, Transport, flow},
     hints, icmp,
     maps::{Ends, Flow, Member, Settings, TwinIn, mode},
     packet::Skb,
@@ -161,12 +161,7 @@ fn name<F: Family, P: Skb, T: Tables<F>>(
 #[inline(always)]
 fn is_live<F: Family, T: Tables<F>>(tables: &T, key: &Flow<F>, twin: &TwinIn<F>) -> bool {
     let socket = Flow { src: twin.ends.own, dst: twin.ends.peer, sport: twin.port(), ..*key };
-    let inbound = socket.reversed();
-    let found = match key.transport() {
-        TCP => tables.tcp_socket(&inbound),
-        _ => tables.udp_socket(&inbound),
-    };
-    found == Socket::Live
+    tables.socket(key.transport(), &socket.reversed()) == Socket::Live
 }
 
 /// Both names of both ends of a packet that a member sent to us.

@@ -3,7 +3,7 @@
 
 use crate::{
     family::Family,
-    headers::Ip,
+    headers::{Ip, TCP},
     maps::{
         DropKey, Flow, Fragment, FragmentKey, Hint, Member, Path, Range, RangeKey, Settings,
         SubjectKey, TwinIn, TwinOut, hops::Mac,
@@ -84,6 +84,11 @@ pub trait Tables<F: Family> {
     fn tcp_socket(&self, inbound: &Flow<F>) -> Socket;
     /// The UDP socket that a packet of this flow, seen from the peer, would reach.
     fn udp_socket(&self, inbound: &Flow<F>) -> Socket;
+    /// The one of the two that a flow of this protocol, one of theirs, would reach.
+    #[inline(always)]
+    fn socket(&self, protocol: u8, inbound: &Flow<F>) -> Socket {
+        if protocol == TCP { self.tcp_socket(inbound) } else { self.udp_socket(inbound) }
+    }
 
     fn hint(&self, class: Class, flow: &Flow<F>) -> Option<Hint<F>>;
     fn keep_hint(&self, class: Class, flow: &Flow<F>, hint: &Hint<F>);

@@ -56,12 +56,7 @@ pub fn find<F: Family, T: Tables<F>>(
                 continue;
             }
             let other = Flow { src: *own, dst: *peer, ..*socket };
-            let inbound = other.reversed();
-            let found = if socket.transport() == TCP {
-                tables.tcp_socket(&inbound)
-            } else {
-                tables.udp_socket(&inbound)
-            };
+            let found = tables.socket(socket.transport(), &other.reversed());
             if !matches!(found, Socket::Live | Socket::HalfOpen) {
                 continue;
             }

@@ -85,7 +85,7 @@ reasons! {
     NotOurs = "not-ours", Pass;
     /// Addresses rewritten between overlay and real.
     Translated = "translated", Pass;
-    /// Rewritten, and sent to the peer's own neighbour entry because it is on-link.
+    /// Rewritten, and sent by another next hop than the overlay route has: the peer itself, or another router.
     Redirected = "redirected", Pass;
     /// Two UDP users of one fixed port, by overlay and direct, are one flow on the wire: answers go to the last to send.
     PortShared = "port-shared", Pass;

@@ -6,6 +6,7 @@
 #![feature(asm_experimental_arch)]
 
 mod bytes;
+mod counters;
 mod maps;
 mod tables;
 mod tc;
@@ -114,7 +115,7 @@ pub fn neti_egress6(ctx: TcContext) -> i32 {
 /// Notes whose packet was dropped; whether only `enforce` would have.
 #[inline(always)]
 fn note<P: Packet>(packet: &mut P, tables: &KernelTables) -> bool {
-    let (reason, would) = maps::noted();
+    let (reason, would) = counters::noted();
     if drops::note::<V4, _, _>(packet, tables, reason, would).is_none() {
         let _ = drops::note::<V6, _, _>(packet, tables, reason, would);
     }
@@ -147,7 +148,7 @@ fn judge_frame<F: KernelFamily>(ctx: &XdpContext) -> u32 {
         unsafe { maps::XDP_PROGRAMS.tail_call(ctx, name::ARRIVES6) };
     }
     record::<F, _, FILTER>(ctx, verdict, packet.readable(), || ends::<F, _>(&packet));
-    if verdict.is_noted(Hook::Filter) && maps::may_note(verdict) {
+    if verdict.is_noted(Hook::Filter) && counters::may_note(verdict) {
         // SAFETY: as above.
         unsafe { maps::XDP_PROGRAMS.tail_call(ctx, name::NOTE) };
     }
@@ -174,7 +175,7 @@ fn judge<F: KernelFamily, const HOOK: usize>(ctx: &TcContext) -> i32 {
         };
     }
     record::<F, _, HOOK>(ctx, verdict, ctx.len(), || ends::<F, _>(&packet));
-    if verdict.is_noted(Hook::ALL[HOOK]) && maps::may_note(verdict) {
+    if verdict.is_noted(Hook::ALL[HOOK]) && counters::may_note(verdict) {
         // SAFETY: as above.
         unsafe { maps::TC_PROGRAMS.tail_call(ctx, name::NOTE) };
     }
@@ -207,7 +208,7 @@ fn record<F: KernelFamily, C: EbpfContext, const HOOK: usize>(
     bytes: u32,
     ends: impl FnOnce() -> Option<(F::Addr, F::Addr)>,
 ) {
-    maps::count(Hook::ALL[HOOK], verdict, bytes);
+    counters::count(Hook::ALL[HOOK], verdict, bytes);
     // SAFETY: a plain byte; volatile because the loader sets it.
     let trace = unsafe { core::ptr::read_volatile(&raw const TRACE) };
     if trace != 0

@@ -5,7 +5,6 @@ use core::{arch::asm, mem::transmute};
 use aya_ebpf::{
     EbpfContext,
     bindings::{BPF_F_NO_PREALLOC, bpf_sock},
-    helpers::bpf_jiffies64,
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray},
 };
@@ -14,14 +13,14 @@ use neti_common::{
     family::{Family, V4, V6},
     headers::Ip,
     maps::{
-        CLASS_WORDS, Counter, DROPS, DropKey, Dropped, Flow, Fragment, FragmentKey, Hint,
-        MEMBERS_KEPT, Member, Notes, Path, RANGES_KEPT, Range, RangeKey, SLOT_SETS_WORDS,
-        SUBJECTS_KEPT, Settings, SubjectKey, TwinIn, TwinOut, VLAN_WORDS, bloom,
+        CLASS_WORDS, DROPS, DropKey, Dropped, Flow, Fragment, FragmentKey, Hint, MEMBERS_KEPT,
+        Member, Path, RANGES_KEPT, Range, RangeKey, SLOT_SETS_WORDS, SUBJECTS_KEPT, Settings,
+        SubjectKey, TwinIn, TwinOut, VLAN_WORDS, bloom,
         hops::{self, Hop},
         name::PROGRAMS,
     },
     tables::{Class, Place},
-    verdict::{COUNTERS as COUNTER_SLOTS, Hook, Verdict, counter_index},
+    verdict::Verdict,
 };
 
 const HINTS: u32 = 16_384;
@@ -39,8 +38,6 @@ pub static SETS: Array<u64> = Array::with_max_entries(SLOTS * SLOT_SETS_WORDS, 0
 #[map(name = "subjects")]
 pub static SUBJECTS: HashMap<SubjectKey, u32> =
     HashMap::with_max_entries(SLOTS * SUBJECTS_KEPT, BPF_F_NO_PREALLOC);
-#[map(name = "notes")]
-static NOTES: PerCpuArray<Notes> = PerCpuArray::with_max_entries(1, 0);
 #[map(name = "vlans")]
 pub static VLANS: Array<u64> = Array::with_max_entries(VLAN_WORDS, 0);
 #[map(name = "mixed")]
@@ -49,8 +46,6 @@ pub static MIXED: Array<u64> = Array::with_max_entries(2, 0);
 pub static HOPS: Array<Hop> = Array::with_max_entries(hops::ENTRIES, 0);
 #[map(name = "twins_used")]
 pub static TWINS_USED: Array<u32> = Array::with_max_entries(1, 0);
-#[map(name = "counters")]
-static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(COUNTER_SLOTS, 0);
 /// The programs that others hand over to.
 #[map(name = "xdp_programs")]
 pub static XDP_PROGRAMS: ProgramArray = ProgramArray::with_max_entries(PROGRAMS, 0);
@@ -275,44 +270,5 @@ family_maps! {
     }, logged address {
         // SAFETY: bytes of the same number.
         unsafe { transmute::<<V6 as Family>::Addr, [u8; 16]>(address) }
-    }
-}
-
-/// Whether there is time to note whose packet came to this end; the program that does so is then told which it is.
-#[inline(always)]
-pub fn may_note(verdict: Verdict) -> bool {
-    let Some(notes) = NOTES.get_ptr_mut(0) else { return false };
-    // SAFETY: this CPU's own, and the program that notes is the next to run on it; the helper takes no arguments.
-    unsafe {
-        let notes = &mut *notes;
-        (notes.reason, notes.would) = (verdict.reason as u32, verdict.would as u32);
-        notes.take(bpf_jiffies64())
-    }
-}
-
-/// Whether there is a place for a source that is not there yet.
-#[inline(always)]
-pub fn may_note_another(now: u64) -> bool {
-    // SAFETY: this CPU's own, and nothing else runs on it meanwhile.
-    NOTES.get_ptr_mut(0).is_some_and(|notes| unsafe { (*notes).take_fresh(now) })
-}
-
-/// What [`may_note`] has told.
-#[inline(always)]
-pub fn noted() -> (u8, bool) {
-    let Some(notes) = NOTES.get(0) else { return (0, false) };
-    (notes.reason as u8, notes.would != 0)
-}
-
-/// Counts a verdict.
-#[inline(always)]
-pub fn count(hook: Hook, verdict: Verdict, bytes: u32) {
-    if let Some(counter) = COUNTERS.get_ptr_mut(counter_index(hook, verdict.reason, verdict.would))
-    {
-        // SAFETY: this CPU's own slot; the verifier has seen the check.
-        unsafe {
-            (*counter).packets += 1;
-            (*counter).bytes += bytes as u64;
-        }
     }
 }

@@ -22,8 +22,9 @@ use neti_common::{
     tables::{Class, Place, Socket, Tables},
 };
 
-use crate::maps::{
-    self, CLASSES, HOPS, KernelFamily, MIXED, SETS, SETTINGS_SLOT, SUBJECTS, TWINS_USED, VLANS,
+use crate::{
+    counters,
+    maps::{CLASSES, HOPS, KernelFamily, MIXED, SETS, SETTINGS_SLOT, SUBJECTS, TWINS_USED, VLANS},
 };
 
 /// The maps and the socket table of the namespace that a packet is in.
@@ -210,7 +211,7 @@ impl<F: KernelFamily> Tables<F> for KernelTables {
             }
             return;
         }
-        if !maps::may_note_another(seen) {
+        if !counters::may_note_another(seen) {
             return;
         }
         let dropped = Dropped { packets: 1, seen, would: would as u64 };

@@ -37,7 +37,7 @@ use crate::lab::{self, host_options};
 /// The network of all members.
 pub const NETWORK: &str = "ec2";
 /// A rival whose connections take longer is not measured: the other workloads would take minutes.
-const SLOWEST: Duration = Duration::from_millis(20);
+const SLOWEST: Duration = Duration::from_millis(5);
 
 /// The host numbers of a pair's client and its server.
 pub const LEFT: u8 = 10;
