@@ -3,11 +3,14 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
+    iter,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    sync::atomic::{AtomicBool, AtomicU8, Ordering},
+    thread,
     time::Duration,
 };
 
-use anyhow::bail;
+use anyhow::ensure;
 use harness::{
     PATIENCE,
     family::Family,
@@ -17,7 +20,7 @@ use harness::{
     packets::{Wire, destination_mac, ends},
     stage::{DemoStage, PairStage, enforcing_demo, enforcing_pair},
     topology::{LAN, Lan, PUBLISHED, UPLINK, pair},
-    traffic::{TcpEcho, exchange, ping, tcp},
+    traffic::{TcpEcho, UdpEcho, exchange, ping, tcp},
 };
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -85,19 +88,42 @@ fn a_peer_that_was_just_reached_is_sent_to_without_a_redirect(
     family: Family,
 ) -> Result {
     let (left, to) = (&stage.left.site.netns, stage.right.overlay(family));
+    let _echo = UdpEcho::on(&stage.right.site.netns, (family.any(), PORT))?;
+    let socket = left.run(|| UdpSocket::bind((family.any(), 0)))?;
+    socket.connect((to, PORT))?;
+    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
     // Whoever looks for the route of a packet that is redirected, which is marked, finds none.
     let rule = "fwmark 0x6e740000/0xffff0000 prohibit";
-    // On a busy machine more than a moment may pass meanwhile.
-    for _ in 0..20 {
-        assert!(ping(left, to, "", PATIENCE)?);
-        left.ip(&format!("{} rule add {rule}", family.flag()))?;
-        let reached = ping(left, to, "", Duration::from_secs(1));
-        left.ip(&format!("{} rule del {rule}", family.flag()))?;
-        if reached? {
-            return Ok(());
-        }
-    }
-    bail!("{to} is reached by redirects alone")
+    let (number, over) = (AtomicU8::new(0), AtomicBool::new(false));
+    let answered = |wanted: u8| -> bool {
+        let mut heard = [0];
+        iter::from_fn(|| socket.recv(&mut heard).ok().map(|_| heard[0]))
+            .any(|heard| heard == wanted)
+    };
+    thread::scope(|scope| -> Result {
+        scope.spawn(|| {
+            while !over.load(Ordering::Acquire) {
+                let _ = socket.send(&[number.load(Ordering::Acquire)]);
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        // The next hop may be forgotten in the instant in which the rule comes into force.
+        let reached = (1..=20).try_fold(false, |reached, attempt| -> anyhow::Result<bool> {
+            if reached {
+                return Ok(true);
+            }
+            number.store(2 * attempt, Ordering::Release);
+            ensure!(answered(2 * attempt), "{to} does not answer");
+            left.ip(&format!("{} rule add {rule}", family.flag()))?;
+            number.store(2 * attempt + 1, Ordering::Release);
+            let reached = answered(2 * attempt + 1);
+            left.ip(&format!("{} rule del {rule}", family.flag()))?;
+            Ok(reached)
+        });
+        over.store(true, Ordering::Release);
+        ensure!(reached?, "{to} is reached by redirects alone");
+        Ok(())
+    })
 }
 
 fn a_peer_elsewhere_is_sent_to_by_the_gateway(stage: &DemoStage, family: Family) -> Result {

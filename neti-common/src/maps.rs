@@ -123,7 +123,8 @@ pub mod identity {
 
 /// Bits of [`Path::flags`].
 pub mod path_flag {
-    /// The overlay route's next hop is wrong for this peer: it is on-link, or behind another router.
+    /// The overlay route's next hop may be wrong for this peer: it is on-link, behind another router, or of a family without a
+    /// gateway.
     pub const REDIRECT: u8 = 1;
 }
 

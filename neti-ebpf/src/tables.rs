@@ -16,7 +16,7 @@ use neti_common::{
         CLASS_WORDS, DropKey, Dropped, Flow, Fragment, FragmentKey, Hint, Member, Path, Range,
         RangeKey, SET_WORDS, SETS as SETS_KEPT, SLOT_SETS_WORDS, Settings, SubjectKey, TwinIn,
         TwinOut, bloom,
-        hops::{self, Mac},
+        hops::{self, Hop, Mac},
         mixed,
     },
     tables::{Class, Place, Socket, Tables},
@@ -250,17 +250,28 @@ impl<F: KernelFamily> Tables<F> for KernelTables {
 
     #[inline(always)]
     fn hop(&self, real: &F::Addr) -> Option<Mac> {
-        let place = hops::Place::of::<F>(real);
-        // SAFETY: no arguments.
-        place.address(*HOPS.get(place.index)?, unsafe { bpf_jiffies64() })
+        let key = hops::Key::of::<F>(real);
+        let hop = HOPS.get_ptr(key.index)?;
+        // SAFETY: an element of an array, each of whose words is read once, whoever writes it meanwhile; the helper takes no
+        // arguments.
+        unsafe {
+            let when = (&raw const (*hop).when).read_volatile();
+            let address = (&raw const (*hop).address).read_volatile();
+            key.address(Hop { when, address }, bpf_jiffies64())
+        }
     }
 
     #[inline(always)]
     fn keep_hop(&self, real: &F::Addr, address: [u8; 6]) {
-        let place = hops::Place::of::<F>(real);
-        let Some(hop) = HOPS.get_ptr_mut(place.index) else { return };
-        // SAFETY: an element of an array, of which others may read each word as it is written; the helper takes no arguments.
-        unsafe { hop.write_volatile(place.hop(address, bpf_jiffies64())) };
+        let key = hops::Key::of::<F>(real);
+        let Some(hop) = HOPS.get_ptr_mut(key.index) else { return };
+        // SAFETY: an element of an array, each of whose words is written once, whoever reads it meanwhile; the helper takes no
+        // arguments.
+        unsafe {
+            let Hop { when, address } = key.hop(address, bpf_jiffies64());
+            (&raw mut (*hop).when).write_volatile(when);
+            (&raw mut (*hop).address).write_volatile(address);
+        }
     }
 
     #[inline(always)]

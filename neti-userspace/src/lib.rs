@@ -10,7 +10,6 @@ pub mod guard;
 pub mod interfaces;
 pub mod keys;
 pub mod loader;
-pub mod longest;
 pub mod membership;
 pub mod mixed;
 pub mod netlink;

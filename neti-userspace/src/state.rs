@@ -187,7 +187,7 @@ fn member<F: Family>(peer: &Peer, real: F::Addr) -> Member<F> {
 
 fn path<F: Family>(me: &Me, peer: &Peer, overlay: F::Addr) -> Path<F> {
     let real = of::<F>(&peer.reals).next().unwrap_or(F::UNSPECIFIED);
-    let by_gateway = me.by_gateway.get(F::to_ip(&real)) == Some(&true);
+    let redirect = me.on_link.iter().any(|range| range.contains(&F::to_ip(&real)));
     Path {
         overlay,
         real,
@@ -195,7 +195,7 @@ fn path<F: Family>(me: &Me, peer: &Peer, overlay: F::Addr) -> Path<F> {
         primary: of::<F>(&peer.overlays).next().unwrap_or(overlay),
         host: peer.host,
         generation: peer.generation,
-        flags: if by_gateway { 0 } else { path_flag::REDIRECT },
+        flags: if redirect { path_flag::REDIRECT } else { 0 },
         _pad: [0; 7],
     }
 }

@@ -24,7 +24,7 @@ use rtnetlink::{
 use tokio::time::{Instant, sleep};
 
 use self::routes::Route;
-use crate::{addresses::Addresses, longest::LongestPrefix};
+use crate::addresses::Addresses;
 
 /// How long we wait for duplicate address detection: one probe and a second, where its settings are
 /// the usual ones.
@@ -47,9 +47,9 @@ pub struct Uplink {
     /// By family, the next hop of the default route with the lowest metric, if that leads out of
     /// this interface.
     pub gateways: Addresses,
-    /// Whether the next hop on the way to an address is its family's gateway, rather than it itself or
-    /// another router.
-    pub by_gateway: LongestPrefix<bool>,
+    /// Prefixes that leave by this interface with another next hop than their family's gateway:
+    /// those on-link, those behind another router, and everything where there is no gateway.
+    pub other_next_hop: Vec<IpNet>,
     /// Ids of the VLAN interfaces on top of it.
     pub vlans: Vec<u16>,
     /// The XDP program that is attached to it, whoever it belongs to.
@@ -87,7 +87,7 @@ pub async fn find(netlink: &Handle, name: &str) -> Result<Uplink> {
         .into_iter()
         .filter(|route| route.interface == index && !route.is_ours())
         .collect();
-    let (gateways, by_gateway) = routes::gateways(routes);
+    let (gateways, other_next_hop) = routes::next_hops(&routes);
     Ok(Uplink {
         name: name.to_owned(),
         index,
@@ -102,7 +102,7 @@ pub async fn find(netlink: &Handle, name: &str) -> Result<Uplink> {
         }),
         addresses: addresses(netlink, index).await?,
         gateways,
-        by_gateway,
+        other_next_hop,
         vlans: links.iter().filter(|link| parent(link) == Some(index)).filter_map(vlan).collect(),
         xdp: attribute(link, |attribute| match attribute {
             LinkAttribute::Xdp(xdp) => attached_xdp(xdp),

@@ -13,12 +13,13 @@ use std::{
     sync::Arc,
 };
 
+use ipnet::IpNet;
+
 pub use self::homeward::is_rerouted;
 use self::{contest::Claims, homeward::homeward};
 use crate::{
     addresses::IpFamily,
     fleet::{FleetSettings, Networks},
-    longest::LongestPrefix,
     membership::{HostId, MemberRecord, Members, Problem},
     reverse::ReversePath,
     rules::numbers::Named,
@@ -38,9 +39,10 @@ pub struct Me {
     pub reals: Vec<IpAddr>,
     /// Interface index of the uplink.
     pub uplink_index: u32,
-    /// Whether the next hop on the way to a peer is its family's gateway, to which the overlay route
-    /// leads; packets to others must be redirected.
-    pub by_gateway: Arc<LongestPrefix<bool>>,
+    /// Prefixes whose hosts must be redirected to their own neighbour entries: those that are
+    /// neighbours on the uplink, and everybody in a family whose overlay route leads nowhere by
+    /// itself, because the uplink has no gateway there.
+    pub on_link: Vec<IpNet>,
     /// VLAN ids that have an interface of their own on the uplink.
     pub vlans: BTreeSet<u16>,
     /// Where the host's own routes lead.

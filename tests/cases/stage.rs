@@ -135,7 +135,7 @@ impl<F: Scene> Stage<F> {
 
         // Nothing went there a moment ago.
         for path in world.paths.values() {
-            let index = hops::Place::of::<F>(&path.real).index;
+            let index = hops::Key::of::<F>(&path.real).index;
             self.array(name::HOPS)?.set(index, Hop::default(), 0)?;
         }
 

@@ -79,7 +79,7 @@ pub fn prefer(by: i32) -> io::Result<()> {
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Runs `run`, and lets all threads and programs that it starts run, on one processor: always the same.
+/// Runs `run`, and lets all threads that it starts run, on one processor: always the same.
 pub fn on_one_processor<T: Send>(run: impl FnOnce() -> T + Send) -> nix::Result<T> {
     let staying = || stay().map(|()| run());
     thread::scope(|scope| scope.spawn(staying).join())

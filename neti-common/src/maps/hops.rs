@@ -13,7 +13,8 @@ pub const ENTRIES: u32 = 1 << ENTRIES_LOG2;
 /// A moment in jiffies: 32 ms to a third of a second, as the kernel was built.
 const MOMENT: u32 = 32;
 
-/// The address of a peer's next hop. Each half says whose it is, lest the halves of two be taken for one.
+/// The address of a peer's next hop. Each half says whose it is, lest the halves of two be taken for one, and both together
+/// with the place in the table are 60 bits of a hash: of IPv4 addresses no two have as many in common.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Hop {
@@ -42,30 +43,33 @@ impl Mac {
     }
 }
 
-/// Where a peer's next hop is kept, and how it is told from others that would be there: in IPv4 for certain, in IPv6 by 32 bits
-/// of a hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+/// Where a peer's next hop is kept, and how it is told from others that would be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
     pub index: u32,
     whose: u32,
+    check: u16,
 }
 
-impl Place {
+impl Key {
+    /// From the upper bits of the hash down, which differ most.
     #[inline(always)]
     pub fn of<F: Family>(real: &F::Addr) -> Self {
+        const INDEX: u32 = u64::BITS - ENTRIES_LOG2;
+        const WHOSE: u32 = INDEX - u32::BITS;
+        const CHECK: u32 = WHOSE - u16::BITS;
         let bits = F::scatter(real);
-        Self { index: (bits >> (u64::BITS - ENTRIES_LOG2)) as u32, whose: bits as u32 }
-    }
-
-    #[inline(always)]
-    fn check(self) -> [u8; 2] {
-        ((self.whose ^ self.whose >> 16) as u16).to_ne_bytes()
+        Self {
+            index: (bits >> INDEX) as u32,
+            whose: (bits >> WHOSE) as u32,
+            check: (bits >> CHECK) as u16,
+        }
     }
 
     /// What is kept of a packet that goes to this address.
     #[inline(always)]
     pub fn hop(self, address: [u8; 6], jiffies: u64) -> Hop {
-        let ([a, b, c, d, e, f], [g, h]) = (address, self.check());
+        let ([a, b, c, d, e, f], [g, h]) = (address, self.check.to_ne_bytes());
         Hop {
             when: (self.whose as u64) << 32 | jiffies as u32 as u64,
             address: u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
@@ -77,14 +81,15 @@ impl Place {
     pub fn address(self, hop: Hop, jiffies: u64) -> Option<Mac> {
         let age = (jiffies as u32).wrapping_sub(hop.when as u32);
         let [a, b, c, d, e, f, g, h] = hop.address.to_ne_bytes();
-        let is_its = (hop.when >> 32) as u32 == self.whose && [g, h] == self.check();
+        let is_its = (hop.when >> 32) as u32 == self.whose && [g, h] == self.check.to_ne_bytes();
         if is_its && age < MOMENT { Mac::new([a, b, c, d, e, f]) } else { None }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use core::net::IpAddr;
+    use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+    use std::collections::BTreeSet;
 
     use super::*;
     use crate::family::{V4, V6};
@@ -94,7 +99,7 @@ mod tests {
     fn check<F: Family>(peers: [&str; 2]) {
         let [one, other] = peers.map(|peer| {
             let peer: IpAddr = peer.parse().unwrap();
-            Place::of::<F>(&F::of(peer).unwrap())
+            Key::of::<F>(&F::of(peer).unwrap())
         });
         assert!(one.index < ENTRIES && other.index < ENTRIES);
         for sent in [0, 1_000_000, u64::from(u32::MAX), u64::MAX - 3] {
@@ -114,6 +119,31 @@ mod tests {
         }
         let nobody = Hop::default();
         assert_eq!(one.address(nobody, 0), None);
+    }
+
+    /// How many of so many addresses have a key of their own.
+    fn keys<F: Family>(count: u32, address: impl Fn(u32) -> IpAddr) -> usize {
+        let key = |number| Key::of::<F>(&F::of(address(number)).unwrap());
+        (0..count).map(key).collect::<BTreeSet<_>>().len()
+    }
+
+    #[test]
+    fn each_peer_has_a_key_of_its_own() {
+        const COUNT: u32 = 100_000;
+        let v4 = |shift: u32| {
+            keys::<V4>(COUNT, |n| {
+                Ipv4Addr::from_bits(0x0a00_0000_u32.wrapping_add(n << shift)).into()
+            })
+        };
+        // Whatever part of an IPv6 address tells the hosts of a network apart.
+        let v6 = |shift: u32| {
+            keys::<V6>(COUNT, |n| {
+                Ipv6Addr::from_bits((0xfd00 << 112) + (u128::from(n) << shift) + 1).into()
+            })
+        };
+        for found in [v4(0), v4(7), v4(15), v6(1), v6(16), v6(32), v6(47), v6(64), v6(80)] {
+            assert_eq!(found, COUNT as usize);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ fn layout_is_fixed() {
     assert_eq!(size_of::<Member<V4>>(), 52);
     assert_eq!(offset_of!(Member<V4>, host), 36);
     assert_eq!(size_of::<Path<V4>>(), 36);
+    assert_eq!((size_of::<hops::Hop>(), offset_of!(hops::Hop, address)), (16, 8));
     assert_eq!(size_of::<RangeKey<V4>>(), 12);
     assert_eq!(size_of::<Range>(), 16);
     assert_eq!(size_of::<SubjectKey>(), 12);

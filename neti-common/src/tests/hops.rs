@@ -1,11 +1,11 @@
 //! By which next hop a packet goes.
 
 use super::*;
-use crate::egress::egress_again;
+use crate::{egress::egress_again, headers::ethertype};
 
 in_both_families!(
     only_a_peer_that_is_redirected_gets_the_address_of_its_next_hop,
-    only_a_packet_of_ones_own_family_tells_of_a_next_hop,
+    only_an_untagged_packet_of_the_family_tells_of_a_next_hop,
 );
 
 const GATEWAY: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -46,12 +46,16 @@ fn only_a_peer_that_is_redirected_gets_the_address_of_its_next_hop<F: Scene>() {
     }
 }
 
-fn only_a_packet_of_ones_own_family_tells_of_a_next_hop<F: Scene>() {
+/// What comes again and is not of the family, or has a tag, behind which its EtherType stands elsewhere.
+fn only_an_untagged_packet_of_the_family_tells_of_a_next_hop<F: Scene>() {
     let world = world::<F>(true);
-    let mut frame = packet::<F>();
-    leave(&world, &mut frame);
-    // A tag in front, as of another protocol.
-    frame.splice(12..12, [0x81, 0, 0, 7]);
-    egress_again::<F, _, _>(&Frame::new(&mut frame), &world);
-    assert!(world.hops.borrow().is_empty());
+    let mut tagged = packet::<F>();
+    tagged.splice(12..12, [0x81, 0, 0, 7]);
+    let mut other = packet::<F>();
+    let ethertype = if F::BITS == 32 { ethertype::IPV6 } else { ethertype::IPV4 };
+    other[12..14].copy_from_slice(&ethertype.to_be_bytes());
+    for frame in [&mut tagged, &mut other] {
+        egress_again::<F, _, _>(&Frame::new(frame), &world);
+        assert!(world.hops.borrow().is_empty());
+    }
 }

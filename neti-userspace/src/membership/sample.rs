@@ -6,14 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use neti_common::family::Family;
 use proptest::prelude::*;
 
 use crate::{
     addresses::{Addresses, IpFamily},
     fleet::FleetSettings,
-    longest::LongestPrefix,
     membership::{FORMAT, HostId, Labels, MemberRecord, MemberState, Membership},
     reverse::{Hop, ReversePath},
     view::Me,
@@ -83,26 +82,23 @@ pub fn me() -> Me {
         overlays: vec![ip("100.64.0.1")],
         reals: vec![ip("10.0.0.10")],
         uplink_index: 7,
-        by_gateway: by_gateway(&[("0.0.0.0/0", true), ("10.0.0.0/24", false)]),
+        on_link: vec!["10.0.0.0/24".parse().unwrap()],
         vlans: [0, 100].into(),
         reverse: Default::default(),
         endpoints: Vec::new(),
     }
 }
 
-/// Who is reached by the gateway, in both families.
-fn by_gateway(prefixes: &[(&str, bool)]) -> Arc<LongestPrefix<bool>> {
-    let both = IpFamily::ALL.into_iter().flat_map(|family| {
-        let prefixes = prefixes.iter();
-        prefixes.map(move |(to, is)| (said(family, to).parse().unwrap(), *is))
-    });
-    Arc::new(LongestPrefix::new(both.collect()))
-}
-
 impl Me {
     /// The same in `family`.
     pub fn said(self, family: IpFamily) -> Self {
-        Self { overlays: these(family, &self.overlays), reals: these(family, &self.reals), ..self }
+        let range = |range: &IpNet| said(family, &range.to_string()).parse().unwrap();
+        Self {
+            overlays: these(family, &self.overlays),
+            reals: these(family, &self.reals),
+            on_link: self.on_link.iter().map(range).collect(),
+            ..self
+        }
     }
 
     /// The same with routes out of other interfaces, each a prefix and the interface's name, in both
@@ -127,6 +123,7 @@ impl Me {
         Self {
             overlays: both(&self.overlays, six.overlays),
             reals: both(&self.reals, six.reals),
+            on_link: self.on_link.into_iter().chain(six.on_link).collect(),
             ..six
         }
     }

@@ -6,7 +6,6 @@ use neti_common::{
 use super::*;
 use crate::{
     addresses::IpFamily,
-    longest::LongestPrefix,
     membership::{
         MemberRecord, Membership,
         sample::{at, id, ip, kind, me, membership, record},
@@ -87,8 +86,7 @@ fn only_neighbours_are_redirected() {
 
 #[test]
 fn everybody_is_redirected_in_a_family_without_a_gateway() {
-    let gateway = vec![("0.0.0.0/0".parse().unwrap(), true)];
-    let me = Me { by_gateway: Arc::new(LongestPrefix::new(gateway)), ..me().dual() };
+    let me = Me { on_link: vec!["::/0".parse().unwrap()], ..me().dual() };
     let six = IpFamily::V6;
     let membership = membership([walden(), sierra().said(six)]);
     let state = all(&me, &membership);

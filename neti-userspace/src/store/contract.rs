@@ -78,7 +78,7 @@ fn sample(fleet: &str, peers: &[(&str, &str, u8, u8)]) -> Result<MapState> {
         overlays: vec![[100, 64, 0, 1].into(), [0xfd00, 0, 0, 0, 0, 0, 0, 1].into()],
         reals: vec![[10, 0, 0, 10].into(), [0x2001, 0xdb8, 0, 0, 0, 0, 0, 10].into()],
         uplink_index: 7,
-        by_gateway: Default::default(),
+        on_link: vec!["10.0.0.0/24".parse()?],
         vlans: [peers.len() as u16, 4094].into(),
         reverse: Default::default(),
         endpoints: vec![([192, 0, 2, 7], 2379).into()],

@@ -16,7 +16,7 @@ use rtnetlink::{
     },
 };
 
-use crate::{addresses::Addresses, longest::LongestPrefix};
+use crate::addresses::Addresses;
 
 /// Marks the routes that neti installs (`rtm_protocol`), so that it removes no other. It is free in
 /// iproute2's `rt_protos`.
@@ -58,23 +58,26 @@ pub fn of(message: &RouteMessage, family: AddressFamily) -> Vec<Route> {
     if message.header.address_family == family { routes(message) } else { Vec::new() }
 }
 
-/// Of the routes out of one interface: each family's gateway, and of every address whether that is the next hop on the way
-/// there.
-pub fn gateways(mut routes: Vec<Route>) -> (Addresses, LongestPrefix<bool>) {
-    // Of those to one prefix the kernel takes the ones with the lowest metric.
-    routes.sort_by_key(|route| (route.to, route.metric));
-    let mut gateways = Addresses::default();
+/// Of the routes out of one interface: each family's gateway, and the prefixes with another next
+/// hop, which is every prefix where the family has no gateway.
+pub fn next_hops(routes: &[Route]) -> (Addresses, Vec<IpNet>) {
+    let (mut gateways, mut others) = (Addresses::default(), Vec::new());
     for anywhere in [IpNet::from(Ipv4Net::default()), IpNet::from(Ipv6Net::default())] {
-        let default = routes.iter().find(|route| route.to == anywhere);
-        if let Some(gateway) = default.and_then(|route| route.gateway) {
-            gateways.insert(gateway);
+        let (default, specific): (Vec<&Route>, Vec<&Route>) = routes
+            .iter()
+            .filter(|route| anywhere.contains(&route.to))
+            .partition(|route| route.to == anywhere);
+        let default = default.iter().min_by_key(|route| route.metric);
+        match default.and_then(|route| route.gateway) {
+            Some(gateway) => {
+                gateways.insert(gateway);
+                let other = specific.iter().filter(|route| route.gateway != Some(gateway));
+                others.extend(other.map(|route| route.to));
+            }
+            None => others.push(anywhere),
         }
     }
-    let is_one = |route: &Route| route.gateway.is_some_and(|hop| gateways.contains(hop));
-    let same = |a: &Route, b: &Route| (a.to, a.metric) == (b.to, b.metric);
-    let by_prefix = routes.chunk_by(same).map(|hops| (hops[0].to, hops.iter().any(is_one)));
-    let by_gateway = LongestPrefix::new(by_prefix.collect());
-    (gateways, by_gateway)
+    (gateways, others)
 }
 
 fn routes(message: &RouteMessage) -> Vec<Route> {
@@ -99,9 +102,9 @@ fn routes(message: &RouteMessage) -> Vec<Route> {
     else {
         return Vec::new();
     };
-    let route = |attributes: &[RouteAttribute], interface| Route {
+    let route = |gateway, interface| Route {
         to,
-        gateway: gateway(attributes),
+        gateway,
         interface,
         metric: metric.unwrap_or(0),
         protocol: header.protocol,
@@ -111,13 +114,15 @@ fn routes(message: &RouteMessage) -> Vec<Route> {
         _ => None,
     });
     match hops {
-        Some(hops) => hops.iter().map(|hop| route(&hop.attributes, hop.interface_index)).collect(),
+        Some(hops) => {
+            hops.iter().map(|hop| route(gateway(&hop.attributes), hop.interface_index)).collect()
+        }
         None => {
             let interface = find(&message.attributes, |attribute| match attribute {
                 RouteAttribute::Oif(index) => Some(*index),
                 _ => None,
             });
-            vec![route(&message.attributes, interface.unwrap_or(0))]
+            vec![route(gateway(&message.attributes), interface.unwrap_or(0))]
         }
     }
 }
@@ -195,13 +200,6 @@ mod tests {
             route("10.0.0.0/24", None, 0),
             route("10.1.0.0/16", Some("10.0.0.1"), 0),
             route("10.2.0.0/16", Some("10.0.0.2"), 0),
-            // One address of the link that is behind the gateway.
-            route("10.0.0.77/32", Some("10.0.0.1"), 0),
-            // The lower metric counts; of several hops of one, any.
-            route("10.3.0.0/16", Some("10.0.0.2"), 10),
-            route("10.3.0.0/16", None, 5),
-            route("10.4.0.0/16", Some("10.0.0.2"), 5),
-            route("10.4.0.0/16", Some("10.0.0.1"), 5),
         ];
         let v6 = [
             route("::/0", Some("fe80::1"), 1024),
@@ -209,33 +207,22 @@ mod tests {
             route("fd00:2::/64", Some("fe80::1"), 256),
             route("fd00:3::/64", Some("fe80::2"), 256),
         ];
-        let check = |routes: &[Route], found: &[&str], expected: &[(&str, bool)]| {
-            let (gateways, by_gateway) = gateways(routes.to_vec());
-            let found = found.iter().map(|address| address.parse().unwrap());
-            assert_eq!(gateways, Addresses::collect(found).unwrap());
-            for (to, expected) in expected {
-                let found = by_gateway.get(to.parse().unwrap()) == Some(&true);
-                assert_eq!(found, *expected, "{to}");
-            }
+        let check = |routes: &[Route], gateways: &[&str], others: &[&str]| {
+            let expected = (
+                Addresses::collect(gateways.iter().map(|address| address.parse().unwrap()))
+                    .unwrap(),
+                others.iter().map(|prefix| prefix.parse().unwrap()).collect(),
+            );
+            assert_eq!(next_hops(routes), expected);
         };
-        let of_v4 = [
-            ("10.0.0.9", false),
-            ("10.0.0.77", true),
-            ("10.1.0.1", true),
-            ("10.2.0.1", false),
-            ("10.3.0.1", false),
-            ("10.4.0.1", true),
-            ("198.51.100.1", true),
-        ];
-        let of_v6 =
-            [("fd00:1::9", false), ("fd00:2::1", true), ("fd00:3::1", false), ("2001::", true)];
-        let neither = [("10.0.0.9", false), ("fd00:1::9", false)];
-        check(&[], &[], &neither);
-        check(&v4, &["10.0.0.1"], &of_v4);
-        check(&v4, &["10.0.0.1"], &[("fd00:1::9", false)]);
-        check(&v6, &["fe80::1"], &of_v6);
-        check(&[v4.as_slice(), &v6].concat(), &["10.0.0.1", "fe80::1"], &of_v4);
-        check(&[v4.as_slice(), &v6].concat(), &["10.0.0.1", "fe80::1"], &of_v6);
-        check(&[route("::/0", None, 1024)], &[], &neither);
+        check(&[], &[], &["0.0.0.0/0", "::/0"]);
+        check(&v4, &["10.0.0.1"], &["10.0.0.0/24", "10.2.0.0/16", "::/0"]);
+        check(&v6, &["fe80::1"], &["0.0.0.0/0", "fd00:1::/64", "fd00:3::/64"]);
+        check(
+            &[v4.as_slice(), &v6].concat(),
+            &["10.0.0.1", "fe80::1"],
+            &["10.0.0.0/24", "10.2.0.0/16", "fd00:1::/64", "fd00:3::/64"],
+        );
+        check(&[route("::/0", None, 1024)], &[], &["0.0.0.0/0", "::/0"]);
     }
 }

@@ -6,7 +6,6 @@ use std::net::{IpAddr, Ipv6Addr, UdpSocket};
 use ipnet::IpNet;
 use neti_userspace::{
     addresses::{Addresses, IpFamily},
-    longest::LongestPrefix,
     notrack,
     uplink::{self, overlap, overlay, routes},
 };
@@ -35,7 +34,7 @@ fn an_uplink_is_of_both_families() {
             "the kernel's check of the last one is waited for",
         );
         assert_eq!(uplink.gateways, Addresses::default());
-        assert_eq!(uplink.by_gateway, LongestPrefix::default());
+        assert_eq!(uplink.other_next_hop, parsed::<IpNet>(&["0.0.0.0/0", "::/0"]));
 
         overlay::install(&netlink, &uplink, addresses(&OVERLAYS), &parsed(&RANGES)).await.unwrap();
         let lo = uplink::find(&netlink, "lo").await.unwrap();

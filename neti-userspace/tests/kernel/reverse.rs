@@ -21,7 +21,7 @@ fn routes_are_followed_through_a_flood_of_changes() {
             overlays: Vec::new(),
             reals: Vec::new(),
             uplink_index: uplink.index,
-            by_gateway: Default::default(),
+            on_link: Vec::new(),
             vlans: Default::default(),
             reverse: routes.read().await.unwrap(),
             endpoints: Vec::new(),

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
     time::Duration,
 };
 
@@ -131,7 +130,7 @@ pub fn me(
         overlays,
         reals,
         uplink_index: uplink.index,
-        by_gateway: Arc::new(uplink.by_gateway.clone()),
+        on_link: uplink.other_next_hop.clone(),
         vlans: uplink.vlans.iter().copied().collect(),
         reverse: Default::default(),
         endpoints,

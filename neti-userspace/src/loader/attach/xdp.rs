@@ -100,7 +100,7 @@ mod tests {
                 kind: kind.map(str::to_owned),
                 addresses: Vec::new(),
                 gateways: Default::default(),
-                by_gateway: Default::default(),
+                other_next_hop: Vec::new(),
                 vlans: vlans.to_vec(),
                 xdp: None,
             };

@@ -13,7 +13,7 @@ fn uplink(addresses: &[&str]) -> Uplink {
         kind: None,
         addresses: addresses.collect(),
         gateways: Addresses::default(),
-        by_gateway: Default::default(),
+        other_next_hop: Vec::new(),
         vlans: Vec::new(),
         xdp: None,
     }

@@ -36,7 +36,7 @@ pub fn page(report: &Report) -> Result<String> {
                     p {
                         "Hosts in network namespaces of one machine, alike but for what stands between their applications "
                         "and the wire. Everything is measured in rounds, each way in turn. A ratio is to bare, or to what "
-                        "stands for it, in the same turn. Shown are medians of " (report.rounds)
+                        "stands for it, in the same turn. Shown are medians of the turns of " (report.rounds)
                         " rounds, with the smallest and the greatest"
                         @if report.quick { "; these rounds were short" } "."
                     }
