@@ -18,7 +18,7 @@ use anyhow::{Context, Result, ensure};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 pub use self::pinging::{ping, without_loss};
-use crate::{PATIENCE, family::Family, netns::Netns};
+use crate::{PATIENCE, family::Family, netns::Netns, within};
 
 /// How long to wait for what must *not* arrive, where no counter tells that it was refused.
 pub const BRIEFLY: Duration = Duration::from_millis(300);
@@ -166,7 +166,16 @@ pub fn listen(netns: &Netns, address: SocketAddr) -> Result<TcpListener> {
         socket.listen(4096)?;
         Ok(socket.into())
     };
-    netns.run(listen).with_context(|| format!("listen on tcp {address} in {}", netns.name()))
+    let mut listener = netns.run(listen);
+    // Whoever listened there before may not be closed yet: between fork and exec a child of another test has all our files.
+    within(PATIENCE, || {
+        let is_used = matches!(&listener, Err(error) if error.kind() == ErrorKind::AddrInUse);
+        if is_used {
+            listener = netns.run(listen);
+        }
+        !is_used
+    });
+    listener.with_context(|| format!("listen on tcp {address} in {}", netns.name()))
 }
 
 /// A socket that leaves the other family's port to another one.
