@@ -76,7 +76,7 @@ enum Task {
     /// members in turn. Then policies of one rule and of 1,000: how many SYNs of strangers a second one processor
     /// sends, takes in and drops, next to programs that only drop them, and the new connections of a stranger and of a
     /// member that the last rule lets in. They take turns in every round, and each figure is compared with the first
-    /// one's of the same round. A rival that is too slow with many members is left out, and the report says so.
+    /// one's of the same turn. A rival that is too slow with many members is left out, and the report says so.
     /// Then, once: how long it takes from a member's file in the registry to its first answer, the daemons' memory, what
     /// single packets cost in the programs, and what a run of them takes on traffic. Figures of a busy machine wander;
     /// look at min - max.

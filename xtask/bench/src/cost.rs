@@ -1,7 +1,7 @@
 //! What neti costs, next to the same hosts without it.
 //!
 //! Times on one machine wander, so nothing here is ever judged by one: the ways are measured in turn, round after
-//! round, and compared within a round.
+//! round, and compared within a turn.
 
 mod join;
 pub mod lab;

@@ -68,9 +68,9 @@ pub struct Series {
 pub struct Figures {
     #[serde(flatten)]
     pub spread: Spread,
-    /// By round.
+    /// By turn: of what is measured in slices each round has several.
     pub values: Vec<f64>,
-    /// The ratios to the way to compare with, of the same round: to bare, or to what stands for it. That way has none.
+    /// The ratios to the way to compare with, of the same turn: to bare, or to what stands for it. That way has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of_bare: Option<Spread>,
 }
